@@ -1,0 +1,186 @@
+"""What every configured thing shares: frozen fields, checked types and ranges, one-line errors.
+
+A configured thing is a class under `@configured`; its fields are the YAML's keys. Ranges stand in
+the annotation, so a field says what it allows where it is declared:
+
+>>> @configured
+... class Rule:
+...     epsilon: Annotated[float, Range(0, exclusive_low=True)] = 1e-6
+...     name: Literal["z", "epsilon"] = "z"
+>>> Rule(epsilon=-1.0)
+Traceback (most recent call last):
+    ...
+xai_exp.config.InputError: Rule.epsilon: got -1.0; allowed: a number > 0
+"""
+
+import math
+import types
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+T = TypeVar("T")
+
+
+class InputError(ValueError):
+    """What the user gave can't be used; the message is the one line that the user sees.
+
+    Write it as: what was wrong, what it got, what is allowed.
+    """
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers (or lengths of a list: the range holds for each member) that a field allows."""
+
+    low: float | None = None
+    high: float | None = None
+    exclusive_low: bool = False
+    exclusive_high: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Whether `value` is finite and inside; an infinite bound admits infinity."""
+        low_ok = self.low is None or (value > self.low if self.exclusive_low else value >= self.low)
+        high_ok = self.high is None or (
+            value < self.high if self.exclusive_high else value <= self.high
+        )
+        return low_ok and high_ok and not math.isnan(value)
+
+    def __str__(self) -> str:
+        parts = []
+        if self.low is not None:
+            parts.append(f"{'>' if self.exclusive_low else '>='} {self.low:g}")
+        if self.high is not None:
+            parts.append(f"{'<' if self.exclusive_high else '<='} {self.high:g}")
+        return " and ".join(parts)
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def configured(cls: type[T]) -> type[T]:
+    """Make `cls` a frozen keyword-only dataclass whose fields are checked when it is made.
+
+    Types and ranges come from the annotations (`int`, `float`, `bool`, `str`, `Literal`, unions,
+    `tuple[X, ...]`, any class, `Annotated[..., Range(...)]`); a list given for a tuple is made one.
+    A `__post_init__` of the class runs after the check, for rules between fields.
+
+    Raises:
+        InputError: when a value has the wrong type or is out of its range.
+    """
+    own = cls.__dict__.get("__post_init__")
+
+    def __post_init__(self: Any) -> None:  # noqa: ANN401, N807
+        hints = get_type_hints(type(self), include_extras=True)
+        for field in fields(self):
+            value = _coerced(hints[field.name], getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+            problem = _problem(hints[field.name], value)
+            if problem:
+                name = f"{type(self).__name__}.{field.name}"
+                raise InputError(f"{name}: got {value!r}; allowed: {problem}")
+        if own is not None:
+            own(self)
+
+    cls.__post_init__ = __post_init__  # pyright: ignore[reportAttributeAccessIssue]
+    return dataclass(frozen=True, kw_only=True)(cls)
+
+
+def _coerced(hint: Any, value: Any) -> Any:  # noqa: ANN401
+    """Lists as YAML gives them become tuples, whole numbers become floats where floats are due."""
+    hint, _ = _split(hint)
+    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    if isinstance(value, list) or type(value).__name__ == "ListConfig":
+        value = tuple(value)
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    bare = [_split(option)[0] for option in options]
+    if is_whole and float in bare and int not in bare:
+        return float(value)
+    return value
+
+
+def _split(hint: Any) -> tuple[Any, Range | None]:  # noqa: ANN401
+    """An annotation as its bare type and its range, if it has one."""
+    if get_origin(hint) is Annotated:
+        bare, *extras = get_args(hint)
+        return bare, next((extra for extra in extras if isinstance(extra, Range)), None)
+    return hint, None
+
+
+def _problem(hint: Any, value: Any) -> str:  # noqa: ANN401
+    """What is allowed, if `value` is not; otherwise the empty string."""
+    bare, limits = _split(hint)
+    if not _fits(bare, value):
+        return _describe(bare, limits)
+    members = value if isinstance(value, tuple) else (value,)
+    numbers = [m for m in members if isinstance(m, int | float) and not isinstance(m, bool)]
+    if limits is not None and not all(limits.holds(number) for number in numbers):
+        return _describe(bare, limits)
+    return ""
+
+
+def _fits(hint: Any, value: Any) -> bool:  # noqa: ANN401
+    """Whether `value` has the type that `hint` names, a bool never passing for a number."""
+    check = _CHECKS.get(get_origin(hint))
+    if check is not None:
+        return check(hint, value)
+    if hint is Any or isinstance(hint, TypeVar):
+        return True
+    if hint in (int, float):
+        return type(value) is hint
+    kind = get_origin(hint) or hint
+    if getattr(kind, "_is_protocol", False):
+        return callable(value)
+    return isinstance(value, kind) if isinstance(kind, type) else True
+
+
+def _fits_tuple(hint: Any, value: Any) -> bool:  # noqa: ANN401
+    members = get_args(hint)
+    if not isinstance(value, tuple):
+        return False
+    if len(members) == 2 and members[1] is Ellipsis:
+        return all(not _problem(members[0], _coerced(members[0], item)) for item in value)
+    return len(members) == len(value) and all(
+        not _problem(member, _coerced(member, item))
+        for member, item in zip(members, value, strict=True)
+    )
+
+
+def _fits_any(hint: Any, value: Any) -> bool:  # noqa: ANN401
+    return any(not _problem(option, value) for option in get_args(hint))
+
+
+_CHECKS: dict[Any, Callable[[Any, Any], bool]] = {
+    Literal: lambda hint, value: value in get_args(hint),
+    Union: _fits_any,
+    types.UnionType: _fits_any,
+    tuple: _fits_tuple,
+}
+
+
+def _describe(hint: Any, limits: Range | None) -> str:  # noqa: ANN401
+    """An annotation in words."""
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(str(option) for option in get_args(hint))
+    if get_origin(hint) in (Union, types.UnionType):
+        options = (_split(option) for option in get_args(hint))
+        return " or ".join(_describe(option, inner or limits) for option, inner in options)
+    if get_origin(hint) is tuple:
+        return f"a list, each {_describe(get_args(hint)[0], limits)}"
+    names = {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "text",
+        type(None): "null",
+    }
+    word = names.get(hint) or getattr(hint, "__name__", str(hint))
+    return f"{word} {limits}" if limits and hint in (int, float) else word

@@ -1,0 +1,154 @@
+"""Pure tensor functions that several families share.
+
+Nothing here keeps state or touches a global generator. Randomness that must not depend on how
+images are batched comes from `keyed_uniform`: a counter-based hash of (key, position), where the
+key is read off the image itself; so an image gets the same numbers alone, in a batch, on any
+device.
+"""
+
+import ctypes
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from xai_exp.types import Heatmaps, Images, Labels, Logits, Scores
+
+_CPU_CHUNK = 64
+_CPU_PIXELS = _CPU_CHUNK * 64 * 64 * 3
+_GPU_CHUNK = 4096
+
+
+def chunk_size(images: Images) -> int:
+    """How many images like these one call of a model should get.
+
+    On a CPU 32 to 128 small images are fastest (more spill the cache), fewer if they are large; a
+    GPU wants as many as its memory allows (`in_chunks` halves the number when it does not).
+    """
+    if images.device.type != "cpu":
+        return _GPU_CHUNK
+    pixels = max(1, images[0].numel()) if len(images) else 1
+    return int(min(_CPU_CHUNK, max(1, _CPU_PIXELS // pixels)))
+
+
+def in_chunks(
+    function: Callable[..., Tensor], *batches: Tensor, size: int | None = None
+) -> Tensor:
+    """`function(*batches)` computed over chunks of the first axis and joined again.
+
+    Out of memory on the device halves the chunk and goes on, down to one image.
+    """
+    size = size or chunk_size(batches[0])
+    results: list[Tensor] = []
+    start = 0
+    while start < len(batches[0]) or not results:
+        try:
+            results.append(function(*(batch[start : start + size] for batch in batches)))
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            torch.cuda.empty_cache()
+            size = max(1, size // 2)
+            continue
+        start += size
+    return torch.cat(results) if len(results) > 1 else results[0]
+
+
+@torch.no_grad()
+def logits(model: nn.Module, images: Images, size: int | None = None) -> Logits:
+    """The model's logits, without gradients, in chunks."""
+    return in_chunks(model, images, size=size)
+
+
+def pick(values: Float[Tensor, "batch class"], targets: Labels) -> Scores:
+    """Each row's value at its target."""
+    return values.gather(1, targets[:, None])[:, 0]
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[nn.Module]:
+    """The model in evaluation mode with frozen parameters; both are restored on leaving."""
+    modes = {module: module.training for module in model.modules()}
+    grads = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    try:
+        model.eval()
+        model.requires_grad_(False)
+        yield model
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        for parameter, grad in grads.items():
+            parameter.requires_grad_(grad)
+
+
+def channel_sum(attributions: Images) -> Heatmaps:
+    """Attributions summed over channels: a sum keeps completeness, abs or max would destroy it."""
+    return attributions.sum(1)
+
+
+def block_mean(maps: Heatmaps, size: int) -> Float[Tensor, "batch rows columns"]:
+    """The mean over blocks of `size` x `size` pixels; blocks at the border may be smaller."""
+    return functional.avg_pool2d(maps[:, None], size, ceil_mode=True, count_include_pad=False)[:, 0]
+
+
+def block_spread(
+    blocks: Float[Tensor, "batch rows columns"], size: int, height: int, width: int
+) -> Heatmaps:
+    """Every pixel given its block's value: the inverse of `block_mean` for blockwise maps."""
+    spread = blocks.repeat_interleave(size, 1).repeat_interleave(size, 2)
+    return spread[:, :height, :width]
+
+
+def _mix(values: Int[Tensor, "*any"]) -> Int[Tensor, "*any"]:
+    """SplitMix64's finaliser (Steele et al. 2014), on wrapping 64-bit integers.
+
+    Shifts are made logical by masking, since torch shifts signed integers arithmetically.
+    """
+    values = (values ^ ((values >> 30) & 0x3FFFFFFFF)) * -0x40A7B892E31B1A47
+    values = (values ^ ((values >> 27) & 0x1FFFFFFFFF)) * -0x6B2FB644ECCEEE15
+    return values ^ ((values >> 31) & 0x1FFFFFFFF)
+
+
+def image_keys(images: Images, seed: int = 0) -> Int[Tensor, "batch"]:
+    """A 64-bit key for each image, read off its exact pixel values and `seed`."""
+    bits = images.detach().contiguous().view(torch.int32).flatten(1).long()
+    position = torch.arange(bits.shape[1], device=images.device)
+    return _mix(_mix(bits * 0x9E3779B1 + position).sum(1) + _wrapped(seed * 0x632BE59BD9B4E019))
+
+
+def _wrapped(number: int) -> int:
+    return ctypes.c_int64(number).value
+
+
+def keyed_uniform(keys: Int[Tensor, "batch"], count: int) -> Float[Tensor, "batch count"]:
+    """`count` uniform numbers in [0, 1) for every key, the same on every device."""
+    position = torch.arange(1, count + 1, device=keys.device) * -0x61C8864680B583EB
+    hashed = _mix(_mix(keys[:, None] + position) + position)
+    return ((hashed >> 40) & 0xFFFFFF).float() / (1 << 24)
+
+
+def descending(
+    values: Float[Tensor, "batch count"], generator: torch.Generator
+) -> Int[Tensor, "batch count"]:
+    """Positions from the largest value to the smallest; ties in a random order of the generator.
+
+    A sort by position would let a map of equal values win or lose by where its pixels lie.
+    """
+    shuffle = torch.rand(values.shape, generator=generator, device=generator.device)
+    order = shuffle.to(values.device).argsort(1)
+    ranked = values.gather(1, order).argsort(1, descending=True, stable=True)
+    return order.gather(1, ranked)
+
+
+def ranks(order: Int[Tensor, "batch count"]) -> Int[Tensor, "batch count"]:
+    """Each position's place in `order`: the inverse permutation."""
+    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, places)
+
+
+def union(parts: Float[Tensor, "batch part height width"]) -> Bool[Tensor, "batch height width"]:
+    """The pixels of which parts fill more than half."""
+    return parts.sum(1) > 0.5

@@ -1,0 +1,213 @@
+"""The core types: shapes, protocols and the Case. Every shape string of the code base lives here.
+
+Conventions that hold everywhere:
+
+- Images are float32 in 0..1 (batch, channel, height, width); a network sees them as they are.
+- A heatmap is signed, summed over channels, and explains the LOGIT of the target.
+- Parts are coverages in 0..1: how much of each pixel the part fills. A part that an image does not
+  have is all zero.
+- A score that is undefined for an image is NaN, never a number made up.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+Images = Float[Tensor, "batch channel height width"]
+Labels = Int[Tensor, "batch"]
+Logits = Float[Tensor, "batch class"]
+Heatmaps = Float[Tensor, "batch height width"]
+Scores = Float[Tensor, "batch"]
+Parts = Float[Tensor, "batch part height width"]
+Keep = Bool[Tensor, "batch part"]
+Curves = Float[Tensor, "batch step"]
+Index = Int[Tensor, "batch"]
+
+Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
+
+
+@runtime_checkable
+class Scenes(Protocol):
+    """A batch of rendered scenes: small parameters from which images and exact masks are drawn."""
+
+    def __len__(self) -> int:
+        """The number of scenes."""
+        ...
+
+    def __getitem__(self, index: Any) -> "Scenes":  # noqa: ANN401
+        """The scenes at `index` (slice, index tensor or mask), still as a batch."""
+        ...
+
+    def to(self, device: torch.device | str) -> "Scenes":
+        """The same scenes with their parameters on `device`."""
+        ...
+
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """What the parts are, in order, such as ("object 1", "object 2", ...)."""
+        ...
+
+    @property
+    def present(self) -> Keep:
+        """Which parts each scene has."""
+        ...
+
+    def render(self, keep: Keep | None = None) -> Images:
+        """Draw the scenes, without the parts that `keep` leaves out (None: with all)."""
+        ...
+
+    def parts(self) -> Parts:
+        """The exact coverage of every part."""
+        ...
+
+
+@runtime_checkable
+class Split(Protocol):
+    """One split of a dataset, indexed by tensors so that a batch is one operation."""
+
+    labels: Labels
+
+    def __len__(self) -> int:
+        """The number of images."""
+        ...
+
+    def images(self, index: Index) -> Images:
+        """The images at `index`, on the index's device."""
+        ...
+
+    def scenes(self, index: Index) -> Scenes | None:
+        """Their scenes, if the data are rendered."""
+        ...
+
+    def parts(self, index: Index) -> Parts | None:
+        """Their part masks, if the data have ground truth."""
+        ...
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """A dataset: what it is and its three splits, which never overlap."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes; a label is a position in them."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for RGB."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        ...
+
+    @property
+    def train(self) -> Split:
+        """What the model learns from."""
+        ...
+
+    @property
+    def validation(self) -> Split:
+        """What training is stopped by."""
+        ...
+
+    @property
+    def test(self) -> Split:
+        """What accuracy is measured and heatmaps are made on."""
+        ...
+
+
+@runtime_checkable
+class Architecture(Protocol):
+    """A model's configuration, which builds a network fitted to the data."""
+
+    def build(self, channels: int, size: tuple[int, int], classes: int) -> nn.Module:
+        """An untrained network from images (batch, channels, *size) to logits (batch, classes).
+
+        Raises:
+            InputError: when the network does not fit the image size.
+        """
+        ...
+
+
+@runtime_checkable
+class Explainer(Protocol):
+    """A post-hoc explanation method: (model, images, targets) -> heatmaps of the targets' logits.
+
+    An explainer that needs more than these is bound to it first: one with `fit(model, images)` to
+    reference images of the training split, one with `with_parts(images, parts)` to ground truth.
+    Both return a bound explainer and leave the first as it was.
+    """
+
+    def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
+        """Explain the logit of each image's target."""
+        ...
+
+
+@runtime_checkable
+class Imputer(Protocol):
+    """A way to take pixels away: (images, masks, scenes, generator) -> images."""
+
+    def __call__(
+        self,
+        images: Images,
+        mask: Bool[Tensor, "batch height width"],
+        scenes: Scenes | None,
+        generator: torch.Generator,
+    ) -> Images:
+        """The images with the pixels under `mask` (True = gone) replaced in every channel."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One (model, explainer) on one set of images: everything that a metric may look at."""
+
+    model: nn.Module
+    images: Images
+    targets: Labels
+    heatmaps: Heatmaps
+    explain: Explain
+    scenes: Scenes | None = None
+    parts: Parts | None = None
+    generator: torch.Generator
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.images)
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """A measure of a heatmap's quality: one score an image.
+
+    `needs` names what the Case must hold beyond model, images and heatmaps: "parts", "scenes".
+    `undefined` says in a few words when a score is NaN.
+    """
+
+    higher_is_better: ClassVar[bool]
+    needs: ClassVar[frozenset[str]]
+    undefined: ClassVar[str]
+
+    def __call__(self, case: Case) -> Scores:
+        """Score every image of the case."""
+        ...
+
+
+@runtime_checkable
+class CurveMetric(Metric, Protocol):
+    """A metric that is read off curves (perturbation steps), which are worth a plot."""
+
+    def curves(self, case: Case) -> Mapping[str, Curves]:
+        """Named curves, one row an image; `x` (the share of pixels perturbed) is among them."""
+        ...
+
+    def score(self, curves: Mapping[str, Curves]) -> Scores:
+        """The score of every image from its curves; `__call__` is `score(curves(case))`."""
+        ...
