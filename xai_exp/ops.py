@@ -34,9 +34,7 @@ def chunk_size(images: Images) -> int:
     return int(min(_CPU_CHUNK, max(1, _CPU_PIXELS // pixels)))
 
 
-def in_chunks(
-    function: Callable[..., Tensor], *batches: Tensor, size: int | None = None
-) -> Tensor:
+def in_chunks(function: Callable[..., Tensor], *batches: Tensor, size: int | None = None) -> Tensor:
     """`function(*batches)` computed over chunks of the first axis and joined again.
 
     Out of memory on the device halves the chunk and goes on, down to one image.

@@ -47,6 +47,15 @@ class Scenes(Protocol):
         ...
 
     @property
+    def divisions(self) -> tuple[str, ...]:
+        """The ways these scenes can be divided into parts, such as ("objects", "corners")."""
+        ...
+
+    def divided(self, division: str) -> "Scenes":
+        """The same scenes with other parts; a scene starts out divided into "objects"."""
+        ...
+
+    @property
     def part_names(self) -> tuple[str, ...]:
         """What the parts are, in order, such as ("object 1", "object 2", ...)."""
         ...
