@@ -11,11 +11,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xai_exp.types import Heatmaps, Images, Labels, Logits, Scores
+from xai_exp.types import (
+    Blocks,
+    Heatmaps,
+    Images,
+    Keys,
+    Labels,
+    Logits,
+    Masks,
+    Order,
+    Parts,
+    Rows,
+    Scores,
+)
 
 _CPU_CHUNK = 64
 _CPU_PIXELS = _CPU_CHUNK * 64 * 64 * 3
@@ -61,7 +72,7 @@ def logits(model: nn.Module, images: Images, size: int | None = None) -> Logits:
     return in_chunks(model, images, size=size)
 
 
-def pick(values: Float[Tensor, "batch class"], targets: Labels) -> Scores:
+def pick(values: Logits, targets: Labels) -> Scores:
     """Each row's value at its target."""
     return values.gather(1, targets[:, None])[:, 0]
 
@@ -87,20 +98,18 @@ def channel_sum(attributions: Images) -> Heatmaps:
     return attributions.sum(1)
 
 
-def block_mean(maps: Heatmaps, size: int) -> Float[Tensor, "batch rows columns"]:
+def block_mean(maps: Heatmaps, size: int) -> Blocks:
     """The mean over blocks of `size` x `size` pixels; blocks at the border may be smaller."""
     return functional.avg_pool2d(maps[:, None], size, ceil_mode=True, count_include_pad=False)[:, 0]
 
 
-def block_spread(
-    blocks: Float[Tensor, "batch rows columns"], size: int, height: int, width: int
-) -> Heatmaps:
+def block_spread(blocks: Blocks, size: int, height: int, width: int) -> Heatmaps:
     """Every pixel given its block's value: the inverse of `block_mean` for blockwise maps."""
     spread = blocks.repeat_interleave(size, 1).repeat_interleave(size, 2)
     return spread[:, :height, :width]
 
 
-def _mix(values: Int[Tensor, "*any"]) -> Int[Tensor, "*any"]:
+def _mix(values: Tensor) -> Tensor:
     """SplitMix64's finaliser (Steele et al. 2014), on wrapping 64-bit integers.
 
     Shifts are made logical by masking, since torch shifts signed integers arithmetically.
@@ -110,7 +119,7 @@ def _mix(values: Int[Tensor, "*any"]) -> Int[Tensor, "*any"]:
     return values ^ ((values >> 31) & 0x1FFFFFFFF)
 
 
-def image_keys(images: Images, seed: int = 0) -> Int[Tensor, "batch"]:
+def image_keys(images: Images, seed: int = 0) -> Keys:
     """A 64-bit key for each image, read off its exact pixel values and `seed`."""
     bits = images.detach().contiguous().view(torch.int32).flatten(1).long()
     position = torch.arange(bits.shape[1], device=images.device)
@@ -121,16 +130,14 @@ def _wrapped(number: int) -> int:
     return ctypes.c_int64(number).value
 
 
-def keyed_uniform(keys: Int[Tensor, "batch"], count: int) -> Float[Tensor, "batch count"]:
+def keyed_uniform(keys: Keys, count: int) -> Rows:
     """`count` uniform numbers in [0, 1) for every key, the same on every device."""
     position = torch.arange(1, count + 1, device=keys.device) * -0x61C8864680B583EB
     hashed = _mix(_mix(keys[:, None] + position) + position)
     return ((hashed >> 40) & 0xFFFFFF).float() / (1 << 24)
 
 
-def descending(
-    values: Float[Tensor, "batch count"], generator: torch.Generator
-) -> Int[Tensor, "batch count"]:
+def descending(values: Rows, generator: torch.Generator) -> Order:
     """Positions from the largest value to the smallest; ties in a random order of the generator.
 
     A sort by position would let a map of equal values win or lose by where its pixels lie.
@@ -141,12 +148,12 @@ def descending(
     return order.gather(1, ranked)
 
 
-def ranks(order: Int[Tensor, "batch count"]) -> Int[Tensor, "batch count"]:
+def ranks(order: Order) -> Order:
     """Each position's place in `order`: the inverse permutation."""
     places = torch.arange(order.shape[1], device=order.device).expand_as(order)
     return torch.empty_like(order).scatter_(1, order, places)
 
 
-def union(parts: Float[Tensor, "batch part height width"]) -> Bool[Tensor, "batch height width"]:
+def union(parts: Parts) -> Masks:
     """The pixels of which parts fill more than half."""
     return parts.sum(1) > 0.5

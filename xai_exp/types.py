@@ -18,14 +18,20 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 Images = Float[Tensor, "batch channel height width"]
-Labels = Int[Tensor, "batch"]
+Labels = Int[Tensor, " batch"]
 Logits = Float[Tensor, "batch class"]
 Heatmaps = Float[Tensor, "batch height width"]
-Scores = Float[Tensor, "batch"]
+Scores = Float[Tensor, " batch"]
 Parts = Float[Tensor, "batch part height width"]
 Keep = Bool[Tensor, "batch part"]
 Curves = Float[Tensor, "batch step"]
-Index = Int[Tensor, "batch"]
+Index = Int[Tensor, " batch"]
+Keys = Int[Tensor, " batch"]
+Rows = Float[Tensor, "batch count"]
+Order = Int[Tensor, "batch count"]
+Blocks = Float[Tensor, "batch rows columns"]
+Masks = Bool[Tensor, "batch height width"]
+Steps = Float[Tensor, " step"]
 
 Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
@@ -166,7 +172,7 @@ class Imputer(Protocol):
     def __call__(
         self,
         images: Images,
-        mask: Bool[Tensor, "batch height width"],
+        mask: Masks,
         scenes: Scenes | None,
         generator: torch.Generator,
     ) -> Images:

@@ -1,0 +1,1 @@
+"""Measures of a heatmap's quality, one file for each family."""

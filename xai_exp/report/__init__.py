@@ -1,0 +1,1 @@
+"""From rows and heatmaps to figures and pages; no model code."""
