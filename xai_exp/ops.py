@@ -121,7 +121,7 @@ def _mix(values: Tensor) -> Tensor:
 
 def image_keys(images: Images, seed: int = 0) -> Keys:
     """A 64-bit key for each image, read off its exact pixel values and `seed`."""
-    bits = images.detach().contiguous().view(torch.int32).flatten(1).long()
+    bits = images.detach().float().contiguous().view(torch.int32).flatten(1).long()
     position = torch.arange(bits.shape[1], device=images.device)
     return _mix(_mix(bits * 0x9E3779B1 + position).sum(1) + _wrapped(seed * 0x632BE59BD9B4E019))
 
@@ -144,7 +144,7 @@ def descending(values: Rows, generator: torch.Generator) -> Order:
     """
     shuffle = torch.rand(values.shape, generator=generator, device=generator.device)
     order = shuffle.to(values.device).argsort(1)
-    ranked = values.gather(1, order).argsort(1, descending=True, stable=True)
+    ranked = values.gather(1, order).argsort(dim=1, descending=True, stable=True)
     return order.gather(1, ranked)
 
 
