@@ -43,12 +43,12 @@ class InputError(ValueError):
 class Range:
     """The numbers (or lengths of a list: the range holds for each member) that a field allows."""
 
-    low: float | None = None
-    high: float | None = None
+    low: float | int | None = None
+    high: float | int | None = None
     exclusive_low: bool = False
     exclusive_high: bool = False
 
-    def holds(self, value: float) -> bool:
+    def holds(self, value: float | int) -> bool:
         """Whether `value` is finite and inside; an infinite bound admits infinity."""
         low_ok = self.low is None or (value > self.low if self.exclusive_low else value >= self.low)
         high_ok = self.high is None or (
@@ -69,6 +69,7 @@ class Range:
 def configured(cls: type[T]) -> type[T]:
     """Make `cls` a frozen keyword-only dataclass whose fields are checked when it is made.
 
+    The type checker of the tests leaves `__init__` alone, so that wrong values get these errors.
     Types and ranges come from the annotations (`int`, `float`, `bool`, `str`, `Literal`, unions,
     `tuple[X, ...]`, any class, `Annotated[..., Range(...)]`); a list given for a tuple is made one.
     A `__post_init__` of the class runs after the check, for rules between fields.
@@ -91,7 +92,9 @@ def configured(cls: type[T]) -> type[T]:
             own(self)
 
     cls.__post_init__ = __post_init__  # pyright: ignore[reportAttributeAccessIssue]
-    return dataclass(frozen=True, kw_only=True)(cls)
+    made = dataclass(frozen=True, kw_only=True)(cls)
+    made.__init__.__no_type_check__ = True  # pyright: ignore[reportFunctionMemberAccess]
+    return made
 
 
 def _coerced(hint: Any, value: Any) -> Any:  # noqa: ANN401

@@ -10,7 +10,7 @@ Conventions that hold everywhere:
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
@@ -31,7 +31,22 @@ Rows = Float[Tensor, "batch count"]
 Order = Int[Tensor, "batch count"]
 Blocks = Float[Tensor, "batch rows columns"]
 Masks = Bool[Tensor, "batch height width"]
+Copies = Float[Tensor, "copy channel height width"]
+StepMasks = Bool[Tensor, "batch step height width"]
+Places = Int[Tensor, "batch height width"]
+Counts = Int[Tensor, " step"]
+Flags = Bool[Tensor, " batch"]
 Steps = Float[Tensor, " step"]
+Vertices = Float[Tensor, "shape vertex 2"]
+Points = Float[Tensor, "shape 2"]
+Lengths = Float[Tensor, " shape"]
+Corner = Int[Tensor, "shape 2"]
+Windows = Float[Tensor, "shape window window"]
+PerObject = Float[Tensor, "batch object"]
+Sides = Int[Tensor, "batch object"]
+Centres = Float[Tensor, "batch object 2"]
+Owners = Int[Tensor, "batch part"]
+Planes = Float[Tensor, "batch height width"]
 
 Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
@@ -166,23 +181,42 @@ class Explainer(Protocol):
 
 
 @runtime_checkable
-class Imputer(Protocol):
-    """A way to take pixels away: (images, masks, scenes, generator) -> images."""
+class Removal(Protocol):
+    """Images made ready to lose pixels: whatever does not depend on the pixels is done already."""
 
-    def __call__(
-        self,
-        images: Images,
-        mask: Masks,
-        scenes: Scenes | None,
-        generator: torch.Generator,
-    ) -> Images:
-        """The images with the pixels under `mask` (True = gone) replaced in every channel."""
+    def __call__(self, rows: slice, masks: StepMasks) -> Copies:
+        """The images at `rows`, each once for every step, without the pixels under its masks.
+
+        A pixel under its mask (True = gone) is replaced in every channel. The result is flat:
+        (rows * steps, channel, height, width), all steps of the first image first.
+        """
+        ...
+
+
+@runtime_checkable
+class Imputer(Protocol):
+    """A way to take pixels away: (images, scenes, keys) -> removal.
+
+    The work that is the same for every mask (a blurred image, an empty scene, a draw of noise) is
+    done in this call, so that the removal of thousands of masks costs one selection each.
+    `random` says whether another key gives another result, so that repeats are worth their cost.
+    """
+
+    random: ClassVar[bool]
+
+    def __call__(self, images: Images, scenes: Scenes | None, keys: Keys) -> Removal:
+        """Make the images ready; random imputers draw from each image's own key."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One (model, explainer) on one set of images: everything that a metric may look at."""
+    """One (model, explainer) on one set of images: everything that a metric may look at.
+
+    The generator is only asked for its seed, so that no metric changes what another one draws.
+    `memo` holds what several metrics share (clean outputs, rankings, curves); `dataclasses.replace`
+    starts an empty one.
+    """
 
     model: nn.Module
     images: Images
@@ -192,6 +226,7 @@ class Case:
     scenes: Scenes | None = None
     parts: Parts | None = None
     generator: torch.Generator
+    memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         """The number of images."""

@@ -1,0 +1,157 @@
+"""The ways to take a pixel away: what stands in an image where its pixels are gone.
+
+An imputer is called once, `imputer(images, scenes, keys)`, and does all the work that no mask
+changes; the removal that it gives, `removal(rows, masks)`, is then called for every chunk of masks.
+No way is neutral: a constant may look like the object, noise and constants leave the data's
+manifold (the model may answer to the new edges), a blur keeps the coarse information. Only
+`known_background` takes away exactly the object and nothing else, and only rendered data have it.
+Scores of removal-based metrics compare only under the same imputer (Bluecher et al. 2024).
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from xai_exp import ops
+from xai_exp.config import InputError, Range, configured
+from xai_exp.types import Copies, Images, Keys, Removal, Scenes, StepMasks
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A removal that takes pixels from reference images: one selection, with nothing copied first.
+
+    >>> gone = torch.tensor([[[[True, False]]]])
+    >>> Replacement(torch.ones(1, 1, 1, 2), torch.zeros(1, 1, 1, 2))(slice(0, 1), gone)
+    tensor([[[[0., 1.]]]])
+    """
+
+    images: Tensor
+    references: Tensor
+
+    def __call__(self, rows: slice, masks: StepMasks) -> Copies:
+        """The images at `rows` under every step's mask, flat."""
+        chosen = torch.where(
+            masks[:, :, None], self.references[rows, None], self.images[rows, None]
+        )
+        return chosen.flatten(0, 1)
+
+
+@configured
+class Constant:
+    """One value everywhere: black is 0, grey 0.5.
+
+    Pixels that have the value already are not taken away at all, however relevant they are: on data
+    with a black background or black objects the score says little.
+    """
+
+    random: ClassVar[bool] = False
+    value: Annotated[float, Range(0, 1)] = 0.5
+
+    def __call__(self, images: Images, scenes: Scenes | None, keys: Keys) -> Removal:  # noqa: ARG002
+        """Make the images ready."""
+        return Replacement(images, images.new_full((), self.value).expand_as(images))
+
+
+@configured
+class Mean:
+    """The mean of each image's own channels, which keeps its overall brightness."""
+
+    random: ClassVar[bool] = False
+
+    def __call__(self, images: Images, scenes: Scenes | None, keys: Keys) -> Removal:  # noqa: ARG002
+        """Make the images ready."""
+        return Replacement(images, images.mean((2, 3), keepdim=True).expand_as(images))
+
+
+@configured
+class Invert:
+    """The opposite value, 1 - x: the flip of pixel flipping on binary digits (Bach et al. 2015)."""
+
+    random: ClassVar[bool] = False
+
+    def __call__(self, images: Images, scenes: Scenes | None, keys: Keys) -> Removal:  # noqa: ARG002
+        """Make the images ready."""
+        return Replacement(images, 1 - images)
+
+
+@configured
+class Noise:
+    """Uniform noise, every pixel and channel on its own (Samek et al. 2017, Section III).
+
+    A pixel keeps the value that it was given at every later step, as in the paper's recursion. The
+    noise of an image comes from its own key: the same alone, in a batch and on every device.
+    """
+
+    random: ClassVar[bool] = True
+    low: Annotated[float, Range(0, 1)] = 0.0
+    high: Annotated[float, Range(0, 1)] = 1.0
+
+    def __post_init__(self) -> None:
+        if self.low >= self.high:
+            raise InputError(f"Noise.low: got {self.low}; allowed: less than high, {self.high}")
+
+    def __call__(self, images: Images, scenes: Scenes | None, keys: Keys) -> Removal:  # noqa: ARG002
+        """Draw the noise of every image."""
+        uniform = ops.keyed_uniform(keys, images[0].numel()).view(images.shape)
+        return Replacement(images, (self.low + (self.high - self.low) * uniform).to(images.dtype))
+
+
+@configured
+class Blur:
+    """The image under a Gaussian blur; at the border the weights are normalised to the image.
+
+    `sigma` is in pixels. Flat areas stay as they are, so a uniform object larger than a few sigma
+    is not taken away (Sturmfels et al. 2020).
+    """
+
+    random: ClassVar[bool] = False
+    sigma: Annotated[float, Range(0, exclusive_low=True)] = 4.0
+
+    def __call__(self, images: Images, scenes: Scenes | None, keys: Keys) -> Removal:  # noqa: ARG002
+        """Blur the images."""
+        return Replacement(images, gaussian_blur(images, self.sigma))
+
+
+@configured
+class KnownBackground:
+    """The scene rendered again without any of its parts: what was truly behind the object.
+
+    The only removal that stays on the data's own manifold once whole objects are gone. Scenes that
+    know their background only; pixels of the background are not changed by being taken away.
+    """
+
+    random: ClassVar[bool] = False
+
+    def __call__(self, images: Images, scenes: Scenes | None, keys: Keys) -> Removal:  # noqa: ARG002
+        """Render the empty scenes.
+
+        Raises:
+            InputError: when the data are not rendered.
+        """
+        if scenes is None:
+            raise InputError(
+                "imputer known_background: got data without scenes; allowed: rendered data only"
+            )
+        empty = scenes.render(keep=torch.zeros_like(scenes.present))
+        return Replacement(images, empty.to(images))
+
+
+def gaussian_blur(images: Images, sigma: float) -> Images:
+    """The images under a Gaussian of `sigma` pixels, cut at four sigma, border weights normalised.
+
+    A constant image stays constant, which zero padding would not give.
+    """
+    reach = max(1, round(4 * sigma))
+    offsets = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
+    weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    planes = images.flatten(0, 1)[:, None]
+    ones = torch.ones_like(planes[:1])
+    for kernel in (weights[None, None, :, None], weights[None, None, None, :]):
+        padding = (kernel.shape[2] // 2, kernel.shape[3] // 2)
+        planes = functional.conv2d(planes, kernel, padding=padding)
+        ones = functional.conv2d(ones, kernel, padding=padding)
+    return (planes / ones).view_as(images)

@@ -1,0 +1,138 @@
+"""What several metrics of one case share, computed once: keys, clean outputs, rankings, masks.
+
+Everything here is a pure function of the case and its generator's seed, so a score does not depend
+on which metrics ran before, nor on which other images are in the batch.
+"""
+
+from collections.abc import Callable, Hashable
+from typing import Literal, TypeVar
+
+import torch
+
+from xai_exp import ops
+from xai_exp.config import InputError
+from xai_exp.types import (
+    Case,
+    Counts,
+    Curves,
+    Flags,
+    Heatmaps,
+    Keys,
+    Labels,
+    Logits,
+    Masks,
+    Order,
+    Parts,
+    Places,
+    Removal,
+    Scores,
+)
+
+T = TypeVar("T")
+Output = Literal["logit", "probability"]
+
+
+def once(case: Case, key: Hashable, compute: Callable[[], T]) -> T:
+    """`compute()`, or what it gave when this case was asked for `key` before."""
+    if key not in case.memo:
+        case.memo[key] = compute()
+    return case.memo[key]
+
+
+def keys(case: Case, name: str) -> Keys:
+    """Each image's key for the purpose `name`, from its pixels and the generator's seed."""
+    seed = case.generator.initial_seed()
+    own = once(case, "keys", lambda: ops.image_keys(case.images, seed))
+    return ops.named_keys(own, name)
+
+
+def finite(case: Case) -> Flags:
+    """Which heatmaps have no NaN and no infinity; the others have no score."""
+    return once(case, "finite", lambda: case.heatmaps.flatten(1).isfinite().all(1))
+
+
+def where_defined(case: Case, scores: Scores, defined: Flags | None = None) -> Scores:
+    """The scores, NaN where `defined` is false or the heatmap is not finite."""
+    good = finite(case) if defined is None else finite(case) & defined
+    return torch.where(good, scores, torch.nan)
+
+
+def clean_logits(case: Case) -> Logits:
+    """The model's logits on the untouched images."""
+
+    def compute() -> Logits:
+        with ops.evaluating(case.model):
+            return ops.logits(case.model, case.images)
+
+    return once(case, "logits", compute)
+
+
+def target_output(logits: Logits, targets: Labels, output: Output) -> Scores:
+    """Each target's logit or probability."""
+    logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+    return ops.pick(logits if output == "logit" else logits.softmax(1), targets)
+
+
+def clean_output(case: Case, output: Output) -> Scores:
+    """Each target's logit or probability on the untouched images."""
+    return target_output(clean_logits(case), case.targets, output)
+
+
+def ranking(case: Case) -> Order:
+    """Every heatmap's pixels from most to least relevant, ties in a random order."""
+    return once(
+        case,
+        "ranking",
+        lambda: ops.keyed_descending(case.heatmaps.flatten(1), keys(case, "ranking")),
+    )
+
+
+def places(case: Case) -> Places:
+    """Every pixel's place in its heatmap's ranking: 0 is the most relevant."""
+
+    def compute() -> Places:
+        return ops.ranks(ranking(case)).int().view(case.heatmaps.shape)
+
+    return once(case, "places", compute)
+
+
+def coverage(case: Case) -> Heatmaps:
+    """How much of each pixel the case's parts fill together, in 0..1."""
+    return once(case, "coverage", lambda: parts(case).sum(1).clamp(max=1))
+
+
+def mask(case: Case) -> Masks:
+    """The pixels of which the case's parts fill more than half."""
+    return once(case, "mask", lambda: ops.union(parts(case)))
+
+
+def parts(case: Case) -> Parts:
+    """The case's part masks.
+
+    Raises:
+        InputError: when it has none.
+    """
+    if case.parts is None:
+        raise InputError("localisation: got a case without parts; allowed: data with masks")
+    return case.parts
+
+
+@torch.no_grad()
+def outputs_under_removal(
+    case: Case, removal: Removal, places: Places, counts: Counts, output: Output
+) -> Curves:
+    """Each target's output when the pixels whose place is below a step's count are gone.
+
+    Shapes: `places` (batch, height, width), `counts` (step,), result (batch, step). A mask is one
+    comparison; a perturbed batch holds many images x many steps.
+    """
+    places, counts = places.int(), counts.int().to(places.device)
+
+    def block(rows: slice, steps: slice) -> Curves:
+        masks = places[rows, None] < counts[steps, None, None]
+        targets = case.targets[rows].repeat_interleave(masks.shape[1])
+        values = target_output(case.model(removal(rows, masks)), targets, output)
+        return values.view(masks.shape[:2])
+
+    with ops.evaluating(case.model):
+        return ops.in_grid(block, len(case), len(counts), ops.chunk_size(case.images))
