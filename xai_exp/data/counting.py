@@ -1,0 +1,161 @@
+"""Counting: k similar objects that do not overlap; the label is k.
+
+The variants of the earlier research line are choices of the fields: one radius (min_radius equal
+to max_radius), several radii, other shapes, mixed shapes; `test_shape` and the test radii make a
+network that learnt one variant face another.
+"""
+
+import math
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor
+
+from xai_exp.config import InputError, Range, configured
+from xai_exp.data import loading
+from xai_exp.data.loading import SceneSplit, Splits, grey_levels, stream
+from xai_exp.data.scene import DISC, Scene, circumradius
+
+Shape = Literal["disc", "square", "triangle", "mixed"]
+_SIDES = {"disc": DISC, "square": 4, "triangle": 3}
+_CANDIDATES = 16
+_ROUNDS = 200
+
+
+@configured
+class Counting(Splits):
+    """Between min_objects and max_objects equal-level objects on a uniform background.
+
+    Args:
+        count: images in all splits together.
+        pixels: height and width of the images.
+        shape: what the objects are; "mixed" draws each object's kind.
+        min_objects, max_objects: how many there can be, every number equally often.
+        min_radius, max_radius: size, as the radius of the disc of equal area; each object's own.
+        test_shape, test_min_radius, test_max_radius: the same for the test split (null: as above).
+        gap: the least distance between two objects' circumcircles, in pixels.
+        min_contrast: the least difference between the grey levels of objects and background.
+        validation_share, test_share: the share of images held out.
+        seed: of the scenes; models of all seeds see the same images.
+    """
+
+    count: Annotated[int, Range(30)] = 60_000
+    pixels: Annotated[int, Range(16, 512)] = 64
+    shape: Shape = "disc"
+    min_objects: Annotated[int, Range(0)] = 0
+    max_objects: Annotated[int, Range(1)] = 9
+    min_radius: Annotated[float, Range(1)] = 3.0
+    max_radius: Annotated[float, Range(1)] = 5.0
+    test_shape: Shape | None = None
+    test_min_radius: Annotated[float, Range(1)] | None = None
+    test_max_radius: Annotated[float, Range(1)] | None = None
+    gap: Annotated[float, Range(1.5)] = 2.0
+    min_contrast: Annotated[float, Range(0, 0.9)] = 0.1
+    validation_share: Annotated[float, Range(0, 0.5, exclusive_low=True)] = 0.03
+    test_share: Annotated[float, Range(0, 0.5, exclusive_low=True)] = 0.1
+    seed: Annotated[int, Range(0)] = 0
+
+    test_only = frozenset({"test_shape", "test_min_radius", "test_max_radius"})
+
+    def __post_init__(self) -> None:
+        if self.min_objects > self.max_objects:
+            raise InputError(
+                f"Counting.min_objects: got {self.min_objects}; allowed: at most "
+                f"max_objects = {self.max_objects}"
+            )
+        for which in (loading.TRAIN, loading.TEST):
+            _, low, high = self.variant(which)
+            if low > high:
+                raise InputError(
+                    f"Counting.min_radius: got {low:g}; allowed: at most max_radius = {high:g}"
+                )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The numbers that there can be."""
+        return tuple(str(k) for k in range(self.min_objects, self.max_objects + 1))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return (self.pixels, self.pixels)
+
+    def variant(self, which: int) -> tuple[str, float, float]:
+        """Shape and radii of one split."""
+        if which != loading.TEST:
+            return self.shape, self.min_radius, self.max_radius
+        return (
+            self.test_shape or self.shape,
+            self.test_min_radius or self.min_radius,
+            self.test_max_radius or self.max_radius,
+        )
+
+    def split(self, which: int) -> SceneSplit:
+        """Sample the scenes of one split."""
+        count = loading.sizes(self.count, self.validation_share, self.test_share)[which]
+        generator = stream(self.seed, which)
+        shape, low, high = self.variant(which)
+        labels = torch.randint(len(self.classes), (count,), generator=generator)
+        slots = torch.arange(self.max_objects).expand(count, -1)
+        there = slots < (labels + self.min_objects)[:, None]
+        sides = self._kinds(shape, there.shape, generator)
+        radii = low + (high - low) * torch.rand(there.shape, generator=generator)
+        outer = radii * torch.where(
+            sides == DISC, 1.0, torch.where(sides == 3, circumradius(3), circumradius(4))
+        )
+        centres = self._placed(outer, there, generator)
+        level, background = grey_levels(count, self.min_contrast, generator)
+        scene = Scene(
+            sides=sides * there,
+            centres=centres,
+            radii=radii,
+            angles=2 * math.pi * torch.rand(there.shape, generator=generator),
+            levels=level[:, None].expand(there.shape).contiguous(),
+            background=background,
+            size=self.size,
+        )
+        return SceneSplit(everything=scene, labels=labels)
+
+    def _kinds(self, shape: str, where: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        if shape != "mixed":
+            return torch.full(where, _SIDES[shape])
+        kinds = torch.tensor(list(_SIDES.values()))
+        return kinds[torch.randint(len(kinds), where, generator=generator)]
+
+    def _placed(self, outer: Tensor, there: Tensor, generator: torch.Generator) -> Tensor:
+        """Centres such that no two objects come nearer than the gap.
+
+        Objects are placed one by one, each at the first of some random candidates that is free; a
+        scene in which none is free starts again from its first object.
+        """
+        centres = torch.full((*outer.shape, 2), self.pixels / 2)
+        todo = torch.arange(len(outer))
+        for _ in range(_ROUNDS):
+            placed, fits = self._one_round(outer[todo], there[todo], generator)
+            centres[todo[fits]] = placed[fits]
+            todo = todo[~fits]
+            if len(todo) == 0:
+                return centres
+        raise InputError(
+            f"Counting.max_objects: got {self.max_objects} objects of radius up to "
+            f"{float(outer.max()):.1f} in {self.pixels} pixels; allowed: fewer or smaller ones, "
+            "so that they fit without overlap"
+        )
+
+    def _one_round(
+        self, outer: Tensor, there: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        scenes, slots = outer.shape
+        centres = torch.full((scenes, slots, 2), self.pixels / 2)
+        fits = torch.ones(scenes, dtype=torch.bool)
+        for slot in range(slots):
+            draws = torch.rand(scenes, _CANDIDATES, 2, generator=generator)
+            mine = outer[:, slot, None, None]
+            candidates = mine + (self.pixels - 2 * mine).clamp(min=0) * draws
+            apart = torch.cdist(candidates, centres[:, :slot])
+            needed = (outer[:, slot, None] + outer[:, :slot] + self.gap)[:, None]
+            free = (apart >= needed).all(2) & (2 * mine[..., 0] <= self.pixels)
+            choice = free.int().argmax(1)
+            centres[:, slot] = candidates[torch.arange(scenes), choice]
+            fits &= free.any(1) | ~there[:, slot]
+        return centres, fits

@@ -1,0 +1,142 @@
+"""Splits: rendered on access or held in memory, indexed by tensors, and how data are divided."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from xai_exp.config import InputError
+from xai_exp.data.scene import Scene
+from xai_exp.types import Images, Index, Labels, Parts, Split
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneSplit:
+    """Rendered images: only the scenes' parameters are kept."""
+
+    everything: Scene
+    labels: Labels
+    _moved: dict[str, Scene] = field(default_factory=dict, repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def scenes(self, index: Index) -> Scene:
+        """The scenes at `index`, on its device."""
+        device = str(index.device)
+        if device not in self._moved:
+            self._moved[device] = self.everything.to(index.device)
+        return self._moved[device][index]
+
+    def images(self, index: Index) -> Images:
+        """The images at `index`, drawn on its device."""
+        return self.scenes(index).render()
+
+    def parts(self, index: Index) -> Parts:
+        """The exact coverage of every object."""
+        return self.scenes(index).parts()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorSplit:
+    """Images in memory, as bytes (0..255) or floats (0..1), perhaps with masks."""
+
+    pixels: Tensor
+    labels: Labels
+    masks: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def scenes(self, index: Index) -> None:  # noqa: ARG002
+        """None: these images are not rendered."""
+        return
+
+    def images(self, index: Index) -> Images:
+        """The images at `index`, on its device."""
+        return _floats(self.pixels[index.to(self.pixels.device)].to(index.device))
+
+    def parts(self, index: Index) -> Parts | None:
+        """The masks at `index` (one part an image), if there are any."""
+        if self.masks is None:
+            return None
+        return _floats(self.masks[index.to(self.masks.device)].to(index.device))
+
+
+class Splits:
+    """The three splits of a dataset, each made when first asked for by `split(which)`."""
+
+    channels: int = 1
+
+    def split(self, which: int) -> Split:
+        """Make the split TRAIN, VALIDATION or TEST."""
+        raise NotImplementedError
+
+    @cached_property
+    def train(self) -> Split:
+        """What the model learns from."""
+        return self.split(TRAIN)
+
+    @cached_property
+    def validation(self) -> Split:
+        """What training is stopped by."""
+        return self.split(VALIDATION)
+
+    @cached_property
+    def test(self) -> Split:
+        """What accuracy is measured and heatmaps are made on."""
+        return self.split(TEST)
+
+
+def _floats(values: Tensor) -> Tensor:
+    return values.float() / 255 if values.dtype == torch.uint8 else values.float()
+
+
+def stream(seed: int, split: int) -> torch.Generator:
+    """A generator of its own for each split of each seed."""
+    return torch.Generator().manual_seed(10 * seed + split)
+
+
+def sizes(count: int, validation: float, test: float) -> tuple[int, int, int]:
+    """How many of `count` go to train, validation and test; at least one to each.
+
+    >>> sizes(100, 0.1, 0.2)
+    (70, 10, 20)
+    """
+    held = max(1, round(count * validation)), max(1, round(count * test))
+    if count - sum(held) < 1:
+        raise InputError(f"size of a dataset: got {count} images; allowed: enough for three splits")
+    return (count - sum(held), *held)
+
+
+def stratified(labels: Labels, validation: float, test: float, seed: int) -> tuple[Tensor, ...]:
+    """Disjoint positions for train, validation and test, each with its share of every class."""
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(labels), generator=generator)
+    split: list[list[Tensor]] = [[], [], []]
+    for label in labels.unique():
+        members = order[labels[order] == label]
+        pieces = members.split(list(sizes(len(members), validation, test)))
+        for mine, piece in zip(split, pieces, strict=True):
+            mine.append(piece)
+    joined = [torch.cat(pieces) for pieces in split]
+    return tuple(p[torch.randperm(len(p), generator=generator)] for p in joined)
+
+
+def grey_levels(
+    count: int, min_contrast: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Uniformly random pairs of grey levels in 0..1 that differ by at least `min_contrast`.
+
+    Either may be the brighter. The difference d of such pairs has a density that falls linearly
+    with d, hence the square root.
+    """
+    draws = torch.rand(3, count, generator=generator)
+    room = (1 - min_contrast) * draws[0].sqrt()
+    low = draws[1] * room
+    high = low + 1 - room
+    swap = draws[2] < 0.5
+    return torch.where(swap, high, low), torch.where(swap, low, high)
