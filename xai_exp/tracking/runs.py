@@ -1,12 +1,4 @@
-"""Where results are kept: flat MLflow runs of three types, or nowhere.
-
-`train` is one run for each trained model, `explain` one for each (model, explainer), `report` one
-for each study; the tag `type` tells them apart and metric names are the same in every run, so runs
-compare in the UI. A run has a key, a hash of everything that decides its content: a finished run
-with the same key is reused, and one that was killed half-way is finished under its own id.
-
-This is the only file that imports mlflow, and it does so when a tracker is opened.
-"""
+"""Runs in MLflow, through explicit run ids: no run is ever `active`, nothing global is kept."""
 
 import logging
 import math
@@ -16,20 +8,19 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import numpy as np
 import pandas as pd
-import torch
 from filelock import FileLock
-from matplotlib.figure import Figure
 from torch import nn
 
 from xai_exp.config import InputError, configured
+from xai_exp.tracking.entries import final, flat, history_points, save_network
+from xai_exp.tracking.interface import Found, Link, Record
 from xai_exp.types import Images
 
 if TYPE_CHECKING:
@@ -47,153 +38,6 @@ _QUICK = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT":
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Link:
-    """Where a trained model is tracked: its run of type `train` and the logged model."""
-
-    run: str
-    model: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """A finished run of type `explain`: its id and its scores, a row an image and metric."""
-
-    run: str
-    scores: pd.DataFrame
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """What a run of any type has.
-
-    Attributes:
-        key: A hash of everything that decides the content of the run.
-        name: The run's name in the UI.
-        tags: Tags beside `type` and the key; those that are None are left out.
-        params: The configuration, nested or flat; nested keys are joined by dots.
-        metrics: Numbers by name. A mapping stands for an estimate: its `mean` is recorded under the
-            name itself and the rest as NAME.low, NAME.high, NAME.n. NaN is not recorded.
-        figures: Plots by name; each becomes NAME.png.
-        seconds: How long the work took before it was recorded; the run is dated back by it.
-    """
-
-    key: str
-    name: str
-    tags: Mapping[str, object] = field(default_factory=dict)
-    params: Mapping[str, Any] = field(default_factory=dict)
-    metrics: Mapping[str, float | Mapping[str, float]] = field(default_factory=dict)
-    figures: Mapping[str, Figure] = field(default_factory=dict)
-    seconds: float = 0.0
-
-
-class Tracker(Protocol):
-    """What the pipeline asks of tracking."""
-
-    def record_training(
-        self,
-        record: Record,
-        *,
-        network: nn.Module,
-        example: Images,
-        history: Sequence[Mapping[str, float]],
-    ) -> Link | None:
-        """Record a trained model, or find the finished run with its key.
-
-        Args:
-            record: The key is the model's key, kept as the tag `model_key`.
-            network: The trained network.
-            example: At least two images, from which the shape of its input is read.
-            history: A row an epoch; its `epoch` is the step of its other numbers.
-        """
-        ...
-
-    def explained(self, key: str) -> Found | None:
-        """The finished run of type `explain` with this key, if there is one."""
-        ...
-
-    def record_explanation(
-        self,
-        record: Record,
-        *,
-        link: Link | None,
-        heatmaps: Mapping[str, np.ndarray],
-        scores: pd.DataFrame,
-    ) -> str | None:
-        """Record one explainer on one model and return the run's id.
-
-        Args:
-            record: The key is kept as the tag `explain_key`.
-            link: Where the model is tracked; it becomes an input of the run.
-            heatmaps: Arrays by name, kept as heatmaps.npz.
-            scores: A row an image and metric, kept as scores.parquet.
-        """
-        ...
-
-    def record_report(
-        self,
-        record: Record,
-        *,
-        pages: Mapping[str, str],
-        tables: Mapping[str, pd.DataFrame],
-    ) -> str | None:
-        """Record a study's report and return the run's id.
-
-        Args:
-            record: The key is kept as the tag `report_key`.
-            pages: HTML by name, kept as NAME.html.
-            tables: Tables by name, kept as NAME.parquet and NAME.csv.
-        """
-        ...
-
-    def ui_command(self, runs: Iterable[str] = ()) -> str:
-        """What the user types to see these runs (all if none are named), or an empty string."""
-        ...
-
-    def address(self, runs: Iterable[str] = ()) -> str:
-        """The address of the runs table with these runs (all if none are named), or nothing."""
-        ...
-
-
-class Tracking(Protocol):
-    """A choice of where results are kept."""
-
-    def open(self) -> Tracker:
-        """Make it ready for recording."""
-        ...
-
-
-@configured
-class Off:
-    """No tracking: everything is forgotten."""
-
-    def open(self) -> Tracker:
-        """A tracker that records nothing and finds nothing."""
-        return _Nowhere()
-
-
-class _Nowhere:
-    """Records nothing and finds nothing."""
-
-    def record_training(self, *_: object, **__: object) -> Link | None:
-        return None
-
-    def explained(self, *_: object) -> Found | None:
-        return None
-
-    def record_explanation(self, *_: object, **__: object) -> str | None:
-        return None
-
-    def record_report(self, *_: object, **__: object) -> str | None:
-        return None
-
-    def ui_command(self, *_: object) -> str:
-        return ""
-
-    def address(self, *_: object) -> str:
-        return ""
-
-
 @configured
 class MLflow:
     """Runs in MLflow: a SQLite file and artifacts under `root`, or the server at `uri`."""
@@ -202,7 +46,7 @@ class MLflow:
     uri: str | None = None
     experiment: str = "xai_exp"
 
-    def open(self) -> Tracker:
+    def open(self) -> "_Runs":
         """Connect, making the database and the experiment at the first use.
 
         A new database is made under a file lock: several processes that make it at once would
@@ -265,7 +109,7 @@ class _Runs:
             with self._written("train", record) as (run, folder):
                 model = self._log_model(run, record, network, example)
                 last = max((int(row["epoch"]) for row in history), default=0)
-                points = _history(run, record, history) + _final(run, record, model, last)
+                points = history_points(run, record, history) + final(run, record, model, last)
                 self._log_metrics(run, points)
                 pd.DataFrame(list(history)).to_csv(folder / "history.csv", index=False)
                 return Link(run=run.info.run_id, model=model)
@@ -296,7 +140,7 @@ class _Runs:
             model = link.model if link else None
             if model:
                 self._use_model(run, model)
-            self._log_metrics(run, _final(run, record, model, 0))
+            self._log_metrics(run, final(run, record, model, 0))
             np.savez_compressed(folder / "heatmaps.npz", **heatmaps)  # pyright: ignore
             scores.to_parquet(folder / "scores.parquet", index=False)
             return run.info.run_id
@@ -309,7 +153,7 @@ class _Runs:
         tables: Mapping[str, pd.DataFrame],
     ) -> str | None:
         with self._locked(record.key), self._written("report", record) as (run, folder):
-            self._log_metrics(run, _final(run, record, None, 0))
+            self._log_metrics(run, final(run, record, None, 0))
             for name, page in pages.items():
                 (folder / f"{name}.html").write_text(page, encoding="utf-8")
             for name, table in tables.items():
@@ -393,8 +237,11 @@ class _Runs:
         """Record those that a killed process had not."""
         from mlflow.entities import Param
 
-        flat = {name: value for name, value in _flat(params) if name not in run.data.params}
-        entries = [Param(name, value[:_LONGEST_VALUE]) for name, value in flat.items()]
+        entries = [
+            Param(name, value[:_LONGEST_VALUE])
+            for name, value in flat(params)
+            if name not in run.data.params
+        ]
         for start in range(0, len(entries), _PARAMS_A_CALL):
             part = entries[start : start + _PARAMS_A_CALL]
             self.client.log_batch(run.info.run_id, params=part)
@@ -424,40 +271,16 @@ class _Runs:
             self.experiment,
             name=record.name.replace("/", " "),
             source_run_id=run.info.run_id,
-            params=dict(_flat(record.params)),
+            params=dict(flat(record.params)),
             tags={"model_key": record.key},
             model_type="classifier",
         )
         with tempfile.TemporaryDirectory() as folder:
-            _save_network(Path(folder) / "model", model.model_id, run, network, example)
+            save_network(Path(folder) / "model", model.model_id, run, network, example)
             self.client.log_model_artifacts(model.model_id, str(Path(folder) / "model"))
         self.client.log_outputs(run.info.run_id, [LoggedModelOutput(model.model_id, step=0)])
         self.client.finalize_logged_model(model.model_id, "READY")
         return model.model_id
-
-
-def _save_network(path: Path, model: str, run: "Run", network: nn.Module, example: Images) -> None:
-    """Write the network as a graph that loads without this package, for any batch size."""
-    from mlflow import pytorch
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import Schema, TensorSpec
-
-    shape = (-1, *example.shape[1:])
-    with torch.no_grad():
-        copy = deepcopy(network).cpu().eval().requires_grad_(False)
-        inputs = example[:2].detach().cpu().contiguous()
-        classes = copy(inputs).shape[1]
-    pytorch.save_model(
-        copy,
-        path,
-        mlflow_model=Model(run_id=run.info.run_id, model_uuid=model, model_id=model),
-        signature=ModelSignature(
-            inputs=Schema([TensorSpec(np.dtype(np.float32), shape)]),
-            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, classes))]),
-        ),
-        input_example=inputs,  # pyright: ignore[reportArgumentType] # a tensor is not kept as JSON
-        pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}", "mlflow"],
-    )
 
 
 def _mlflow() -> Any:  # noqa: ANN401
@@ -501,48 +324,3 @@ def _line(error: Exception) -> str:
 def _link(run: "Run") -> Link:
     outputs = run.outputs.model_outputs if run.outputs else []
     return Link(run=run.info.run_id, model=outputs[0].model_id)
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Names joined by dots and values as text; Hydra's own keys are left out."""
-    for name, value in tree.items():
-        if str(name).startswith("_"):
-            continue
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", str(value)
-
-
-def _final(run: "Run", record: Record, model: str | None, step: int) -> "list[Metric]":
-    """The record's metrics, tied to the model so that its page lists them too."""
-    from mlflow.entities import Metric
-
-    moment = int(run.info.start_time + record.seconds * 1000)
-    values: dict[str, float] = {}
-    for name, value in record.metrics.items():
-        if isinstance(value, Mapping):
-            values |= {name if key == "mean" else f"{name}.{key}": v for key, v in value.items()}
-        else:
-            values[name] = value
-    return [Metric(k, float(v), moment, step, model_id=model) for k, v in values.items()]
-
-
-def _history(run: "Run", record: Record, history: Sequence[Mapping[str, float]]) -> "list[Metric]":
-    """The history's numbers at their epochs, spread evenly over the time that training took.
-
-    The moments follow from the run alone: recorded again after a kill, they are the same points.
-    """
-    from mlflow.entities import Metric
-
-    last = max((int(row["epoch"]) for row in history), default=1) or 1
-    points = []
-    for row in history:
-        step = int(row["epoch"])
-        moment = int(run.info.start_time + record.seconds * 1000 * step / last)
-        points += [
-            Metric(name, float(value), moment, step)
-            for name, value in row.items()
-            if name != "epoch"
-        ]
-    return points

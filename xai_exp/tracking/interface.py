@@ -1,0 +1,160 @@
+"""What tracking keeps and answers, and the choice to keep nothing."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import nn
+
+from xai_exp.config import configured
+from xai_exp.types import Images
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """Where a trained model is tracked: its run of type `train` and the logged model."""
+
+    run: str
+    model: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A finished run of type `explain`: its id and its scores, a row an image and metric."""
+
+    run: str
+    scores: pd.DataFrame
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What a run of any type has.
+
+    Attributes:
+        key: A hash of everything that decides the content of the run.
+        name: The run's name in the UI.
+        tags: Tags beside `type` and the key; those that are None are left out.
+        params: The configuration, nested or flat; nested keys are joined by dots.
+        metrics: Numbers by name. A mapping stands for an estimate: its `mean` is recorded under the
+            name itself and the rest as NAME.low, NAME.high, NAME.n. NaN is not recorded.
+        figures: Plots by name; each becomes NAME.png.
+        seconds: How long the work took before it was recorded; the run is dated back by it.
+    """
+
+    key: str
+    name: str
+    tags: Mapping[str, object] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float | Mapping[str, float]] = field(default_factory=dict)
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+class Tracker(Protocol):
+    """What the pipeline asks of tracking."""
+
+    def record_training(
+        self,
+        record: Record,
+        *,
+        network: nn.Module,
+        example: Images,
+        history: Sequence[Mapping[str, float]],
+    ) -> Link | None:
+        """Record a trained model, or find the finished run with its key.
+
+        Args:
+            record: The key is the model's key, kept as the tag `model_key`.
+            network: The trained network.
+            example: At least two images, from which the shape of its input is read.
+            history: A row an epoch; its `epoch` is the step of its other numbers.
+        """
+        ...
+
+    def explained(self, key: str) -> Found | None:
+        """The finished run of type `explain` with this key, if there is one."""
+        ...
+
+    def record_explanation(
+        self,
+        record: Record,
+        *,
+        link: Link | None,
+        heatmaps: Mapping[str, np.ndarray],
+        scores: pd.DataFrame,
+    ) -> str | None:
+        """Record one explainer on one model and return the run's id.
+
+        Args:
+            record: The key is kept as the tag `explain_key`.
+            link: Where the model is tracked; it becomes an input of the run.
+            heatmaps: Arrays by name, kept as heatmaps.npz.
+            scores: A row an image and metric, kept as scores.parquet.
+        """
+        ...
+
+    def record_report(
+        self,
+        record: Record,
+        *,
+        pages: Mapping[str, str],
+        tables: Mapping[str, pd.DataFrame],
+    ) -> str | None:
+        """Record a study's report and return the run's id.
+
+        Args:
+            record: The key is kept as the tag `report_key`.
+            pages: HTML by name, kept as NAME.html.
+            tables: Tables by name, kept as NAME.parquet and NAME.csv.
+        """
+        ...
+
+    def ui_command(self, runs: Iterable[str] = ()) -> str:
+        """What the user types to see these runs (all if none are named), or an empty string."""
+        ...
+
+    def address(self, runs: Iterable[str] = ()) -> str:
+        """The address of the runs table with these runs (all if none are named), or nothing."""
+        ...
+
+
+class Tracking(Protocol):
+    """A choice of where results are kept."""
+
+    def open(self) -> Tracker:
+        """Make it ready for recording."""
+        ...
+
+
+@configured
+class Off:
+    """No tracking: everything is forgotten."""
+
+    def open(self) -> Tracker:
+        """A tracker that records nothing and finds nothing."""
+        return _Nowhere()
+
+
+class _Nowhere:
+    """Records nothing and finds nothing."""
+
+    def record_training(self, *_: object, **__: object) -> Link | None:
+        return None
+
+    def explained(self, *_: object, **__: object) -> Found | None:
+        return None
+
+    def record_explanation(self, *_: object, **__: object) -> str | None:
+        return None
+
+    def record_report(self, *_: object, **__: object) -> str | None:
+        return None
+
+    def ui_command(self, *_: object, **__: object) -> str:
+        return ""
+
+    def address(self, *_: object, **__: object) -> str:
+        return ""
