@@ -25,3 +25,34 @@ hypothesis.settings.load_profile("laws")
 def generator() -> torch.Generator:
     """A seeded generator of the test's own."""
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def make_case():
+    """Cases around a small CNN: any field can be given, the others are drawn from a fixed seed."""
+    from xai_exp.types import Case
+
+    def make(*, seed=0, count=6, channels=2, size=(12, 12), dtype=torch.float32, **given):
+        source = torch.Generator().manual_seed(17)
+        images = torch.rand((count, channels, *size), generator=source, dtype=dtype)
+        images = given.pop("images", images)
+        with torch.random.fork_rng():
+            torch.manual_seed(5)
+            model = torch.nn.Sequential(
+                torch.nn.Conv2d(images.shape[1], 4, 3, padding=1),
+                torch.nn.ReLU(),
+                torch.nn.Flatten(),
+                torch.nn.Linear(4 * images.shape[2] * images.shape[3], 3),
+            ).to(dtype)
+        shape = (len(images), *images.shape[2:])
+        fields = {
+            "model": model,
+            "images": images,
+            "targets": torch.arange(len(images)) % 3,
+            "heatmaps": torch.randn(shape, generator=source, dtype=dtype),
+            "explain": lambda model, images, targets: images.sum(1),  # noqa: ARG005
+            "generator": torch.Generator().manual_seed(seed),
+        }
+        return Case(**(fields | given))
+
+    return make
