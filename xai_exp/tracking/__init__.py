@@ -9,6 +9,6 @@ Only this package imports mlflow, and it does so when a tracker is opened.
 """
 
 from xai_exp.tracking.interface import Found, Link, Off, Record, Tracker, Tracking
-from xai_exp.tracking.runs import PORT, MLflow
+from xai_exp.tracking.runs import MLflow
 
-__all__ = ["PORT", "Found", "Link", "MLflow", "Off", "Record", "Tracker", "Tracking"]
+__all__ = ["Found", "Link", "MLflow", "Off", "Record", "Tracker", "Tracking"]

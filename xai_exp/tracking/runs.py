@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
 
-PORT = 5000
+_UI = "http://127.0.0.1:5000"  # where `make ui` answers unless the port is taken
 _KEY = {"train": "model_key", "explain": "explain_key", "report": "report_key"}
 _SHORT = 8  # characters of a run id that the user is asked to type
 _PARAMS_A_CALL = 100  # the most that MLflow takes
@@ -69,7 +69,7 @@ class MLflow:
                 f"tracking: got {_public(uri)}, which can't be used ({_line(error)}); allowed: "
                 "the address of a running MLflow server, or null for a file under tracking.root"
             ) from error
-        return _Runs(client=client, experiment=experiment, root=root, uri=uri)
+        return _Runs(client=client, experiment=experiment, settings=self, root=root, uri=uri)
 
     def _experiment(self, client: "MlflowClient", root: Path, uri: str) -> str:
         """The experiment's id; it is made if there is none of this name."""
@@ -91,6 +91,7 @@ class _Runs:
 
     client: "MlflowClient"
     experiment: str
+    settings: "MLflow"
     root: Path
     uri: str
 
@@ -162,17 +163,21 @@ class _Runs:
             return run.info.run_id
 
     def ui_command(self, runs: Iterable[str] = ()) -> str:
-        if _is_server(self.uri):
+        """`make ui` in a checkout with the usual settings; empty if another server shows them."""
+        if self.settings.uri:
             return ""
-        short = " ".join(run[:_SHORT] for run in runs)
-        if Path("xai_exp/ui.py").is_file() and self.root == Path(MLflow.root).resolve():
-            return f"make ui RUNS='{short}'" if short else "make ui"
-        root = shlex.quote(os.path.relpath(self.root))
-        return f"python -m xai_exp.ui {short} --root {root}".replace("  ", " ")
+        words = [run[:_SHORT] for run in runs]
+        usual = MLflow()
+        if self.settings == usual and Path("xai_exp/ui.py").is_file():
+            return f"make ui RUNS='{' '.join(words)}'" if words else "make ui"
+        for name in ("root", "experiment"):
+            value = getattr(self.settings, name)
+            words += [f"--{name}", shlex.quote(value)] if value != getattr(usual, name) else []
+        return " ".join(["python -m xai_exp.ui", *words])
 
-    def address(self, runs: Iterable[str] = (), port: int = PORT) -> str:
+    def address(self, runs: Iterable[str] = (), base: str = _UI) -> str:
         """The runs table's address; `runs` are ids or the beginnings of ids."""
-        base = _public(self.uri) if _is_server(self.uri) else f"http://127.0.0.1:{port}"
+        base = _public(self.uri) if _is_server(self.uri) else base
         table = f"{base.rstrip('/')}/#/experiments/{self.experiment}/runs"
         query = {"workflowType": "machine_learning"}
         ids = self._whole(list(runs))
