@@ -27,7 +27,7 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_case():
     """Cases around a small CNN: any field can be given, the others are drawn from a fixed seed."""
     from xai_exp.types import Case

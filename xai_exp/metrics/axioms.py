@@ -9,6 +9,8 @@ from xai_exp.config import Range, configured
 from xai_exp.metrics import shared
 from xai_exp.types import Case, Scores
 
+_ROUNDING = 16  # batches of different size give logits that differ by a few units in the last place
+
 
 @configured
 class Completeness:
@@ -37,13 +39,14 @@ class Completeness:
 
     def __call__(self, case: Case) -> Scores:
         """Score every image of the case."""
-        explained = shared.clean_output(case, "logit")
+        logits = explained = shared.clean_output(case, "logit")
         if self.baseline is not None:
-            explained = explained - self._baseline_output(case, self.baseline)
+            explained = logits - self._baseline_output(case, self.baseline)
         scores = (case.heatmaps.sum((1, 2)) - explained).abs()
         if not self.relative:
             return shared.where_defined(case, scores)
-        return shared.where_defined(case, scores / explained.abs(), explained != 0)
+        differs = explained.abs() > _ROUNDING * torch.finfo(logits.dtype).eps * logits.abs()
+        return shared.where_defined(case, scores / explained.abs(), differs)
 
     @staticmethod
     def _baseline_output(case: Case, value: float) -> Scores:
