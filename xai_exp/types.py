@@ -99,7 +99,10 @@ class Scenes(Protocol):
 class Split(Protocol):
     """One split of a dataset, indexed by tensors so that a batch is one operation."""
 
-    labels: Labels
+    @property
+    def labels(self) -> Labels:
+        """The class of every image."""
+        ...
 
     def __len__(self) -> int:
         """The number of images."""

@@ -106,9 +106,8 @@ def read_idx(path: Path) -> Tensor:
         InputError: when the file is not such a file or is cut off.
     """
     try:
-        opened = gzip.open(path) if path.suffix == ".gz" else path.open("rb")
-        with opened as file:
-            raw = file.read()
+        packed = path.read_bytes()
+        raw = gzip.decompress(packed) if path.suffix == ".gz" else packed
         zeros, kind, rank = struct.unpack(">HBB", raw[:4])
         shape = struct.unpack(f">{rank}I", raw[4 : 4 + 4 * rank])
         values = np.frombuffer(raw, np.uint8, offset=4 + 4 * rank)

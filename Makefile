@@ -1,0 +1,61 @@
+# `make` lists what there is. Two commands do all the set-up: `make run` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint type ui sweep study bench docs accuracy screenshots lock clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "error: python3 is %d.%d; allowed: 3.11 or newer (make PYTHON=python3.12 ...)" % sys.version_info[:2])'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+setup: $(STAMP)  ## make .venv and install the pinned versions
+
+run: $(STAMP)  ## the main job: count discs, explain with LRP, score, track
+	$(BIN)/python -m xai_exp dataset=counting explainer=lrp
+
+test: $(STAMP)  ## all tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(STAMP)  ## style, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+type: $(STAMP)  ## types only
+	$(BIN)/pyright
+
+ui: $(STAMP)  ## the MLflow pages, on this machine only (RUNS="1a2b 3c4d": only these runs)
+	$(BIN)/python -m xai_exp.ui $(RUNS)
+
+sweep: $(STAMP)  ## three explainers on models of three seeds; each model is trained once
+	$(BIN)/python -m xai_exp -m dataset=triangles_squares explainer=lrp,gradient,deconvnet seed=0,1,2
+
+study: $(STAMP)  ## the named study: is LRP better than sensitivity and deconvolution?
+	$(BIN)/python -m xai_exp -m experiment=lrp_vs_sensitivity
+
+bench: $(STAMP)  ## timings as ratios against a floor or a peer
+	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
+
+docs: $(STAMP)  ## run the commands of the how-to pages
+	$(BIN)/python -m pytest -q tests/e2e/test_docs.py
+
+accuracy: $(STAMP)  ## train the default models to their target accuracy (half an hour)
+	$(BIN)/python -m pytest -q -m accuracy tests/accuracy
+
+screenshots: $(STAMP)  ## pictures of the MLflow pages, by headless Chromium
+	$(BIN)/python scripts/screenshots.py
+
+lock: $(STAMP)  ## choose the newest versions that fit together and pin them
+	$(BIN)/python scripts/lock.py
+
+clean:  ## remove everything that can be made again, trained models and tracked runs excepted
+	rm -rf .venv build dist outputs multirun .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

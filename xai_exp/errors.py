@@ -1,0 +1,79 @@
+"""What the user got wrong, in one line: what it was, what it got, what is allowed."""
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from xai_exp.config import InputError
+
+_UNKNOWN_KEY = re.compile(r"Could not (?:override|delete from config)[:.]? ?'([^'@:]+)")
+_UNKNOWN_CHOICE = re.compile(r"Could not find '([^']+)/([^'/]+)'")
+
+
+def one_line(error: BaseException, conf: Path, arguments: Sequence[str]) -> str | None:
+    """The line for the user, or None if the error is not of the user's making."""
+    chain = list(_chain(error))
+    for link in chain:
+        if isinstance(link, InputError):
+            return " ".join(str(link).split())
+    for link in chain:
+        if isinstance(link, HydraException | OmegaConfBaseException):
+            return _from_hydra(str(link), conf, arguments)
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _from_hydra(message: str, conf: Path, arguments: Sequence[str]) -> str:
+    choice = _UNKNOWN_CHOICE.search(message)
+    if choice:
+        group, name = choice.groups()
+        return unknown(group, name, [path.stem for path in (conf / group).glob("*.yaml")])
+    key = _UNKNOWN_KEY.search(message)
+    if key:
+        return _unknown_key(key.group(1), conf, arguments)
+    return " ".join(message.split())
+
+
+def unknown(kind: str, name: str, allowed: Sequence[str]) -> str:
+    """The line for a name that does not exist, with the nearest one that does."""
+    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    return f"unknown {kind}: got {name!r}{hint}; allowed: {', '.join(sorted(allowed))}"
+
+
+def _unknown_key(key: str, conf: Path, arguments: Sequence[str]) -> str:
+    """The line for a key that the configuration does not have."""
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(_without(key, conf, arguments), parent) if parent else None
+    if isinstance(node, DictConfig):
+        return unknown(f"key of {parent}", name, [str(k) for k in node if k != "_target_"])
+    groups = [path.name for path in conf.iterdir() if path.is_dir()]
+    top = [str(k) for k in _without(key, conf, arguments)]
+    return unknown("key", key, sorted({*groups, *top}))
+
+
+def _without(key: str, conf: Path, arguments: Sequence[str]) -> DictConfig:
+    """The configuration that the other arguments compose, for naming the keys it has."""
+    bad = key.split(".")[0]
+    names = [a for a in arguments if "=" in a and not a.startswith("-")]
+    kept = [a for a in names if a.lstrip("+~").split("=")[0] != key and "," not in a]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        try:
+            return compose("config", overrides=kept)
+        except HydraException:
+            return compose("config", overrides=[a for a in kept if a.startswith(f"{bad}=")])

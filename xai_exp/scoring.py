@@ -1,0 +1,144 @@
+"""Heatmaps and their scores: one explainer on one model over the evaluation sample."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from xai_exp import ops
+from xai_exp.config import InputError
+from xai_exp.types import Case, CurveMetric, Dataset, Explainer, Metric, Parts, Scenes
+
+_REFERENCES = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """The test images that are explained, the same for every model, and their truth."""
+
+    images: Tensor
+    labels: Tensor
+    scenes: Scenes | None
+    parts: Parts | None
+
+    @property
+    def truths(self) -> frozenset[str]:
+        """What of the truth is known: what a metric can need."""
+        known = {"scenes": self.scenes, "parts": self.parts}
+        return frozenset(name for name, value in known.items() if value is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """What one explainer gave: a heatmap an image, a row a score, curves where a metric has them.
+
+    `scores` has the columns image, label, prediction, target, metric, score, reason; `reason` says
+    why a score is missing and is empty otherwise.
+    """
+
+    heatmaps: Tensor
+    scores: pd.DataFrame
+    curves: Mapping[str, Mapping[str, Tensor]]
+    seconds_per_image: float
+
+
+def sample(data: Dataset, count: int, device: torch.device) -> Sample:
+    """The first `count` images of the test split (all of them if there are fewer)."""
+    index = torch.arange(min(count, len(data.test)), device=device)
+    scenes = data.test.scenes(index)
+    return Sample(
+        images=data.test.images(index),
+        labels=data.test.labels[index.to(data.test.labels.device)].to(device),
+        scenes=scenes.to(device) if scenes is not None else None,
+        parts=data.test.parts(index),
+    )
+
+
+def bound(explainer: Explainer, network: nn.Module, data: Dataset, chosen: Sample) -> Explainer:
+    """The explainer with what it needs beyond images: reference images or ground truth.
+
+    Raises:
+        InputError: when it needs ground truth that the data do not have.
+    """
+    if hasattr(explainer, "with_parts"):
+        if chosen.parts is None:
+            raise InputError("it needs masks of what is in the image, which the data do not have")
+        return explainer.with_parts(chosen.images, chosen.parts)  # pyright: ignore
+    if hasattr(explainer, "fit"):
+        index = torch.arange(min(_REFERENCES, len(data.train)), device=chosen.images.device)
+        return explainer.fit(network, data.train.images(index))  # pyright: ignore
+    return explainer
+
+
+def score(
+    explainer: Explainer,
+    metrics: Mapping[str, Metric],
+    network: nn.Module,
+    chosen: Sample,
+    *,
+    target: str,
+    seed: int,
+) -> Scored:
+    """Explain the sample and score every heatmap with every metric whose needs are met."""
+    with ops.evaluating(network):
+        predictions = ops.logits(network, chosen.images).argmax(1)
+        targets = chosen.labels if target == "label" else predictions
+        start = time.perf_counter()
+        heatmaps = explainer(network, chosen.images, targets).detach()
+        seconds = time.perf_counter() - start
+        case = Case(
+            model=network,
+            images=chosen.images,
+            targets=targets,
+            heatmaps=heatmaps,
+            explain=explainer,
+            scenes=chosen.scenes,
+            parts=chosen.parts,
+            generator=torch.Generator(chosen.images.device).manual_seed(seed),
+        )
+        usable = {n: m for n, m in metrics.items() if m.needs <= chosen.truths}
+        curves = {n: m.curves(case) for n, m in usable.items() if isinstance(m, CurveMetric)}
+        values = {
+            n: m.score(curves[n]) if isinstance(m, CurveMetric) else m(case)
+            for n, m in usable.items()
+        }
+    tables = [_rows(n, values[n], metrics[n], case, chosen, predictions) for n in values]
+    return Scored(
+        heatmaps=heatmaps,
+        scores=pd.concat(tables, ignore_index=True) if tables else _EMPTY.copy(),
+        curves=curves,
+        seconds_per_image=seconds / len(heatmaps),
+    )
+
+
+_EMPTY = pd.DataFrame(
+    columns=["image", "label", "prediction", "target", "metric", "score", "reason"]
+)
+
+
+def _rows(
+    name: str, scores: Tensor, metric: Metric, case: Case, chosen: Sample, predictions: Tensor
+) -> pd.DataFrame:
+    """One metric's scores as rows, each missing one with its reason."""
+    values = scores.double().cpu().numpy()
+    flat = case.heatmaps.flatten(1)
+    reasons = np.where(np.isnan(values), metric.undefined, "")
+    empty = (flat == 0).all(1).cpu().numpy()
+    broken = (~flat.isfinite()).any(1).cpu().numpy()
+    reasons = np.where(np.isnan(values) & empty, "the heatmap is all zero", reasons)
+    reasons = np.where(np.isnan(values) & broken, "the heatmap is not finite", reasons)
+    return pd.DataFrame(
+        {
+            "image": np.arange(len(values)),
+            "label": chosen.labels.cpu().numpy(),
+            "prediction": predictions.cpu().numpy(),
+            "target": case.targets.cpu().numpy(),
+            "metric": name,
+            "score": values,
+            "reason": reasons,
+        }
+    )

@@ -1,0 +1,119 @@
+"""Where trained networks are kept: one folder a key, finished when its result is there."""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from torch import nn
+
+from xai_exp.config import InputError
+
+TRAINING_VERSION = 1  # raise it when a change of data, models or training changes trained weights
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """How training went.
+
+    Args:
+        accuracy: on the test split, in 0..1.
+        validation_accuracy: on the validation split after the last epoch, in 0..1.
+        epochs: how many were needed.
+        seconds: of training, those before an interruption included.
+        parameters: how many numbers were learnt.
+        history: a row an epoch: epoch, train_loss, validation_loss, validation_accuracy,
+            learning_rate, images_per_second, seconds.
+    """
+
+    accuracy: float
+    validation_accuracy: float
+    epochs: int
+    seconds: float
+    parameters: int
+    history: tuple[Mapping[str, float], ...]
+
+
+def model_key(deciding: Mapping[str, Any]) -> str:
+    """Sixteen hex digits of everything that decides the trained weights.
+
+    >>> model_key({"seed": 0}) == model_key({"seed": 0}) != model_key({"seed": 1})
+    True
+    """
+    text = json.dumps({**deciding, "version": TRAINING_VERSION}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelStore:
+    """A folder of trained networks."""
+
+    root: Path
+
+    def folder(self, key: str) -> Path:
+        """The folder of one network, made if need be."""
+        path = self.root / key
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def finished(self, key: str) -> bool:
+        """Whether this network is trained."""
+        return (self.root / key / "result.json").is_file()
+
+    @contextmanager
+    def lock(self, key: str) -> Iterator[None]:
+        """Wait until no other process works on this network, and keep others from it."""
+        lock = FileLock(self.folder(key) / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            _log.warning("another process trains model %s: waiting for it", key)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def save(self, key: str, network: nn.Module, result: TrainingResult) -> None:
+        """Keep the weights, then the result that declares them whole."""
+        folder = self.folder(key)
+        torch.save(network.state_dict(), folder / "model.pt.part")
+        (folder / "model.pt.part").replace(folder / "model.pt")
+        write_whole(folder / "result.json", json.dumps(asdict(result), indent=1))
+
+    def load(self, key: str, network: nn.Module) -> TrainingResult:
+        """Give `network` the trained weights.
+
+        Raises:
+            InputError: when the files are broken.
+        """
+        folder = self.root / key
+        try:
+            weights = torch.load(folder / "model.pt", map_location="cpu", weights_only=True)
+            network.load_state_dict(weights)
+            fields = json.loads((folder / "result.json").read_text())
+            return TrainingResult(**{**fields, "history": tuple(fields["history"])})
+        except Exception as error:
+            raise InputError(
+                f"{folder}: got a trained model that can't be read ({type(error).__name__}); "
+                "allowed: whole files; remove the folder to train it again"
+            ) from error
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is either there whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    with part.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

@@ -1,0 +1,315 @@
+"""Training with Lightning: as fast as the hardware lets it, and unharmed by a kill.
+
+Everything random in an epoch (the order of images, dropout) comes from (seed, epoch), so a run
+that goes on from its last checkpoint ends with the same weights, bit for bit on a CPU, as one that
+was never interrupted.
+"""
+
+import logging
+import math
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytorch_lightning as lightning
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from xai_exp import ops
+from xai_exp.config import InputError, Range, configured
+from xai_exp.store import TrainingResult
+from xai_exp.types import Dataset, Split
+
+_CHECK_EVERY = 50  # steps between looks at the loss on a GPU, where a look waits for the device
+
+
+@configured
+class Trainer:
+    """AdamW on a one-cycle schedule (Smith and Topin 2018) until the target accuracy holds.
+
+    Args:
+        samples: how many images are seen at most; the epochs follow from the size of the data.
+        max_epochs: the number of epochs itself; null: from `samples`.
+        batch_size: images in a step.
+        learning_rate: the schedule's peak.
+        weight_decay: of AdamW.
+        target_accuracy: training ends once the validation split is at least as accurate, in 0..1.
+        precision: 32, bf16 (autocast), or auto: bf16 where the hardware computes in it.
+    """
+
+    samples: Annotated[int, Range(1)] = 320_000
+    max_epochs: Annotated[int, Range(1)] | None = None
+    batch_size: Annotated[int, Range(2)] = 64
+    learning_rate: Annotated[float, Range(0, exclusive_low=True)] = 5e-3
+    weight_decay: Annotated[float, Range(0)] = 1e-2
+    target_accuracy: Annotated[float, Range(0, 1)] = 0.9995
+    precision: Literal["auto", "32", "bf16"] = "auto"
+
+    def epochs(self, images: int) -> int:
+        """How many epochs there are at most."""
+        return self.max_epochs or max(1, round(self.samples / images))
+
+    def fit(
+        self,
+        data: Dataset,
+        network: nn.Module,
+        *,
+        seed: int,
+        folder: Path,
+        device: torch.device,
+        progress: bool = True,
+    ) -> TrainingResult:
+        """Train `network` in place, or go on where an interrupted run stopped.
+
+        Raises:
+            InputError: when the loss is no longer finite.
+        """
+        learner = _Learner(self, data, network, seed, device)
+        checkpoint = folder / "last.ckpt"
+        callbacks = [_Checkpoint(checkpoint), _Progress(progress)]
+        with torch.random.fork_rng(), _quiet():
+            trainer = lightning.Trainer(
+                accelerator="gpu" if device.type == "cuda" else device.type,
+                devices=[device.index or 0] if device.type == "cuda" else 1,
+                max_epochs=self.epochs(len(data.train)),
+                precision="bf16-mixed" if self._use_bf16(device) else "32-true",
+                callbacks=callbacks,
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+                reload_dataloaders_every_n_epochs=1,
+                default_root_dir=folder,
+            )
+            if not _already_done(checkpoint, self):
+                trainer.fit(learner, ckpt_path=checkpoint if checkpoint.is_file() else None)
+            else:
+                saved = torch.load(checkpoint, map_location="cpu", weights_only=False)
+                learner.load_state_dict(saved["state_dict"])
+                learner.history = saved["history"]
+        network.to(device).eval()
+        return TrainingResult(
+            accuracy=accuracy(network, data.test, device),
+            validation_accuracy=learner.history[-1]["validation_accuracy"],
+            epochs=len(learner.history),
+            seconds=sum(row["seconds"] for row in learner.history),
+            parameters=sum(p.numel() for p in network.parameters()),
+            history=tuple(learner.history),
+        )
+
+    def _use_bf16(self, device: torch.device) -> bool:
+        if self.precision != "auto":
+            return self.precision == "bf16"
+        if device.type == "cuda":
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+        return device.type == "cpu" and _fast_bf16_cpu()
+
+
+def _fast_bf16_cpu() -> bool:
+    """Whether this CPU has AMX tiles.
+
+    AVX-512 BF16 alone is not enough: convolutions then run three times slower than in float32.
+    """
+    supported: Any = getattr(torch.cpu, "_is_amx_tile_supported", bool)
+    return bool(supported())
+
+
+@torch.no_grad()
+def accuracy(network: nn.Module, split: Split, device: torch.device, chunk: int = 256) -> float:
+    """The share of a split's images whose largest logit is the label's, in 0..1."""
+    right = 0
+    with ops.evaluating(network):
+        for index in torch.arange(len(split), device=device).split(chunk):
+            labels = split.labels[index.to(split.labels.device)].to(device)
+            right += int((ops.logits(network, split.images(index)).argmax(1) == labels).sum())
+    return right / len(split)
+
+
+class _Batches:
+    """One epoch of a split as (images, labels), indexed or rendered on the device."""
+
+    def __init__(self, split: Split, size: int, device: torch.device, order: Tensor | None) -> None:
+        self.split, self.size, self.device, self.order = split, size, device, order
+
+    def __len__(self) -> int:
+        if self.order is None:
+            return math.ceil(len(self.split) / self.size)
+        return max(1, len(self.split) // self.size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        order = torch.arange(len(self.split)) if self.order is None else self.order
+        labels = self.split.labels.to(self.device)
+        order = order.to(self.device)
+        for step in range(len(self)):
+            index = order[step * self.size : (step + 1) * self.size]
+            images = self.split.images(index).contiguous(memory_format=torch.channels_last)
+            yield images, labels[index]
+
+
+class _Learner(lightning.LightningModule):
+    """Cross entropy on logits; keeps the history that a checkpoint has to carry."""
+
+    def __init__(
+        self, config: Trainer, data: Dataset, network: nn.Module, seed: int, device: torch.device
+    ) -> None:
+        super().__init__()
+        self.config, self.data, self.seed, self.where = config, data, seed, device
+        self.network = network.to(memory_format=torch.channels_last)  # pyright: ignore
+        self.history: list[dict[str, float]] = []
+        self._losses: list[Tensor] = []
+        self._held: list[tuple[Tensor, Tensor]] = []
+        self._start = time.perf_counter()
+
+    def train_dataloader(self) -> _Batches:
+        """The training images in this epoch's order."""
+        draw = _drawn(self.seed, self.current_epoch)
+        order = torch.randperm(len(self.data.train), generator=draw)
+        return _Batches(self.data.train, self.config.batch_size, self.where, order)
+
+    def val_dataloader(self) -> _Batches:
+        """The validation images."""
+        return _Batches(self.data.validation, 2 * self.config.batch_size, self.where, None)
+
+    def on_train_epoch_start(self) -> None:
+        """Seed dropout by the epoch; the caller keeps the global generator from changing."""
+        torch.manual_seed(self.seed * 100_003 + self.current_epoch)
+        self._start = time.perf_counter()
+
+    def training_step(self, batch: tuple[Tensor, Tensor], number: int) -> Tensor:
+        """The loss of one batch."""
+        images, labels = batch
+        loss = functional.cross_entropy(self.network(images).float(), labels)
+        if self.where.type == "cpu" or number % _CHECK_EVERY == 0:
+            self._refuse_if_not_finite(loss)
+        self._losses.append(loss.detach())
+        return loss
+
+    def _refuse_if_not_finite(self, loss: Tensor) -> None:
+        if not bool(loss.isfinite()):
+            raise InputError(
+                f"training: got a loss of {float(loss)} in epoch {self.current_epoch + 1}; "
+                f"allowed: a finite one; try trainer.learning_rate below "
+                f"{self.config.learning_rate:g}"
+            )
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+        """Keep what the epoch's accuracy is made of."""
+        images, labels = batch
+        logits = self.network(images).float()
+        loss = functional.cross_entropy(logits, labels, reduction="sum")
+        self._held.append((loss, (logits.argmax(1) == labels).sum()))
+
+    def on_validation_epoch_end(self) -> None:
+        """Close the epoch's row, and training if the target is reached."""
+        losses = torch.stack(self._losses)
+        self._refuse_if_not_finite(losses.sum())
+        seconds = time.perf_counter() - self._start
+        count = len(self.data.validation)
+        self.history.append(
+            {
+                "epoch": self.current_epoch,
+                "train_loss": float(losses.mean()),
+                "validation_loss": float(sum(float(loss) for loss, _ in self._held)) / count,
+                "validation_accuracy": sum(int(right) for _, right in self._held) / count,
+                "learning_rate": float(self.trainer.optimizers[0].param_groups[0]["lr"]),
+                "images_per_second": len(losses) * self.config.batch_size / seconds,
+                "seconds": seconds,
+            }
+        )
+        self._losses, self._held = [], []
+        if self.history[-1]["validation_accuracy"] >= self.config.target_accuracy:
+            self.trainer.should_stop = True
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The history travels with the weights."""
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the history."""
+        self.history = list(checkpoint["history"])
+
+    def configure_optimizers(self) -> Any:  # noqa: ANN401
+        """AdamW and its one-cycle schedule."""
+        config = self.config
+        optimizer = torch.optim.AdamW(
+            self.network.parameters(), config.learning_rate, weight_decay=config.weight_decay
+        )
+        steps = len(self.train_dataloader()) * config.epochs(len(self.data.train))
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, steps)
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+
+def _drawn(seed: int, epoch: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed * 100_003 + epoch)
+
+
+def _already_done(checkpoint: Path, config: Trainer) -> bool:
+    """Whether a killed run had reached its target and only its result is missing."""
+    if not checkpoint.is_file():
+        return False
+    history = torch.load(checkpoint, map_location="cpu", weights_only=False)["history"]
+    return history[-1]["validation_accuracy"] >= config.target_accuracy
+
+
+class _Checkpoint(Callback):
+    """A checkpoint after each epoch, written beside the last one and then put in its place."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ANN401, ARG002
+        part = self.path.with_name("part.ckpt")
+        trainer.save_checkpoint(part)
+        part.replace(self.path)
+
+
+class _Progress(Callback):
+    """One bar for the whole training; where no one watches, a line now and then."""
+
+    def __init__(self, shown: bool) -> None:
+        self.shown = shown
+        self.bar: tqdm | None = None
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ANN401, ARG002
+        per_epoch = int(trainer.num_training_batches)
+        self.bar = tqdm(
+            total=per_epoch * (trainer.max_epochs or 1),
+            initial=trainer.global_step,
+            desc="train",
+            unit="batch",
+            disable=not self.shown,
+            mininterval=0.5,
+            dynamic_ncols=True,
+        )
+
+    def on_train_batch_end(self, *_: Any, **__: Any) -> None:  # noqa: ANN401
+        if self.bar is not None:
+            self.bar.update()
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ANN401, ARG002
+        if self.bar is not None:
+            row = pl_module.history[-1]
+            self.bar.set_postfix_str(
+                f"validation accuracy {100 * row['validation_accuracy']:.2f} %"
+            )
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ANN401, ARG002
+        if self.bar is not None:
+            self.bar.close()
+
+
+class _quiet(warnings.catch_warnings):  # noqa: N801
+    """Lightning's advice about loaders and loggers is not for the users of this program."""
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric).*")
+        warnings.filterwarnings("ignore", message=".*treespec.*|.*isinstance.*LeafSpec.*")
