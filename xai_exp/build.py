@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Annotated, Any, Literal
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -65,6 +66,15 @@ def experiment(config: DictConfig) -> Experiment:
         explainers=_each(config, "explainer"),
         metrics=_each(config, "metric"),
     )
+
+
+def names(config: DictConfig) -> dict[str, str]:
+    """The chosen YAML of each group, as the command line named it."""
+    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    kinds = {
+        group: str(config[group].get("_target_", group)).rpartition(".")[2] for group in SINGLE
+    }
+    return {group: str(choices.get(group, kinds[group])) for group in SINGLE}
 
 
 def plain(node: Any) -> Any:  # noqa: ANN401

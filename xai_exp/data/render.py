@@ -33,8 +33,8 @@ def polygons(vertices: Vertices, corner: Corner, side: int) -> Windows:
 
     Green's theorem: the area of polygon left of x = t within a pixel row is the signed sum over
     its edges of $\int \mathrm{relu}(t - x(y))\,dy$ over the part of the edge in the row, and a
-    pixel's coverage is the difference of that between its sides. Along an edge x is linear in y, so the
-    mean of relu(u) over [m - h, m + h] is all it needs: $c^2 / 4h + \mathrm{relu}(m - h)$ with
+    pixel's coverage is the difference of that between its sides. Along an edge x is linear in y, so
+    the mean of relu(u) over [m - h, m + h] is all it needs: $c^2 / 4h + \mathrm{relu}(m - h)$ with
     $c = \mathrm{clamp}(m + h, 0, 2h)$.
 
     Args:

@@ -1,4 +1,4 @@
-"""Training with Lightning: as fast as the hardware lets it, and unharmed by a kill.
+"""The training loop, by Lightning: as fast as the hardware lets it, and unharmed by a kill.
 
 Everything random in an epoch (the order of images, dropout) comes from (seed, epoch), so a run
 that goes on from its last checkpoint ends with the same weights, bit for bit on a CPU, as one that
@@ -10,8 +10,9 @@ import math
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import pytorch_lightning as lightning
 import torch
@@ -21,94 +22,70 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from xai_exp import ops
-from xai_exp.config import InputError, Range, configured
+from xai_exp.config import InputError
 from xai_exp.store import TrainingResult
+from xai_exp.training import Trainer
 from xai_exp.types import Dataset, Split
 
 _CHECK_EVERY = 50  # steps between looks at the loss on a GPU, where a look waits for the device
 
 
-@configured
-class Trainer:
-    """AdamW on a one-cycle schedule (Smith and Topin 2018) until the target accuracy holds.
+def fit(
+    config: Trainer,
+    data: Dataset,
+    network: nn.Module,
+    *,
+    seed: int,
+    folder: Path,
+    device: torch.device,
+    progress: bool = True,
+) -> TrainingResult:
+    """Train `network` in place, or go on where an interrupted run stopped.
 
-    Args:
-        samples: how many images are seen at most; the epochs follow from the size of the data.
-        max_epochs: the number of epochs itself; null: from `samples`.
-        batch_size: images in a step.
-        learning_rate: the schedule's peak.
-        weight_decay: of AdamW.
-        target_accuracy: training ends once the validation split is at least as accurate, in 0..1.
-        precision: 32, bf16 (autocast), or auto: bf16 where the hardware computes in it.
+    Raises:
+        InputError: when the loss is no longer finite.
     """
-
-    samples: Annotated[int, Range(1)] = 320_000
-    max_epochs: Annotated[int, Range(1)] | None = None
-    batch_size: Annotated[int, Range(2)] = 64
-    learning_rate: Annotated[float, Range(0, exclusive_low=True)] = 5e-3
-    weight_decay: Annotated[float, Range(0)] = 1e-2
-    target_accuracy: Annotated[float, Range(0, 1)] = 0.9995
-    precision: Literal["auto", "32", "bf16"] = "auto"
-
-    def epochs(self, images: int) -> int:
-        """How many epochs there are at most."""
-        return self.max_epochs or max(1, round(self.samples / images))
-
-    def fit(
-        self,
-        data: Dataset,
-        network: nn.Module,
-        *,
-        seed: int,
-        folder: Path,
-        device: torch.device,
-        progress: bool = True,
-    ) -> TrainingResult:
-        """Train `network` in place, or go on where an interrupted run stopped.
-
-        Raises:
-            InputError: when the loss is no longer finite.
-        """
-        learner = _Learner(self, data, network, seed, device)
-        checkpoint = folder / "last.ckpt"
-        callbacks = [_Checkpoint(checkpoint), _Progress(progress)]
-        with torch.random.fork_rng(), _quiet():
-            trainer = lightning.Trainer(
-                accelerator="gpu" if device.type == "cuda" else device.type,
-                devices=[device.index or 0] if device.type == "cuda" else 1,
-                max_epochs=self.epochs(len(data.train)),
-                precision="bf16-mixed" if self._use_bf16(device) else "32-true",
-                callbacks=callbacks,
-                logger=False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                num_sanity_val_steps=0,
-                reload_dataloaders_every_n_epochs=1,
-                default_root_dir=folder,
-            )
-            if not _already_done(checkpoint, self):
-                trainer.fit(learner, ckpt_path=checkpoint if checkpoint.is_file() else None)
-            else:
-                saved = torch.load(checkpoint, map_location="cpu", weights_only=False)
-                learner.load_state_dict(saved["state_dict"])
-                learner.history = saved["history"]
-        network.to(device).eval()
-        return TrainingResult(
-            accuracy=accuracy(network, data.test, device),
-            validation_accuracy=learner.history[-1]["validation_accuracy"],
-            epochs=len(learner.history),
-            seconds=sum(row["seconds"] for row in learner.history),
-            parameters=sum(p.numel() for p in network.parameters()),
-            history=tuple(learner.history),
+    learner = _Learner(config, data, network, seed, device)
+    checkpoint = folder / "last.ckpt"
+    callbacks = [_Checkpoint(checkpoint), _Progress(progress)]
+    with torch.random.fork_rng(), _quiet():
+        trainer = lightning.Trainer(
+            accelerator="gpu" if device.type == "cuda" else device.type,
+            devices=[device.index or 0] if device.type == "cuda" else 1,
+            max_epochs=config.epochs(len(data.train)),
+            precision="bf16-mixed" if _use_bf16(config, device) else "32-true",
+            callbacks=callbacks,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            reload_dataloaders_every_n_epochs=1,
+            default_root_dir=folder,
         )
+        if not _already_done(checkpoint, config):
+            trainer.fit(learner, ckpt_path=checkpoint if checkpoint.is_file() else None)
+        else:
+            saved = torch.load(checkpoint, map_location="cpu", weights_only=False)
+            learner.load_state_dict(saved["state_dict"])
+            learner.history = saved["history"]
+    network.to(device).eval()
+    return TrainingResult(
+        accuracy=accuracy(network, data.test, device),
+        validation_accuracy=learner.history[-1]["validation_accuracy"],
+        epochs=len(learner.history),
+        seconds=sum(row["seconds"] for row in learner.history),
+        parameters=sum(p.numel() for p in network.parameters()),
+        history=tuple(learner.history),
+    )
 
-    def _use_bf16(self, device: torch.device) -> bool:
-        if self.precision != "auto":
-            return self.precision == "bf16"
-        if device.type == "cuda":
-            return torch.cuda.is_bf16_supported(including_emulation=False)
-        return device.type == "cpu" and _fast_bf16_cpu()
+
+def _use_bf16(config: Trainer, device: torch.device) -> bool:
+    if config.precision != "auto":
+        return config.precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and _fast_bf16_cpu()
 
 
 def _fast_bf16_cpu() -> bool:
@@ -304,12 +281,12 @@ class _Progress(Callback):
             self.bar.close()
 
 
-class _quiet(warnings.catch_warnings):  # noqa: N801
+@contextmanager
+def _quiet() -> Iterator[None]:
     """Lightning's advice about loaders and loggers is not for the users of this program."""
-
-    def __enter__(self) -> None:
-        super().__enter__()
-        for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric).*")
-        warnings.filterwarnings("ignore", message=".*treespec.*|.*isinstance.*LeafSpec.*")
+        warnings.filterwarnings("ignore", message=".*treespec.*|.*LeafSpec.*")
+        yield

@@ -1,0 +1,115 @@
+"""What the user reads in the terminal: what is done, the table of scores, where to look next."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import torch
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from xai_exp import build
+from xai_exp.build import Experiment
+from xai_exp.statistics import mean_interval
+from xai_exp.store import TrainingResult
+from xai_exp.tracking import Tracker
+from xai_exp.types import Metric
+
+_SCORES_UNDER_A_HEATMAP = 2
+
+
+def header(console: Console, config: DictConfig, device: torch.device) -> None:
+    """One line that says what is about to happen."""
+    names = build.names(config)
+    console.print(
+        f"[bold]{names['dataset']}[/] x [bold]{names['model']}[/] x "
+        f"[bold]{', '.join(config.explainer)}[/]  seed {config.seed}, {device}",
+        highlight=False,
+    )
+
+
+def trained(console: Console, result: TrainingResult, *, reused: bool) -> None:
+    """How good the model is."""
+    how = "found trained" if reused else f"trained in {result.seconds:.0f} s"
+    console.print(
+        f"model {how}: test accuracy {100 * result.accuracy:.2f} % after {result.epochs} epochs",
+        highlight=False,
+    )
+
+
+def skipped_metrics(
+    console: Console, metrics: Mapping[str, Metric], truths: frozenset[str]
+) -> None:
+    """A line for each metric that needs a truth which the data do not have."""
+    for name, metric in metrics.items():
+        missing = metric.needs - truths
+        if missing:
+            lacks = " and ".join(sorted(missing))
+            console.print(f"metric {name} is skipped: it needs {lacks}, which the data lack")
+
+
+def results(
+    console: Console,
+    experiment: Experiment,
+    result: TrainingResult,
+    scores: Mapping[str, pd.DataFrame],
+) -> None:
+    """The table: a row an explainer, a column a metric, mean and 95 % interval over images."""
+    names = [
+        n for n in experiment.metrics if any((t["metric"] == n).any() for t in scores.values())
+    ]
+    table = Table(title=None, caption=_CAPTION, caption_justify="left")
+    table.add_column("explainer")
+    for name in names:
+        arrow = (
+            "higher is better" if experiment.metrics[name].higher_is_better else "lower is better"
+        )
+        table.add_column(f"{name}\n[dim]{arrow}[/]", justify="right")
+    for explainer, rows in scores.items():
+        table.add_row(explainer, *(_cell(rows, name) for name in names))
+    console.print(table)
+    console.print(f"test accuracy {100 * result.accuracy:.2f} %", highlight=False)
+
+
+_CAPTION = "mean over images and its 95 % bootstrap interval; n: images with a score, if not all"
+
+
+def _cell(rows: pd.DataFrame, metric: str) -> str:
+    mine = rows.loc[rows["metric"] == metric, "score"]
+    mean, low, high, n = mean_interval(mine)
+    if n == 0:
+        return "undefined"
+    short = f"\nn = {n}" if n < len(mine) else ""
+    return f"{mean:.3f}\n[dim]{low:.3f} .. {high:.3f}[/]{short}"
+
+
+def where(console: Console, tracker: Tracker, runs: Sequence[str], *, reused: int) -> None:
+    """How to open these very runs."""
+    if reused:
+        console.print(f"{reused} of the runs were found finished (reuse=false makes them again)")
+    command = tracker.ui_command(runs)
+    if command:
+        console.print(f"see these runs:  {command}", highlight=False, soft_wrap=True)
+    elif tracker.address(runs):
+        console.print(f"see these runs:  {tracker.address(runs)}", highlight=False, soft_wrap=True)
+
+
+def captions(scores: pd.DataFrame, classes: Sequence[str]) -> list[str]:
+    """Target, prediction and label of every image, as a line under it."""
+    lines = []
+    rows = scores.drop_duplicates("image").sort_values("image")
+    for row in rows[["target", "prediction", "label"]].to_numpy():
+        target, guess, label = (classes[int(number)] for number in row)
+        right = "" if guess == label else f", is {label}"
+        lines.append(f"target {target}\npredicted {guess}{right}")
+    return lines
+
+
+def score_lines(scores: pd.DataFrame) -> list[str]:
+    """The first scores of every image, as a line under its heatmap."""
+    lines: list[str] = []
+    for _, rows in scores.groupby("image"):
+        shown = rows.head(_SCORES_UNDER_A_HEATMAP)
+        pairs = zip(shown["metric"], shown["score"], strict=True)
+        lines.append("\n".join(f"{metric} {score:.2f}" for metric, score in pairs))
+    return lines

@@ -1,0 +1,69 @@
+"""Training: what can be chosen, here; the loop itself, and with it Lightning, in `loop`.
+
+Lightning takes seconds to import, which a run that trains nothing need not wait for.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from torch import nn
+
+from xai_exp.config import Range, configured
+from xai_exp.store import TrainingResult
+from xai_exp.types import Dataset
+
+
+@configured
+class Trainer:
+    """AdamW on a one-cycle schedule (Smith and Topin 2018) until the target accuracy holds.
+
+    Args:
+        samples: how many images are seen at most; the epochs follow from the size of the data.
+        max_epochs: the number of epochs itself; null: from `samples`.
+        batch_size: images in a step.
+        learning_rate: the schedule's peak.
+        weight_decay: of AdamW.
+        target_accuracy: training ends once the validation split is at least as accurate, in 0..1.
+        precision: 32, bf16 (autocast), or auto: bf16 where the hardware computes in it.
+    """
+
+    samples: Annotated[int, Range(1)] = 320_000
+    max_epochs: Annotated[int, Range(1)] | None = None
+    batch_size: Annotated[int, Range(2)] = 64
+    learning_rate: Annotated[float, Range(0, exclusive_low=True)] = 5e-3
+    weight_decay: Annotated[float, Range(0)] = 1e-2
+    target_accuracy: Annotated[float, Range(0, 1)] = 0.9995
+    precision: Literal["auto", "32", "bf16"] = "auto"
+
+    def epochs(self, images: int) -> int:
+        """How many epochs there are at most."""
+        return self.max_epochs or max(1, round(self.samples / images))
+
+    def fit(
+        self,
+        data: Dataset,
+        network: nn.Module,
+        *,
+        seed: int,
+        folder: Path,
+        device: torch.device,
+        progress: bool = True,
+    ) -> TrainingResult:
+        """Train `network` in place, or go on where an interrupted run stopped.
+
+        Args:
+            data: what to learn.
+            network: untrained, on the CPU; it ends up on `device`.
+            seed: of the order of images and of dropout; the caller seeds the weights.
+            folder: where the checkpoint of every epoch is kept.
+            device: where to train.
+            progress: whether to show a progress bar.
+
+        Raises:
+            InputError: when the loss is no longer finite.
+        """
+        from xai_exp.training import loop
+
+        options = {"seed": seed, "folder": folder, "device": device, "progress": progress}
+        return loop.fit(self, data, network, **options)
