@@ -28,17 +28,20 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]
 
 
 def final(run: "Run", record: Record, model: str | None, step: int) -> "list[Metric]":
-    """The record's metrics, tied to the model so that its page lists them too."""
+    """The record's metrics, the means tied to the model so that its page lists them."""
     from mlflow.entities import Metric
 
     moment = int(run.info.start_time + record.seconds * 1000)
-    values: dict[str, float] = {}
+    points = []
     for name, value in record.metrics.items():
-        if isinstance(value, Mapping):
-            values |= {name if key == "mean" else f"{name}.{key}": v for key, v in value.items()}
-        else:
-            values[name] = value
-    return [Metric(k, float(v), moment, step, model_id=model) for k, v in values.items()]
+        estimate = value if isinstance(value, Mapping) else {"mean": value}
+        points.append(Metric(name, float(estimate["mean"]), moment, step, model_id=model))
+        points += [
+            Metric(f"{name}.{part}", float(number), moment, step)
+            for part, number in estimate.items()
+            if part != "mean"
+        ]
+    return points
 
 
 def history_points(

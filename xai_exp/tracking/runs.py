@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from torch import nn
 from xai_exp.config import InputError, configured
 from xai_exp.tracking.entries import final, flat, history_points, save_network
 from xai_exp.tracking.interface import Found, Link, Record
+from xai_exp.tracking.views import TAG, view
 from xai_exp.types import Images
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _SHORT = 8  # characters of a run id that the user is asked to type
 _PARAMS_A_CALL = 100  # the most that MLflow takes
 _METRICS_A_CALL = 1000
 _LONGEST_VALUE = 500  # characters of a parameter; older servers refuse longer ones
-_FILTERED_RUNS = 40  # the most run ids that an address still carries
+_NEWEST = 50  # how many runs the columns of a view are chosen by
 _QUICK = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 _log = logging.getLogger(__name__)
 
@@ -176,21 +177,33 @@ class _Runs:
         return " ".join(["python -m xai_exp.ui", *words])
 
     def address(self, runs: Iterable[str] = (), base: str = _UI) -> str:
-        """The runs table's address; `runs` are ids or the beginnings of ids."""
-        base = _public(self.uri) if _is_server(self.uri) else base
-        table = f"{base.rstrip('/')}/#/experiments/{self.experiment}/runs"
-        query = {"workflowType": "machine_learning"}
-        ids = self._whole(list(runs))
-        if 0 < len(ids) <= _FILTERED_RUNS:
-            listed = ", ".join(f"'{run}'" for run in ids)
-            query["searchFilter"] = f"attributes.run_id IN ({listed})"
-        return f"{table}?{urlencode(query, quote_via=quote)}"
+        """The runs table's address; `runs` are ids or the beginnings of ids.
 
-    def _whole(self, runs: Sequence[str]) -> list[str]:
-        """Ids given by their beginnings, in full; those that are unknown are left out."""
-        filters = [f"attributes.run_id LIKE '{run}%'" for run in runs if len(run) < 32]
-        found = [r for f in filters for r in self.client.search_runs([self.experiment], f)]
-        return [run for run in runs if len(run) >= 32] + [run.info.run_id for run in found]
+        The view that it opens is kept as a tag of the experiment.
+        """
+        base = _public(self.uri).rstrip("/") if _is_server(self.uri) else base
+        words = list(runs)
+        shown = self._chosen(words) if words else self._search("")
+        table = f"{base}/#/experiments/{self.experiment}/runs?workflowType=machine_learning"
+        kept = view(shown, only=bool(words)) if shown else None
+        if kept is None:
+            return table
+        self.client.set_experiment_tag(self.experiment, TAG + kept[0], kept[1])
+        return f"{table}&viewStateShareKey={kept[0]}"
+
+    def _chosen(self, words: Sequence[str]) -> "list[Run]":
+        """The runs whose ids begin with these words; unknown ones are left out."""
+        clean = ["".join(c for c in word if c.isalnum()) for word in words]
+        return [run for word in clean for run in self._search(f"attributes.run_id LIKE '{word}%'")]
+
+    def _search(self, condition: str) -> "list[Run]":
+        """The newest runs that fulfil a condition."""
+        order = ["attributes.start_time DESC"]
+        return list(
+            self.client.search_runs(
+                [self.experiment], condition, max_results=_NEWEST, order_by=order
+            )
+        )
 
     def _locked(self, key: str) -> FileLock:
         """One process at a time records a key, so a run that is RUNNING then was killed."""
@@ -200,12 +213,9 @@ class _Runs:
 
     def _find(self, kind: str, key: str, status: str) -> "Run | None":
         """The newest run of this type, key and status, inputs and outputs included."""
-        found = self.client.search_runs(
-            [self.experiment],
+        found = self._search(
             f"tags.type = '{kind}' and tags.{_KEY[kind]} = '{key}' "
-            f"and attributes.status = '{status}'",
-            max_results=1,
-            order_by=["attributes.start_time DESC"],
+            f"and attributes.status = '{status}'"
         )
         return self.client.get_run(found[0].info.run_id) if found else None
 
