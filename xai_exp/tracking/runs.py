@@ -211,13 +211,14 @@ class _Runs:
         folder.mkdir(parents=True, exist_ok=True)
         return FileLock(folder / f"{key}.lock")
 
-    def _find(self, kind: str, key: str, status: str) -> "Run | None":
-        """The newest run of this type, key and status, inputs and outputs included."""
-        found = self._search(
-            f"tags.type = '{kind}' and tags.{_KEY[kind]} = '{key}' "
-            f"and attributes.status = '{status}'"
-        )
+    def newest(self, kind: str, status: str = "FINISHED", condition: str = "") -> "Run | None":
+        """The newest run of this type and status, its inputs and outputs included."""
+        wanted = f"tags.type = '{kind}' and attributes.status = '{status}'{condition}"
+        found = self._search(wanted)
         return self.client.get_run(found[0].info.run_id) if found else None
+
+    def _find(self, kind: str, key: str, status: str) -> "Run | None":
+        return self.newest(kind, status, f" and tags.{_KEY[kind]} = '{key}'")
 
     @contextmanager
     def _written(self, kind: str, record: Record) -> "Iterator[tuple[Run, Path]]":
