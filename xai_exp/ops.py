@@ -30,15 +30,15 @@ from xai_exp.types import (
     Scores,
 )
 
-_CPU_CHUNK = 64
-_CPU_PIXELS = _CPU_CHUNK * 64 * 64 * 3
+_CPU_CHUNK = 32
+_CPU_PIXELS = 64 * 64 * 64 * 3
 _GPU_CHUNK = 4096
 
 
 def chunk_size(images: Images) -> int:
     """How many images like these one call of a model should get.
 
-    On a CPU 32 to 128 small images are fastest (more spill the cache), fewer if they are large; a
+    On a CPU 16 to 32 small images are fastest (more spill the cache), fewer if they are large; a
     GPU wants as many as its memory allows (`in_chunks` halves the number when it does not).
     """
     if images.device.type != "cpu":

@@ -1,0 +1,122 @@
+"""python -m benchmarks.metrics [--images 64] [--threads 1] [--device cpu] [--repeats 3].
+
+The cost of every metric in conf/metric over its floor, for images of 64x64: the floor is the number
+of images that the metric sends through the model times the best time of one image in the bare
+model, over several batch sizes. Each metric runs on a case of its own, so nothing is shared; times
+are the best of the repeats, taken in turns with the floor's so that a busy machine slows both.
+Metrics that need no model have no floor: their time an image is what is printed.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from torch import Tensor
+
+from xai_exp import machine
+from xai_exp.models.cnn import CNN
+from xai_exp.types import Case, Metric
+
+_CONF = Path(__file__).parents[1] / "conf"
+_BATCHES = (16, 32, 64, 128, 256)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--metrics", nargs="*", default=[])
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    machine.tune_allocator()
+    torch.set_num_threads(options.threads)
+    case = tiny_case(options.images, torch.device(options.device))
+    print(f"{options.images} images of 64x64, {options.device}, {options.threads} thread(s)")
+    print(f"{'metric':28}{'passes':>8}{'ms/image':>10}{'floor':>8}{'ratio':>7}")
+    for name, metric in metrics(options.metrics or ["all"]).items():
+        print(row(name, metric, case, options.repeats))
+
+
+def tiny_case(count: int, device: torch.device) -> Case:
+    """Random images, heatmaps and masks around the default CNN."""
+    source = torch.Generator().manual_seed(0)
+    model = CNN().build(1, (64, 64), 10).eval().to(device)
+    parts = torch.zeros(count, 2, 64, 64)
+    parts[:, 0, 8:24, 8:24] = parts[:, 1, 40:60, 30:50] = 1
+    return Case(
+        model=model,
+        images=torch.rand(count, 1, 64, 64, generator=source).to(device),
+        targets=(torch.arange(count) % 10).to(device),
+        heatmaps=torch.randn(count, 64, 64, generator=source).to(device),
+        explain=lambda model, images, targets: images.sum(1),  # noqa: ARG005
+        parts=parts.to(device),
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+def metrics(names: list[str]) -> dict[str, Metric]:
+    """The metrics or presets of these names."""
+    absent = [f"~{group}" for group in ("dataset", "model", "trainer", "explainer", "tracking")]
+    with initialize_config_dir(str(_CONF), version_base=None):
+        config: Any = compose("config", [*absent, f"metric=[{','.join(names)}]"]).metric
+        return {name: instantiate(config[name], _convert_="all") for name in config}
+
+
+def row(name: str, metric: Metric, case: Case, repeats: int) -> str:
+    """One line of the table."""
+    passes = images_through(case, metric)
+    own, forward = [], []
+    for _ in range(repeats):
+        own.append(seconds(lambda: metric(replace(case)), case.images.device))
+        forward.append(best_forward(case) if passes else 0.0)
+    per_image = min(own) / len(case)
+    floor = passes / len(case) * min(forward)
+    ratio = f"{per_image / floor:7.3f}" if passes > len(case) + 1 else f"{'-':>7}"
+    return f"{name:28}{passes / len(case):8.1f}{per_image * 1e3:10.3f}{floor * 1e3:8.2f}{ratio}"
+
+
+def images_through(case: Case, metric: Metric) -> int:
+    """How many images the metric sends through the model."""
+    seen: list[int] = []
+    hook = case.model.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    metric(replace(case))
+    hook.remove()
+    return sum(seen)
+
+
+@torch.no_grad()
+def best_forward(case: Case) -> float:
+    """The best time of one image in the bare model."""
+    copies: Tensor = case.images.repeat(-(-max(_BATCHES) // len(case)), 1, 1, 1)
+    times = []
+    for size in _BATCHES:
+        batch = copies[:size].contiguous()
+        calls = max(1, 1024 // size)
+        spent = seconds(lambda: [case.model(batch) for _ in range(calls)], batch.device)  # noqa: B023
+        times.append(spent / (calls * size))
+    return min(times)
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """How long `work` takes: the processor's own time, or on a GPU with the device's queue."""
+    if device.type != "cuda":
+        start = time.process_time()
+        work()
+        return time.process_time() - start
+    torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    work()
+    torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
