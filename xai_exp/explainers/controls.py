@@ -1,0 +1,90 @@
+"""Controls: heatmaps that know nothing of the network, or nothing but the truth.
+
+A measure that cannot tell these from an explanation measures something else.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from xai_exp import ops
+from xai_exp.config import InputError, Range, configured
+from xai_exp.types import Heatmaps, Images, Labels, Parts
+
+
+@configured
+class Random:
+    """Uniform noise in -1..1, its own for each image; the same whenever an image comes again.
+
+    Cost: none.
+    """
+
+    seed: Annotated[int, Range(0)] = 0
+
+    def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:  # noqa: ARG002
+        """Noise at every pixel."""
+        height, width = images.shape[-2:]
+        noise = ops.keyed_uniform(ops.image_keys(images, self.seed), height * width)
+        return (2 * noise - 1).view(-1, height, width).to(images.dtype)
+
+
+@configured
+class Sobel:
+    """The strength of edges in the image: the norm of the Sobel filters' answers.
+
+    Adebayo et al. (2018) found that some explanations hardly differ from it. Cost: none.
+    """
+
+    def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:  # noqa: ARG002
+        """Edge strength at every pixel, summed over channels."""
+        across = images.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
+        filters = torch.stack([across, across.T])[:, None]
+        planes = functional.pad(images.flatten(0, 1)[:, None], (1, 1, 1, 1), mode="replicate")
+        strength = functional.conv2d(planes, filters).norm(dim=1)
+        return strength.view(images.shape).sum(1)
+
+
+@configured
+class ExactMask:
+    """The exact mask of what is in the image: the heatmap of one who knows the truth.
+
+    It must be bound to ground truth first (`with_parts`); an image that is not among those it is
+    bound to gets the mask of the nearest one, so that slightly changed images work. Cost: none.
+
+    Args:
+        inverted: whether to give the background instead, the worst that localisation can be.
+    """
+
+    inverted: bool = False
+
+    def with_parts(self, images: Images, parts: Parts) -> "BoundMask":
+        """This explainer for these images and their parts."""
+        masks = parts.sum(1).clamp(max=1)
+        return BoundMask(images=images, masks=1 - masks if self.inverted else masks)
+
+    def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:  # noqa: ARG002
+        """Refused: there is no truth to give.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError("exact_mask: got no masks; allowed: data with masks of what is in them")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundMask:
+    """Masks, found by the image."""
+
+    images: Images
+    masks: Heatmaps
+
+    def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:  # noqa: ARG002
+        """The mask of the nearest image that this is bound to."""
+
+        def chunk(part: Tensor) -> Tensor:
+            return torch.cdist(part.flatten(1), self.images.flatten(1)).argmin(1)
+
+        return self.masks[ops.in_chunks(chunk, images)].to(images.dtype)
