@@ -21,7 +21,7 @@ from xai_exp.config import InputError
 from xai_exp.tracking import MLflow
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-_QUIET = [
+_QUIET = (
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -31,7 +31,7 @@ _QUIET = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-]
+)
 _WIDTH, _HEIGHT = 2000, 1000
 _PAGE = 0.74  # MLflow's assistant fills the rest of the width at a first visit
 _SECONDS = 20  # of the page's own clock, which runs faster than real time
@@ -46,7 +46,9 @@ def pages(tracker: Any, base: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401
     at, kind = f"{base}/#/experiments/{tracker.experiment}", "?workflowType=machine_learning"
     run = f"{at}/runs/{explained.info.run_id}"
     model = explained.inputs.model_inputs[0].model_id
-    yield "runs", tracker.address(base=base)
+    key = explained.data.tags["model_key"]
+    alike = tracker.client.search_runs([tracker.experiment], f"tags.model_key = '{key}'")
+    yield "runs", tracker.address([found.info.run_id for found in alike], base)
     yield "explain", f"{run}{kind}"
     yield "gallery", f"{run}/artifacts/gallery.png{kind}"
     yield "model", f"{at}/models/{model}{kind}"

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from xai_exp.tracking.interface import Record
+from xai_exp.tracking.interface import Number, Record
 from xai_exp.types import Images
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def final(run: "Run", record: Record, model: str | None, step: int) -> "list[Met
 
 
 def history_points(
-    run: "Run", record: Record, history: Sequence[Mapping[str, float]]
+    run: "Run", record: Record, history: Sequence[Mapping[str, Number]]
 ) -> "list[Metric]":
     """The history's numbers at their epochs, spread evenly over the time that training took.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,8 @@ from torch import nn
 
 from xai_exp.config import configured
 from xai_exp.types import Images
+
+Number = int | float  # told apart by run-time type checks, so both are named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +50,12 @@ class Record:
     name: str
     tags: Mapping[str, object] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
-    metrics: Mapping[str, float | Mapping[str, float]] = field(default_factory=dict)
+    metrics: Mapping[str, Number | Mapping[str, Number]] = field(default_factory=dict)
     figures: Mapping[str, Figure] = field(default_factory=dict)
-    seconds: float = 0.0
+    seconds: Number = 0.0
 
 
+@runtime_checkable
 class Tracker(Protocol):
     """What the pipeline asks of tracking."""
 
@@ -62,7 +65,7 @@ class Tracker(Protocol):
         *,
         network: nn.Module,
         example: Images,
-        history: Sequence[Mapping[str, float]],
+        history: Sequence[Mapping[str, Number]],
     ) -> Link | None:
         """Record a trained model, or find the finished run with its key.
 
@@ -121,6 +124,7 @@ class Tracker(Protocol):
         ...
 
 
+@runtime_checkable
 class Tracking(Protocol):
     """A choice of where results are kept."""
 

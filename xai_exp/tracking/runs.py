@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import re
 import shlex
 import tempfile
 import time
@@ -20,7 +21,7 @@ from torch import nn
 
 from xai_exp.config import InputError, configured
 from xai_exp.tracking.entries import final, flat, history_points, save_network
-from xai_exp.tracking.interface import Found, Link, Record
+from xai_exp.tracking.interface import Found, Link, Number, Record
 from xai_exp.tracking.views import TAG, view
 from xai_exp.types import Images
 
@@ -35,7 +36,7 @@ _PARAMS_A_CALL = 100  # the most that MLflow takes
 _METRICS_A_CALL = 1000
 _LONGEST_VALUE = 500  # characters of a parameter; older servers refuse longer ones
 _NEWEST = 50  # how many runs the columns of a view are chosen by
-_QUICK = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+_QUICK = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 _log = logging.getLogger(__name__)
 
 
@@ -102,7 +103,7 @@ class _Runs:
         *,
         network: nn.Module,
         example: Images,
-        history: Sequence[Mapping[str, float]],
+        history: Sequence[Mapping[str, Number]],
     ) -> Link | None:
         with self._locked(record.key):
             done = self._find("train", record.key, "FINISHED")
@@ -326,15 +327,14 @@ def _is_server(uri: str) -> bool:
     return urlsplit(uri).scheme in ("http", "https")
 
 
-def _public(uri: str) -> str:
-    """An address without the name and password that it may carry."""
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+def _public(text: str) -> str:
+    """A text whose addresses have lost the name and password that they may carry."""
+    return re.sub(r"//[^/@\s]+@", "//", text)
 
 
 def _line(error: Exception) -> str:
     """The gist of an error in one line."""
-    return " ".join(str(error).split())[:200]
+    return " ".join(_public(str(error)).split())[:200]
 
 
 def _link(run: "Run") -> Link:

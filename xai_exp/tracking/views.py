@@ -35,8 +35,15 @@ def view(runs: "Sequence[Run]", only: bool) -> tuple[str, str] | None:
 
 
 def columns(runs: "Sequence[Run]") -> list[str]:
-    """Tags, the parameters that differ (those of the explainer for a single run), and means."""
-    metrics = {name for run in runs for name in run.data.metrics if not name.endswith(_BOUNDS)}
+    """Tags, the parameters that differ (those of the explainer for a single run), and means.
+
+    Beside explanations only the accuracy of their models is worth a column.
+    """
+    telling = [run for run in runs if run.data.tags.get("type") != "train"]
+    metrics = {name for run in telling or runs for name in run.data.metrics}
+    metrics = {name for name in metrics if not name.endswith(_BOUNDS)}
+    if telling and any("accuracy" in run.data.metrics for run in runs):
+        metrics.add("accuracy")
     names = sorted({name for run in runs for name in run.data.params})
     differ = [name for name in names if len({run.data.params.get(name) for run in runs}) > 1]
     params = differ or [name for name in names if name.startswith("explainer")]

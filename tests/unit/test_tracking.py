@@ -1,0 +1,244 @@
+"""Tracking against a real SQLite file."""
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.figure import Figure
+from torch import nn
+
+from xai_exp.config import InputError
+from xai_exp.tracking import MLflow, Off, Record
+
+SCORES = pd.DataFrame(
+    {
+        "image": [0, 1],
+        "label": [3, 4],
+        "prediction": [3, 5],
+        "target": [3, 5],
+        "metric": ["relevance_mass", "relevance_mass"],
+        "score": [0.25, float("nan")],
+        "reason": ["", "the mask is empty"],
+    }
+)
+MASS = {"mean": 0.25, "low": 0.1, "high": float("nan"), "n": 1}
+HISTORY = [
+    {"epoch": 1, "train_loss": 0.5, "validation_accuracy": 0.8},
+    {"epoch": 2, "train_loss": 0.2, "validation_accuracy": 0.9},
+]
+
+
+@pytest.fixture(scope="module")
+def tracker(tmp_path_factory):
+    return MLflow(root=str(tmp_path_factory.mktemp("a folder #1") / "mlruns")).open()
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(72, 3))
+
+
+def train(tracker, key: str):
+    record = Record(
+        key=key,
+        name=f"cnn {key}",
+        tags={"dataset": "counting", "seed": 0, "study": None},
+        params={"dataset": {"_target_": "x.Y", "size": 8, "radii": [1, 2]}, "seed": 0},
+        metrics={"accuracy": 0.9},
+        figures={"learning_curves": Figure()},
+        seconds=60,
+    )
+    example = torch.rand(4, 1, 8, 8)
+    return tracker.record_training(record, network=network(), example=example, history=HISTORY)
+
+
+def explain(tracker, key: str, link=None):
+    record = Record(key=key, name=key, params={"explainer": "lrp"}, metrics={"mass": MASS})
+    maps = {"heatmaps": np.arange(8.0).reshape(2, 2, 2)}
+    return tracker.record_explanation(record, link=link, heatmaps=maps, scores=SCORES)
+
+
+def runs(tracker, condition: str):
+    return tracker.client.search_runs([tracker.experiment], condition)
+
+
+def test_a_training_run_holds_tags_params_history_and_files(tracker):
+    run = tracker.client.get_run(train(tracker, "whole").run)
+    assert run.info.status == "FINISHED"
+    assert 60_000 <= run.info.end_time - run.info.start_time < 120_000
+    tags = {k: v for k, v in run.data.tags.items() if not k.startswith("mlflow.")}
+    assert tags == {"type": "train", "model_key": "whole", "dataset": "counting", "seed": "0"}
+    assert run.data.params == {"dataset.size": "8", "dataset.radii": "[1, 2]", "seed": "0"}
+    assert run.data.metrics["accuracy"] == 0.9
+    losses = tracker.client.get_metric_history(run.info.run_id, "train_loss")
+    assert [(point.step, point.value) for point in losses] == [(1, 0.5), (2, 0.2)]
+    files = {file.path for file in tracker.client.list_artifacts(run.info.run_id)}
+    assert files == {"history.csv", "learning_curves.png"}
+
+
+def test_the_logged_model_loads_and_gives_the_same_logits_for_any_batch_size(tracker):
+    from mlflow import pytorch
+
+    link = train(tracker, "reload")
+    place = tracker.client.get_logged_model(link.model).artifact_location
+    loaded = pytorch.load_model(place)
+    images = torch.rand(7, 1, 8, 8)
+    assert torch.allclose(loaded(images), network().eval()(images), atol=1e-6)
+
+
+def test_the_same_model_key_is_recorded_once(tracker):
+    assert train(tracker, "once") == train(tracker, "once")
+    assert len(runs(tracker, "tags.model_key = 'once'")) == 1
+
+
+def test_threads_that_record_the_same_key_share_one_run(tracker):
+    links = []
+    threads = [threading.Thread(target=lambda: links.append(train(tracker, "t"))) for _ in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert links[0] == links[1]
+
+
+@pytest.mark.parametrize("logged", ["nothing", "all"])
+def test_a_run_left_by_a_killed_process_is_finished_under_its_own_id(tracker, logged):
+    key = f"killed {logged}".replace(" ", "_")
+    if logged == "all":
+        killed = train(tracker, key).run
+        tracker.client.update_run(killed, status="RUNNING")
+    else:
+        tags = {"type": "train", "model_key": key}
+        killed = tracker.client.create_run(tracker.experiment, tags=tags).info.run_id
+    assert train(tracker, key).run == killed
+    run = tracker.client.get_run(killed)
+    assert run.info.status == "FINISHED"
+    assert len(run.outputs.model_outputs) == 1
+    assert len(tracker.client.get_metric_history(killed, "train_loss")) == len(HISTORY)
+
+
+def test_a_run_whose_recording_fails_is_marked_and_not_reused(tracker):
+    class Broken(Figure):
+        def savefig(self, *_: object, **__: object) -> None:
+            raise OSError("disk full")
+
+    record = Record(key="broken", name="broken", figures={"gallery": Broken()})
+    with pytest.raises(OSError, match="disk full"):
+        tracker.record_explanation(record, link=None, heatmaps={}, scores=SCORES)
+    (run,) = runs(tracker, "tags.explain_key = 'broken'")
+    assert run.info.status == "FAILED"
+    assert tracker.explained("broken") is None
+
+
+def test_scores_come_back_as_they_were_recorded(tracker):
+    assert tracker.explained("scores") is None
+    run = explain(tracker, "scores")
+    found = tracker.explained("scores")
+    assert found.run == run
+    pd.testing.assert_frame_equal(found.scores, SCORES)
+
+
+def test_heatmaps_come_back_as_they_were_recorded(tracker, tmp_path):
+    run = explain(tracker, "heatmaps")
+    path = tracker.client.download_artifacts(run, "heatmaps.npz", str(tmp_path))
+    assert np.array_equal(np.load(path)["heatmaps"], np.arange(8.0).reshape(2, 2, 2))
+
+
+def test_an_estimate_becomes_its_mean_and_bounds_and_missing_bounds_are_left_out(tracker):
+    run = tracker.client.get_run(explain(tracker, "estimate"))
+    assert run.data.metrics == {"mass": 0.25, "mass.low": 0.1, "mass.n": 1.0}
+
+
+def test_an_explanation_has_the_model_among_its_inputs(tracker):
+    link = train(tracker, "linked")
+    run = tracker.client.get_run(explain(tracker, "linked", link))
+    assert [put.model_id for put in run.inputs.model_inputs] == [link.model]
+    assert run.data.tags["train_run"] == link.run
+
+
+def test_an_explanation_whose_files_were_removed_is_made_again(tracker):
+    run = tracker.client.get_run(explain(tracker, "removed"))
+    Path(run.info.artifact_uri, "scores.parquet").unlink()
+    assert tracker.explained("removed") is None
+
+
+def test_a_report_keeps_its_pages_tables_and_figures(tracker):
+    record = Record(key="study", name="study", figures={"ranks": Figure()})
+    run = tracker.record_report(record, pages={"report": "<p>"}, tables={"scores": SCORES})
+    files = {file.path for file in tracker.client.list_artifacts(run)}
+    assert files == {"report.html", "scores.parquet", "scores.csv", "ranks.png"}
+
+
+def test_an_address_opens_a_view_of_these_runs_with_their_metrics(tracker):
+    ids = [explain(tracker, f"view{i}") for i in range(2)]
+    address = tracker.address(ids)
+    assert address == tracker.address([run[:12] for run in ids])
+    key = address.partition("viewStateShareKey=")[2]
+    tags = tracker.client.get_experiment(tracker.experiment).tags
+    view = json.loads(tags[f"mlflow.sharedViewState.{key}"])
+    assert all(run in view["searchFilter"] for run in ids)
+    assert "metrics.`mass`" in view["selectedColumns"]
+    assert "metrics.`mass.low`" not in view["selectedColumns"]
+
+
+def test_the_ui_command_names_the_runs_and_what_is_unusual(tracker):
+    words = tracker.ui_command(["1234567890abcdef"])
+    assert words.startswith("python -m xai_exp.ui 12345678 --root '")
+    assert "--experiment" not in words
+
+
+def test_a_database_that_several_processes_make_at_once_is_whole(tmp_path):
+    code = (
+        "import sys; from xai_exp.tracking import MLflow\n"
+        "t = MLflow(root=sys.argv[1]).open()\n"
+        "print(t.experiment, t.client.create_run(t.experiment).info.run_id)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "new" / "mlruns")]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    said = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, said
+    assert len({out.split()[0] for out, _ in said}) == 1
+    tracker = MLflow(root=str(tmp_path / "new" / "mlruns")).open()
+    assert {out.split()[1] for out, _ in said} == {r.info.run_id for r in runs(tracker, "")}
+
+
+def test_tracking_off_records_nothing_and_never_imports_mlflow():
+    code = (
+        "import sys; from xai_exp.tracking import Off, Record\n"
+        "t = Off().open(); r = Record(key='k', name='n')\n"
+        "assert t.record_training(r, network=None, example=None, history=[]) is None\n"
+        "assert t.explained('k') is None and t.address() == t.ui_command() == ''\n"
+        "assert t.record_explanation(r, link=None, heatmaps={}, scores=None) is None\n"
+        "assert t.record_report(r, pages={}, tables={}) is None\n"
+        "assert 'mlflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    assert Off() == Off()
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://someone:secret@127.0.0.1:9", "sqlite:////proc/nowhere/mlflow.db", "ftp://a/b"]
+)
+def test_a_server_that_can_not_be_used_is_one_line_without_its_password(tmp_path, uri):
+    with pytest.raises(InputError) as caught:
+        MLflow(root=str(tmp_path), uri=uri).open()
+    line = str(caught.value)
+    assert "\n" not in line
+    assert "secret" not in line
+    assert line.startswith("tracking: got ")
+
+
+def test_a_deleted_experiment_is_one_line(tracker):
+    settings = MLflow(root=tracker.settings.root, experiment="gone")
+    tracker.client.delete_experiment(settings.open().experiment)
+    with pytest.raises(InputError, match=r"tracking.experiment: got gone, which was deleted"):
+        settings.open()
