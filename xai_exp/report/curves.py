@@ -45,12 +45,13 @@ def perturbation(
     axes.set(xlabel="share taken away", ylabel=ylabel, title=title)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     words = f"mean of {count} images with its 95 % interval"
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8, title=words)
+    if count:
+        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8, title=words)
     _quiet(axes)
     return figure
 
 
-def learning(history: Sequence[Mapping[str, float]]) -> Figure:
+def learning(history: Sequence[Mapping[str, int | float]]) -> Figure:
     """Losses and validation accuracy by epoch.
 
     Args:
@@ -88,7 +89,7 @@ def _band(axes: Axes, x: np.ndarray, rows: np.ndarray, name: str) -> None:
 
 
 def _line(
-    axes: Axes, history: Sequence[Mapping[str, float]], key: str, label: str, colour: str
+    axes: Axes, history: Sequence[Mapping[str, int | float]], key: str, label: str, colour: str
 ) -> None:
     points = [(row["epoch"], row[key]) for row in history if key in row]
     if points:
