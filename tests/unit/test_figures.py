@@ -51,8 +51,6 @@ def test_pixels_that_are_not_finite_stand_out():
     shown = one_heatmap(torch.tensor([[float("nan"), 1.0], [0.0, -1.0]]))
     colour = shown.to_rgba(shown.get_array())[0, 0, :3]
     assert tuple(colour) == pytest.approx((1, 0.843, 0), abs=0.01)
-        (1, 0.843, 0), abs=0.01
-    )
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -41,7 +41,8 @@ def tracker(tmp_path_factory):
 
 def network() -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(72, 3))
+    layers = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(72, 3)
+    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
 
 
 def train(tracker, key: str):

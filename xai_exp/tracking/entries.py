@@ -75,6 +75,7 @@ def save_network(path: Path, model: str, run: "Run", network: nn.Module, example
     shape = (-1, *example.shape[1:])
     with torch.no_grad():
         copy = deepcopy(network).cpu().eval().requires_grad_(False)
+        copy = copy.to(memory_format=torch.contiguous_format)  # other weights are not kept whole
         inputs = example[:2].detach().cpu().contiguous()
         classes = copy(inputs).shape[1]
     pytorch.save_model(
