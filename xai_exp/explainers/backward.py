@@ -21,23 +21,28 @@ from torch.overrides import TorchFunctionMode
 
 from xai_exp import ops
 from xai_exp.config import InputError
-from xai_exp.types import Heatmaps, Images, Labels
+from xai_exp.types import Images, Labels
 
 Handler = Callable[..., Any]
 
 ACTIVATIONS = frozenset(
-    "relu relu_ leaky_relu leaky_relu_ elu elu_ selu selu_ celu gelu silu mish tanh tanh_ sigmoid "
-    "sigmoid_ softplus hardtanh hardtanh_ relu6 hardswish hardsigmoid prelu rrelu clamp clamp_ "
-    "clamp_min clamp_min_".split()
+    (
+        "relu relu_ leaky_relu leaky_relu_ elu elu_ selu selu_ celu gelu silu mish tanh tanh_ "
+        "sigmoid sigmoid_ softplus hardtanh hardtanh_ relu6 hardswish hardsigmoid prelu rrelu "
+        "clamp clamp_ clamp_min clamp_min_"
+    ).split()
 )
 STRUCTURE = frozenset(
-    "flatten reshape view view_as permute transpose movedim squeeze unsqueeze contiguous expand "
-    "cat concat chunk split unbind __getitem__ clone dropout dropout1d dropout2d dropout_ "
-    "alpha_dropout feature_dropout max_pool1d max_pool2d max_pool3d adaptive_max_pool2d "
-    "_max_pool1d _max_pool2d _max_pool3d adaptive_max_pool1d max_pool2d_with_indices "
-    "__get__ __set__ size dim stride numel shape type float double to is_floating_point "
-    "ndimension __len__ storage_offset is_contiguous retain_grad requires_grad_ detach __hash__ "
-    "register_hook stochastic_depth _assert __bool__ __eq__ __int__ sum_to_size identity".split()
+    (
+        "flatten reshape view view_as permute transpose movedim squeeze unsqueeze contiguous "
+        "expand cat concat chunk split unbind __getitem__ clone dropout dropout1d dropout2d "
+        "dropout_ alpha_dropout feature_dropout max_pool1d max_pool2d max_pool3d "
+        "adaptive_max_pool2d _max_pool1d _max_pool2d _max_pool3d adaptive_max_pool1d "
+        "max_pool2d_with_indices __get__ __set__ size dim stride numel shape type float double to "
+        "is_floating_point ndimension __len__ storage_offset is_contiguous retain_grad "
+        "requires_grad_ detach __hash__ register_hook stochastic_depth _assert __bool__ __eq__ "
+        "__int__ sum_to_size identity"
+    ).split()
 )
 
 
@@ -161,7 +166,7 @@ class ModifiedBackward(TorchFunctionMode):
     def __torch_function__(
         self,
         func: Any,  # noqa: ANN401
-        types: Any,  # noqa: ANN401, ARG002
+        types: Any,  # noqa: ANN401
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
@@ -200,7 +205,7 @@ class ModifiedBackward(TorchFunctionMode):
             func = getattr(functional, name[:-1], None) or getattr(torch, name[:-1])
         kwargs = {key: value for key, value in kwargs.items() if key != "inplace"}
         if name in ("relu", "relu6", "elu", "leaky_relu", "silu", "hardtanh", "selu", "celu"):
-            args, kwargs = _not_in_place(func, args, kwargs)
+            args = args[:-1] if len(args) > 1 and isinstance(args[-1], bool) else args
         before = inputs.detach().requires_grad_()
         with torch.enable_grad():
             after = func(*((before, *args[1:]) if args else ()), **_swap(kwargs, before, args))
@@ -247,7 +252,7 @@ class ModifiedBackward(TorchFunctionMode):
         result._layer = layer  # pyright: ignore[reportAttributeAccessIssue]
         return result
 
-    def _batch_norm(self, func: Any, name: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401, ARG002
+    def _batch_norm(self, func: Any, _: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401
         """Fold it into the layer before it; alone it is a linear layer of its own."""
         call = dict(zip(_PARAMETERS["batch_norm"], args, strict=False)) | kwargs
         inputs, mean, var = call["input"], call["running_mean"], call["running_var"]
@@ -267,9 +272,7 @@ class ModifiedBackward(TorchFunctionMode):
 
     def _sum(self, func: Any, name: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401
         """Share relevance between the summands in proportion; a constant takes none."""
-        if name == "__iadd__":
-            func = torch.add
-        elif name == "add_":
+        if name == "__iadd__" or name == "add_":
             func = torch.add
         first, second = args[0], args[1] if len(args) > 1 else kwargs["other"]
         output = func(*args, **kwargs)
@@ -278,13 +281,16 @@ class ModifiedBackward(TorchFunctionMode):
                 f"this explainer has no rule for {name}() with a constant; allowed: sums of two "
                 "branches of the network; use a gradient or perturbation method"
             )
-        whole, eps = stabilized(output.detach(), self.rules.stabilizer), first.shape
+        whole = stabilized(output.detach(), self.rules.stabilizer)
         parts = first.detach(), second.detach()
         if parts[0].shape != parts[1].shape:
-            raise InputError(f"this explainer has no rule for {name}() that broadcasts ({eps})")
+            raise InputError(
+                f"this explainer has no rule for {name}() of shapes {tuple(first.shape)} and "
+                f"{tuple(second.shape)}; allowed: sums of two branches of one shape"
+            )
         return ruled(output, lambda r: tuple(part * r / whole for part in parts), first, second)
 
-    def _average(self, func: Any, name: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401, ARG002
+    def _average(self, func: Any, _: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401
         """Share relevance among what was averaged in proportion."""
         inputs = args[0] if args else kwargs["input"]
         before = inputs.detach().requires_grad_()
@@ -345,14 +351,6 @@ def _options(name: str, call: dict[str, Any]) -> tuple[Any, ...]:
         transposed,
         listed(call.get("output_padding", 0)),
     )
-
-
-def _not_in_place(func: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:  # noqa: ANN401
-    """The arguments of an activation without their last one if that asks for work in place."""
-    if len(args) > 1 and isinstance(args[-1], bool):
-        return args[:-1], kwargs
-    del func
-    return args, kwargs
 
 
 def _swap(kwargs: dict[str, Any], value: Tensor, args: tuple[Any, ...]) -> dict[str, Any]:

@@ -175,7 +175,7 @@ def _alone(layer: Layer, relevance: Tensor, weight: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class ZBox:
-    """q = x w - low w+ - high w-, for pixels between low and high (Montavon et al. 2017, eq. 13)."""
+    """q = x w - low w+ - high w-, for pixels in low..high (Montavon et al. 2017, eq. 13)."""
 
     low: float = 0.0
     high: float = 1.0

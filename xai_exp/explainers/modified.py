@@ -5,6 +5,8 @@ logit per grey level. They hardly depend on the class (Nie et al. 2018) nor, gui
 least of all, on the later layers (Sixt et al. 2020): they are here to be compared.
 """
 
+from typing import Literal
+
 from torch import Tensor, nn
 
 from xai_exp import ops
@@ -20,11 +22,19 @@ class DeconvNet:
     R_in = max(R_out, 0), wherever the activation itself was active or not (Zeiler and Fergus 2014).
 
     Cost: one forward and one backward pass.
+
+    Args:
+        start: what is sent back from the target's logit: one, or logit for its own value, as
+            iNNvestigate does, which reverses the signs that a negative logit sends back.
     """
+
+    start: Literal["one", "logit"] = "one"
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """The deconvolution at every pixel, summed over channels."""
-        return ops.channel_sum(backpropagate(model, images, targets, Rules(activation=_positive)))
+        from_logit = self.start == "logit"
+        back = backpropagate(model, images, targets, _POSITIVE, from_logit=from_logit)
+        return ops.channel_sum(back)
 
 
 @configured
@@ -34,11 +44,19 @@ class GuidedBackprop:
     R_in = f'(x) max(R_out, 0), for a ReLU [x > 0] max(R_out, 0) (Springenberg et al. 2015).
 
     Cost: one forward and one backward pass.
+
+    Args:
+        start: what is sent back from the target's logit: one, or logit for its own value, as
+            iNNvestigate does, which reverses the signs that a negative logit sends back.
     """
+
+    start: Literal["one", "logit"] = "one"
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """The guided gradient at every pixel, summed over channels."""
-        return ops.channel_sum(backpropagate(model, images, targets, Rules(activation=_guided)))
+        from_logit = self.start == "logit"
+        back = backpropagate(model, images, targets, _GUIDED, from_logit=from_logit)
+        return ops.channel_sum(back)
 
 
 def _positive(_after: Tensor, _before: Tensor, relevance: Tensor, _gradient: Handler) -> Tensor:
@@ -47,3 +65,6 @@ def _positive(_after: Tensor, _before: Tensor, relevance: Tensor, _gradient: Han
 
 def _guided(_after: Tensor, _before: Tensor, relevance: Tensor, gradient: Handler) -> Tensor:
     return gradient(relevance.clamp(min=0))
+
+
+_POSITIVE, _GUIDED = Rules(activation=_positive), Rules(activation=_guided)

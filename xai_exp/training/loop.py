@@ -7,6 +7,7 @@ was never interrupted.
 
 import logging
 import math
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -261,7 +262,7 @@ class _Progress(Callback):
             desc="train",
             unit="batch",
             disable=not self.shown,
-            mininterval=0.5,
+            mininterval=0.5 if sys.stderr.isatty() else 20,
             dynamic_ncols=True,
         )
 
