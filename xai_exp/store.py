@@ -16,7 +16,9 @@ from torch import nn
 
 from xai_exp.config import InputError
 
-TRAINING_VERSION = 1  # raise it when a change of data, models or training changes trained weights
+TRAINING_VERSION = 2  # raise it when a change of data, models or training changes trained weights
+
+CHECKPOINT = "last.ckpt"  # what an interrupted training goes on from
 
 _log = logging.getLogger(__name__)
 
@@ -84,11 +86,12 @@ class ModelStore:
             lock.release()
 
     def save(self, key: str, network: nn.Module, result: TrainingResult) -> None:
-        """Keep the weights, then the result that declares them whole."""
+        """Keep the weights, then the result that declares them whole; the checkpoint has served."""
         folder = self.folder(key)
         torch.save(network.state_dict(), folder / "model.pt.part")
         (folder / "model.pt.part").replace(folder / "model.pt")
         write_whole(folder / "result.json", json.dumps(asdict(result), indent=1))
+        (folder / CHECKPOINT).unlink(missing_ok=True)
 
     def load(self, key: str, network: nn.Module) -> TrainingResult:
         """Give `network` the trained weights.

@@ -26,7 +26,9 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 def fitted(network: nn.Module, channels: int, size: tuple[int, int], name: str) -> nn.Module:
-    """The network, once it is sure that images of this size pass through it.
+    """The network in channels_last, once it is sure that images of this size pass through it.
+
+    Trained or loaded, it stays in that layout, the faster one on CPUs and GPUs with tensor cores.
 
     Raises:
         InputError: when they do not (a pooling layer without pixels left, for one).
@@ -35,9 +37,9 @@ def fitted(network: nn.Module, channels: int, size: tuple[int, int], name: str) 
     try:
         with torch.no_grad():
             network.eval()(torch.zeros(1, channels, *size))
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, AssertionError) as error:
         raise InputError(
             f"model {name}: got images of {size[0]}x{size[1]} pixels; allowed: larger images, or "
             f"fewer layers that shrink them ({' '.join(str(error).split())[:120]})"
         ) from error
-    return network.train(was_training)
+    return network.train(was_training).to(memory_format=torch.channels_last)  # pyright: ignore

@@ -5,27 +5,22 @@ that goes on from its last checkpoint ends with the same weights, bit for bit on
 was never interrupted.
 """
 
-import logging
 import math
-import sys
 import time
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as lightning
 import torch
-from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 from torch.nn import functional
-from tqdm import tqdm
 
 from xai_exp import ops
 from xai_exp.config import InputError
-from xai_exp.store import TrainingResult
+from xai_exp.store import CHECKPOINT, TrainingResult
 from xai_exp.training import Trainer
+from xai_exp.training.callbacks import Checkpoint, Progress, quiet
 from xai_exp.types import Dataset, Split
 
 _CHECK_EVERY = 50  # steps between looks at the loss on a GPU, where a look waits for the device
@@ -47,9 +42,9 @@ def fit(
         InputError: when the loss is no longer finite.
     """
     learner = _Learner(config, data, network, seed, device)
-    checkpoint = folder / "last.ckpt"
-    callbacks = [_Checkpoint(checkpoint), _Progress(progress)]
-    with torch.random.fork_rng(), _quiet():
+    checkpoint = folder / CHECKPOINT
+    callbacks = [Checkpoint(checkpoint), Progress(progress)]
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), quiet():
         trainer = lightning.Trainer(
             accelerator="gpu" if device.type == "cuda" else device.type,
             devices=[device.index or 0] if device.type == "cuda" else 1,
@@ -64,12 +59,12 @@ def fit(
             reload_dataloaders_every_n_epochs=1,
             default_root_dir=folder,
         )
-        if not _already_done(checkpoint, config):
-            trainer.fit(learner, ckpt_path=checkpoint if checkpoint.is_file() else None)
-        else:
-            saved = torch.load(checkpoint, map_location="cpu", weights_only=False)
+        saved = _saved(checkpoint)
+        if saved and saved["history"][-1]["validation_accuracy"] >= config.target_accuracy:
             learner.load_state_dict(saved["state_dict"])
             learner.history = saved["history"]
+        else:
+            trainer.fit(learner, ckpt_path=checkpoint if saved else None)
     network.to(device).eval()
     return TrainingResult(
         accuracy=accuracy(network, data.test, device),
@@ -138,11 +133,11 @@ class _Learner(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.config, self.data, self.seed, self.where = config, data, seed, device
-        self.network = network.to(memory_format=torch.channels_last)  # pyright: ignore
+        self.network = network.train().to(memory_format=torch.channels_last)  # pyright: ignore
         self.history: list[dict[str, float]] = []
         self._losses: list[Tensor] = []
         self._held: list[tuple[Tensor, Tensor]] = []
-        self._start = time.perf_counter()
+        self._start = self._trained = time.perf_counter()
 
     def train_dataloader(self) -> _Batches:
         """The training images in this epoch's order."""
@@ -176,6 +171,10 @@ class _Learner(lightning.LightningModule):
                 f"{self.config.learning_rate:g}"
             )
 
+    def on_validation_epoch_start(self) -> None:
+        """The speed of training leaves validation out."""
+        self._trained = time.perf_counter()
+
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
         """Keep what the epoch's accuracy is made of."""
         images, labels = batch
@@ -186,18 +185,20 @@ class _Learner(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Close the epoch's row, and training if the target is reached."""
         losses = torch.stack(self._losses)
-        self._refuse_if_not_finite(losses.sum())
-        seconds = time.perf_counter() - self._start
         count = len(self.data.validation)
+        held = torch.stack([loss for loss, _ in self._held]).sum() / count
+        self._refuse_if_not_finite(losses.sum())
+        self._refuse_if_not_finite(held)
+        seen = len(losses) * min(self.config.batch_size, len(self.data.train))
         self.history.append(
             {
-                "epoch": self.current_epoch,
+                "epoch": self.current_epoch + 1,
                 "train_loss": float(losses.mean()),
-                "validation_loss": float(sum(float(loss) for loss, _ in self._held)) / count,
+                "validation_loss": float(held),
                 "validation_accuracy": sum(int(right) for _, right in self._held) / count,
                 "learning_rate": float(self.trainer.optimizers[0].param_groups[0]["lr"]),
-                "images_per_second": len(losses) * self.config.batch_size / seconds,
-                "seconds": seconds,
+                "images_per_second": seen / (self._trained - self._start),
+                "seconds": time.perf_counter() - self._start,
             }
         )
         self._losses, self._held = [], []
@@ -216,7 +217,10 @@ class _Learner(lightning.LightningModule):
         """AdamW and its one-cycle schedule."""
         config = self.config
         optimizer = torch.optim.AdamW(
-            self.network.parameters(), config.learning_rate, weight_decay=config.weight_decay
+            self.network.parameters(),
+            config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True,
         )
         steps = len(self.train_dataloader()) * config.epochs(len(self.data.train))
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, steps)
@@ -227,67 +231,14 @@ def _drawn(seed: int, epoch: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed * 100_003 + epoch)
 
 
-def _already_done(checkpoint: Path, config: Trainer) -> bool:
-    """Whether a killed run had reached its target and only its result is missing."""
+def _saved(checkpoint: Path) -> dict[str, Any]:
+    """The checkpoint of an interrupted run; empty if there is none."""
     if not checkpoint.is_file():
-        return False
-    history = torch.load(checkpoint, map_location="cpu", weights_only=False)["history"]
-    return history[-1]["validation_accuracy"] >= config.target_accuracy
-
-
-class _Checkpoint(Callback):
-    """A checkpoint after each epoch, written beside the last one and then put in its place."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ANN401, ARG002
-        part = self.path.with_name("part.ckpt")
-        trainer.save_checkpoint(part)
-        part.replace(self.path)
-
-
-class _Progress(Callback):
-    """One bar for the whole training; where no one watches, a line now and then."""
-
-    def __init__(self, shown: bool) -> None:
-        self.shown = shown
-        self.bar: tqdm | None = None
-
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ANN401, ARG002
-        per_epoch = int(trainer.num_training_batches)
-        self.bar = tqdm(
-            total=per_epoch * (trainer.max_epochs or 1),
-            initial=trainer.global_step,
-            desc="train",
-            unit="batch",
-            disable=not self.shown,
-            mininterval=0.5 if sys.stderr.isatty() else 20,
-            dynamic_ncols=True,
-        )
-
-    def on_train_batch_end(self, *_: Any, **__: Any) -> None:  # noqa: ANN401
-        if self.bar is not None:
-            self.bar.update()
-
-    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ANN401, ARG002
-        if self.bar is not None:
-            row = pl_module.history[-1]
-            self.bar.set_postfix_str(
-                f"validation accuracy {100 * row['validation_accuracy']:.2f} %"
-            )
-
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ANN401, ARG002
-        if self.bar is not None:
-            self.bar.close()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Lightning's advice about loaders and loggers is not for the users of this program."""
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric).*")
-        warnings.filterwarnings("ignore", message=".*treespec.*|.*LeafSpec.*")
-        yield
+        return {}
+    try:
+        return torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(
+            f"{checkpoint}: got a checkpoint that can't be read ({type(error).__name__}); "
+            "allowed: a whole one; remove it to train from the start"
+        ) from error

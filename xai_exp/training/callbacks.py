@@ -1,0 +1,78 @@
+"""What goes on around the training loop: checkpoints, progress, and Lightning kept quiet."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.callbacks import Callback
+from tqdm import tqdm
+
+
+class Checkpoint(Callback):
+    """A checkpoint after each epoch, written beside the last one and then put in its place."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ANN401, ARG002
+        """Keep everything that the next epoch starts from."""
+        part = self.path.with_name("part.ckpt")
+        trainer.save_checkpoint(part)
+        part.replace(self.path)
+
+
+class Progress(Callback):
+    """One bar for the whole training; in a file or a pipe, a line for each epoch."""
+
+    def __init__(self, shown: bool) -> None:
+        self.bar: tqdm | None = None
+        self.as_bar = shown and sys.stderr.isatty()
+        self.as_lines = shown and not self.as_bar
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ANN401, ARG002
+        """Open the bar, at the step where an interrupted run stopped."""
+        self.bar = tqdm(
+            total=int(trainer.num_training_batches) * trainer.max_epochs,
+            initial=trainer.global_step,
+            desc="train",
+            unit="batch",
+            disable=not self.as_bar,
+            dynamic_ncols=True,
+        )
+
+    def on_train_batch_end(self, *_: Any, **__: Any) -> None:  # noqa: ANN401
+        """One step further."""
+        if self.bar is not None:
+            self.bar.update()
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ANN401
+        """Say what the epoch came to."""
+        row = pl_module.history[-1]
+        accuracy = f"validation accuracy {100 * row['validation_accuracy']:.2f} %"
+        if self.bar is not None:
+            self.bar.set_postfix_str(accuracy)
+        if self.as_lines:
+            sys.stderr.write(
+                f"train: epoch {row['epoch']} of at most {trainer.max_epochs}, {accuracy}, "
+                f"loss {row['train_loss']:.4f}, {row['images_per_second']:.0f} images/s\n"
+            )
+
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:  # noqa: ANN401, ARG002
+        """Close the bar, however training ended."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Lightning's advice about loaders and loggers is not for the users of this program."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric).*")
+        warnings.filterwarnings("ignore", message=".*treespec.*|.*LeafSpec.*")
+        yield
