@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from xai_exp import errors
@@ -25,7 +27,20 @@ def experiment(config: DictConfig) -> float | None:
     """One experiment as composed by Hydra; the value that a sweep optimises."""
     from xai_exp import pipeline
 
-    return pipeline.run(config)
+    try:
+        return pipeline.run(config)
+    except Exception as error:
+        # Alone, a job ends here with its one line; in a sweep Hydra adds which job it was.
+        if HydraConfig.get().mode == RunMode.RUN:
+            _exit(error)
+        raise
+
+
+def _exit(error: Exception) -> None:
+    """Leave with one line if the error is of the user's making."""
+    line = errors.one_line(error, config_folder(), sys.argv[1:])
+    if line is not None:
+        sys.exit(f"error: {line}")
 
 
 def main() -> None:
@@ -36,10 +51,8 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit("interrupted; finished runs are kept and the same command goes on from here")
     except Exception as error:
-        line = errors.one_line(error, config_folder(), sys.argv[1:])
-        if line is None:
-            raise
-        sys.exit(f"error: {line}")
+        _exit(error)
+        raise
 
 
 if __name__ == "__main__":

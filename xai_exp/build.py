@@ -57,8 +57,12 @@ def experiment(config: DictConfig) -> Experiment:
         if str(key) not in known:
             raise InputError(unknown("key", str(key), sorted(known)))
     top = {str(key): config[key] for key in config if str(key) not in {*SINGLE, *SEVERAL}}
+    try:
+        settings = Settings(**top)
+    except InputError as error:
+        raise InputError(str(error).removeprefix("Settings.")) from error
     return Experiment(
-        settings=Settings(**top),
+        settings=settings,
         dataset=_made(config, "dataset"),
         architecture=_made(config, "model"),
         trainer=_made(config, "trainer"),

@@ -14,7 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 from xai_exp.config import InputError
 
 _UNKNOWN_KEY = re.compile(r"Could not (?:override|delete from config)[:.]? ?'([^'@:]+)")
-_UNKNOWN_CHOICE = re.compile(r"Could not find '([^']+)/([^'/]+)'")
+_UNKNOWN_CHOICE = re.compile(r"Could not (?:find|load) '([^']+)/([^'/]+)'")
+_MISSING = re.compile(r"Missing mandatory value: (\S+)")
 
 
 def one_line(error: BaseException, conf: Path, arguments: Sequence[str]) -> str | None:
@@ -42,6 +43,11 @@ def _from_hydra(message: str, conf: Path, arguments: Sequence[str]) -> str:
     if choice:
         group, name = choice.groups()
         return unknown(group, name, [path.stem for path in (conf / group).glob("*.yaml")])
+    missing = _MISSING.search(message)
+    if missing:
+        return (
+            f"{missing.group(1)}: got nothing; allowed: {missing.group(1)}=VALUE, it has no default"
+        )
     key = _UNKNOWN_KEY.search(message)
     if key:
         return _unknown_key(key.group(1), conf, arguments)
