@@ -1,0 +1,43 @@
+"""The how-to pages do what they say: their files are written and their commands run."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted((ROOT / "docs").glob("add-a*.md"))
+BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    for name in ("xai_exp", "conf", "tests"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_newcomer_can_follow_the_page(page: Path, copy: Path) -> None:
+    commands = 0
+    for language, place, text in BLOCK.findall(page.read_text()):
+        if place:
+            (copy / place).write_text(text)
+        elif language == "bash":
+            commands += 1
+            run(text.replace("python ", f"{sys.executable} ", 1), copy)
+    assert commands > 0
+
+
+def run(command: str, folder: Path) -> None:
+    settings = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, shell=True, cwd=folder, env=settings, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -1,0 +1,129 @@
+"""The main job from pixels to MLflow, as a user runs it, on few images."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = ["dataset.count=2000", "trainer=quick", "trainer.samples=4000", "images=12"]
+
+pytestmark = pytest.mark.slow
+
+
+def xai_exp(folder: Path, *arguments: str, path: Path = ROOT) -> str:
+    settings = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(path), "COLUMNS": "160"}
+    done = subprocess.run(
+        [sys.executable, "-m", "xai_exp", *arguments],
+        cwd=folder,
+        env=settings,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def runs(folder: Path) -> pd.DataFrame:
+    with sqlite3.connect(folder / "mlruns" / "mlflow.db") as database:
+        tags = pd.read_sql("select run_uuid, key, value from tags", database)
+        status = pd.read_sql("select run_uuid, status from runs", database)
+    wide = tags.pivot_table(index="run_uuid", columns="key", values="value", aggfunc="first")
+    return wide.join(status.set_index("run_uuid"))
+
+
+def artifact(folder: Path, name: str) -> Path:
+    found = sorted((folder / "mlruns" / "artifacts").rglob(name))
+    assert found, f"no {name} among the artifacts"
+    return found[0]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("main_job")
+    return folder, xai_exp(folder, "dataset=counting", "explainer=[lrp,exact_mask]", *SMALL)
+
+
+def test_the_table_and_the_way_to_the_runs_are_printed(done: tuple[Path, str]) -> None:
+    _, printed = done
+    for word in ("lrp", "exact_mask", "relevance_mass", "test accuracy", "see these runs:"):
+        assert word in printed
+
+
+def test_one_train_run_and_one_explain_run_for_each_explainer(done: tuple[Path, str]) -> None:
+    table = runs(done[0])
+    assert (table["status"] == "FINISHED").all()
+    assert table["type"].value_counts().to_dict() == {"explain": 2, "train": 1}
+    assert table["model_key"].nunique() == 1
+    assert set(table["explainer"].dropna()) == {"lrp", "exact_mask"}
+    assert "mlflow.parentRunId" not in table
+
+
+def test_heatmaps_scores_and_pictures_are_kept(done: tuple[Path, str]) -> None:
+    folder, _ = done
+    heatmaps = np.load(artifact(folder, "heatmaps.npz"))["heatmaps"]
+    assert heatmaps.shape == (12, 64, 64)
+    assert np.isfinite(heatmaps).all()
+    scores = pd.read_parquet(artifact(folder, "scores.parquet"))
+    assert set(scores.columns) >= {"image", "label", "target", "metric", "score", "reason"}
+    assert (scores["reason"] == "").eq(scores["score"].notna()).all()
+    for name in ("gallery.png", "learning.png"):
+        assert artifact(folder, name).stat().st_size > 10_000
+
+
+def test_the_exact_mask_holds_all_of_its_own_mass(done: tuple[Path, str]) -> None:
+    for path in (done[0] / "mlruns" / "artifacts").rglob("scores.parquet"):
+        scores = pd.read_parquet(path)
+        mass = scores.loc[scores["metric"] == "relevance_mass", "score"].dropna()
+        if np.allclose(mass, 1):
+            return
+    pytest.fail("no explainer has all of its relevance on the objects")
+
+
+def test_a_second_run_trains_nothing_and_records_nothing(done: tuple[Path, str]) -> None:
+    folder, first = done
+    before = runs(folder)
+    printed = xai_exp(folder, "dataset=counting", "explainer=[lrp,exact_mask]", *SMALL)
+    assert "found trained" in printed
+    assert len(runs(folder)) == len(before)
+    row = next(line for line in first.splitlines() if "lrp" in line and "│" in line)
+    assert row in printed
+
+
+def test_a_multirun_trains_each_model_once(tmp_path: Path) -> None:
+    small = ["dataset=digits", "trainer=quick", "images=8", "metric=sparseness"]
+    xai_exp(tmp_path, "-m", "explainer=lrp,gradient,deconvnet", "seed=0,1", *small)
+    table = runs(tmp_path)
+    assert table["type"].value_counts().to_dict() == {"explain": 6, "train": 2}
+    results = list((tmp_path / "mlruns" / "models").glob("*/result.json"))
+    assert len(results) == 2
+    assert all(json.loads(path.read_text())["accuracy"] > 0.8 for path in results)
+
+
+def test_without_tracking_mlflow_is_never_imported(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.py").write_text("raise ImportError('imported')")
+    small = ["dataset=digits", "trainer=quick", "images=8", "metric=sparseness", "tracking=off"]
+    settings = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "xai_exp", *small]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=settings, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "mlruns" / "mlflow.db").exists()
+
+
+def test_the_wheel_works_outside_of_the_repository(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(tmp_path)]
+    subprocess.run([*build, str(ROOT)], check=True, capture_output=True)
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        wheel.extractall(tmp_path / "site")
+    small = ["dataset=digits", "trainer=quick", "images=8", "metric=sparseness", "tracking=off"]
+    assert "test accuracy" in xai_exp(tmp_path, *small, path=tmp_path / "site")
