@@ -4,7 +4,7 @@ A measure that cannot tell these from an explanation measures something else.
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,10 @@ from torch.nn import functional
 
 from xai_exp import ops
 from xai_exp.config import InputError, Range, configured
+from xai_exp.explainers.cost import Cost
 from xai_exp.types import Heatmaps, Images, Labels, Parts
+
+_NOTHING = Cost(forward=0, backward=0)
 
 
 @configured
@@ -23,6 +26,7 @@ class Random:
     """
 
     seed: Annotated[int, Range(0)] = 0
+    cost: ClassVar[Cost] = _NOTHING
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:  # noqa: ARG002
         """Noise at every pixel."""
@@ -37,6 +41,8 @@ class Sobel:
 
     Adebayo et al. (2018) found that some explanations hardly differ from it. Cost: none.
     """
+
+    cost: ClassVar[Cost] = _NOTHING
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:  # noqa: ARG002
         """Edge strength at every pixel, summed over channels."""
@@ -59,6 +65,7 @@ class ExactMask:
     """
 
     inverted: bool = False
+    cost: ClassVar[Cost] = _NOTHING
 
     def with_parts(self, images: Images, parts: Parts) -> "BoundMask":
         """This explainer for these images and their parts."""
@@ -85,6 +92,12 @@ class BoundMask:
         """The mask of the nearest image that this is bound to."""
 
         def chunk(part: Tensor) -> Tensor:
-            return torch.cdist(part.flatten(1), self.images.flatten(1)).argmin(1)
+            return _distances(part, self.images).argmin(1)
 
         return self.masks[ops.in_chunks(chunk, images)].to(images.dtype)
+
+
+def _distances(images: Images, others: Images) -> Tensor:
+    """How far each image is from each other one; without a matrix product, which rounds more."""
+    exact = "donot_use_mm_for_euclid_dist"
+    return torch.cdist(images.flatten(1), others.flatten(1), compute_mode=exact)

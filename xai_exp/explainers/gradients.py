@@ -1,36 +1,31 @@
-"""Methods that need nothing but gradients of the target's logit."""
+"""Methods that need nothing but gradients of the target's logit.
+
+Conventions: the gradient is that of the logit, not of the probability; it is signed and summed over
+channels; heatmaps are in units of logit per grey level (gradient) or of logit (all others).
+"""
 
 from collections.abc import Callable
 from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from xai_exp import ops
 from xai_exp.config import Range, configured
+from xai_exp.explainers.cost import Cost
+from xai_exp.explainers.pullback import pullback
 from xai_exp.types import Heatmaps, Images, Labels
 
-
-def gradients(model: nn.Module, images: Images, targets: Labels) -> Images:
-    """The gradient of each image's target logit with respect to its pixels, in chunks."""
-
-    def chunk(part: Tensor, wanted: Tensor) -> Tensor:
-        pixels = part.detach().clone().requires_grad_()
-        with torch.enable_grad():
-            chosen = ops.pick(model(pixels), wanted)
-        return torch.autograd.grad(chosen.sum(), pixels)[0]
-
-    with ops.evaluating(model):
-        return ops.in_chunks(chunk, images, targets)
+_ONCE = Cost(forward=1, backward=1)
 
 
 @configured
 class Gradient:
-    r"""The gradient of the target's logit: $\partial f_t / \partial x$.
+    r"""The gradient of the target's logit: $\partial f_t / \partial x$ (Simonyan et al. 2014).
 
-    With `absolute` it is sensitivity analysis (Simonyan et al. 2014): the absolute gradient, which
-    says how much a pixel matters but not in which direction.
+    With `absolute` it is sensitivity analysis: the absolute gradient, which says how much a pixel
+    matters but not in which direction.
 
     Cost: one forward and one backward pass.
 
@@ -40,9 +35,14 @@ class Gradient:
 
     absolute: bool = False
 
+    @property
+    def cost(self) -> Cost:
+        """Passes for one heatmap."""
+        return _ONCE
+
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """The gradient at every pixel, summed over channels."""
-        found = gradients(model, images, targets)
+        found = pullback(model, images, targets)
         return ops.channel_sum(found.abs() if self.absolute else found)
 
 
@@ -55,9 +55,14 @@ class InputXGradient:
     Cost: one forward and one backward pass.
     """
 
+    @property
+    def cost(self) -> Cost:
+        """Passes for one heatmap."""
+        return _ONCE
+
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """Input times gradient at every pixel, summed over channels."""
-        return ops.channel_sum(images * gradients(model, images, targets))
+        return ops.channel_sum(images * pullback(model, images, targets))
 
 
 @configured
@@ -71,23 +76,25 @@ class IntegratedGradients:
 
     Args:
         steps: points on the way.
-        method: how the integral is summed: gauss_legendre (most exact), midpoint, trapezoid, left
-            (as iNNvestigate has it) or right (as DeepExplain).
+        method: how the integral is summed: gauss_legendre (exact for smooth ways), midpoint,
+            trapezoid, left (as iNNvestigate has it) or right (as DeepExplain).
         baseline: the grey level of the uniform baseline x'.
     """
 
     steps: Annotated[int, Range(1, 10_000)] = 32
     method: Literal["gauss_legendre", "midpoint", "trapezoid", "left", "right"] = "gauss_legendre"
-    baseline: float = 0.0
+    baseline: Annotated[float, Range(-1e6, 1e6)] = 0.0
+
+    @property
+    def cost(self) -> Cost:
+        """Passes for one heatmap."""
+        return _ONCE * self.steps
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """Integrated gradients at every pixel, summed over channels."""
         start = torch.full_like(images, self.baseline)
-        return ops.channel_sum(path_integral(model, images, start, targets, *self._points()))
-
-    def _points(self) -> tuple[list[float], list[float]]:
-        """Where on the way (0..1), and the weight of each point."""
-        return _SUMS[self.method](self.steps)
+        places, weights = _SUMS[self.method](self.steps)
+        return ops.channel_sum(path_integral(model, images, start, targets, places, weights))
 
 
 def path_integral(
@@ -98,11 +105,27 @@ def path_integral(
     places: list[float],
     weights: list[float],
 ) -> Images:
-    """The weighted sum of gradients on the way from `start` to `images`, times the way."""
+    """The weighted sum of gradients on the way from `start` to `images`, times the way.
+
+    Args:
+        model: the network.
+        images: where the way ends.
+        start: where it begins.
+        targets: the class of each image.
+        places: points on the way, 0 at its beginning and 1 at its end.
+        weights: of the points in the sum; they add up to 1.
+    """
     way = images - start
     total = torch.zeros_like(images)
-    for place, weight in zip(places, weights, strict=True):
-        total += weight * gradients(model, start + place * way, targets)
+    # Few images take several points at once, so that a chunk is full.
+    together = max(1, ops.chunk_size(images) // max(1, len(images)))
+    for first in range(0, len(places), together):
+        group = slice(first, first + together)
+        place = images.new_tensor(places[group]).view(-1, 1, 1, 1, 1)
+        weight = images.new_tensor(weights[group]).view(-1, 1, 1, 1, 1)
+        points = (start + place * way).flatten(0, 1)
+        found = pullback(model, points, targets.repeat(len(place)))
+        total += (weight * found.view(len(place), *images.shape)).sum(0)
     return way * total
 
 

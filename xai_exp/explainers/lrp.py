@@ -2,21 +2,25 @@
 
 Relevance starts as the target's logit and is sent back layer by layer. Conventions: activations
 pass relevance through; max pooling gives it to the winner; average pooling and residual sums share
-it in proportion to what went in; a batch norm is folded into the layer before it. Where a rule
-has no bias term, relevance is conserved from layer to layer.
+it in proportion to what went in; a batch norm is one layer with the linear layer before it; a batch
+norm that stands alone and arithmetic with constants pass it through, since an output there has one
+input. Where a rule has no bias term, relevance is conserved from layer to layer.
 
 With rule z a network of ReLUs without biases gives input x gradient and nothing else (Kindermans et
 al. 2016; Ancona et al. 2018): LRP's merits lie in the other rules.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from torch import Tensor, nn
 
 from xai_exp import ops
 from xai_exp.config import InputError, Range, configured
-from xai_exp.explainers.backward import Account, Layer, Rules, backpropagate
+from xai_exp.explainers.backward import Account, Rules, backpropagate
+from xai_exp.explainers.cost import Cost
+from xai_exp.explainers.layer import Layer
 from xai_exp.explainers.lrp_rules import (
     AlphaBeta,
     Epsilon,
@@ -29,7 +33,46 @@ from xai_exp.explainers.lrp_rules import (
 )
 from xai_exp.types import Heatmaps, Images, Labels
 
-Choose = Callable[[Layer], Rule]
+RuleName = Literal[
+    "z",
+    "epsilon",
+    "gamma",
+    "alpha_beta",
+    "z_plus",
+    "z_plus_fast",
+    "flat",
+    "w_square",
+    "z_box",
+    "epsilon_plus",
+    "epsilon_plus_flat",
+    "epsilon_gamma_box",
+    "epsilon_alpha2_beta1",
+    "epsilon_alpha2_beta1_flat",
+    "epsilon_alpha1_beta0",
+    "sequential_preset_a",
+    "sequential_preset_b",
+]
+
+
+@dataclass(frozen=True)
+class Composite:
+    """Rules by the position of a layer.
+
+    Args:
+        convolution, linear: the rule of convolutions and of matrix products.
+        first: the rule of the first layer; None: the same as further on.
+    """
+
+    convolution: Rule
+    linear: Rule
+    first: Rule | None = None
+
+    def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
+        """Send relevance back by the rule of the layer's place."""
+        rule = self.convolution if layer.kind == "convolution" else self.linear
+        if layer.index == 0 and self.first is not None:
+            rule = self.first
+        return rule(layer, relevance)
 
 
 @configured
@@ -42,46 +85,29 @@ class LRP:
     the box rule first (epsilon_gamma_box), or alpha 2 beta 1 (epsilon_alpha2_beta1); `_flat` puts
     the flat rule first. sequential_preset_a and _b are iNNvestigate's (epsilon 0.1, its biases).
 
-    Cost: one forward pass and, by rule, 1 (z, epsilon), 2 (z_plus, flat, w_square), 4 (gamma,
-    alpha_beta) or 6 (z_box) passes through the linear layers.
+    Cost: one forward and one backward pass (z, epsilon, flat, w_square); two forward passes and
+    one backward (gamma, z_plus and their composites); three and two (alpha_beta).
 
     Args:
         rule: the name of a rule or composite.
-        epsilon: of the epsilon rule, where it is used.
-        gamma: of the gamma rule.
+        epsilon: of the epsilon rule, where it is used, in units of a layer's output.
+        gamma: of the gamma rule; 0 is the z rule, infinite gamma the z+ rule.
         alpha, beta: of alpha_beta; alpha - beta must be 1.
-        bias: where alpha_beta and epsilon see biases: positive (as in the papers), both (as in
-            iNNvestigate's alpha-beta), ignore.
-        low, high: the range of pixel values, for the box rule.
+        bias: where biases stand in the uniform rules z, epsilon and alpha_beta: paper (in the
+            denominator, for alpha_beta each sign with its part), both (all of it in both parts, as
+            iNNvestigate has it) or ignore (nowhere).
+        low, high: the range of the values that the first layer sees, for the box rule.
 
     Raises:
-        InputError: for a network with a step that no rule covers.
+        InputError: for a network with a step that no rule covers, by its name.
     """
 
-    rule: Literal[
-        "z",
-        "epsilon",
-        "gamma",
-        "alpha_beta",
-        "z_plus",
-        "z_plus_fast",
-        "flat",
-        "w_square",
-        "z_box",
-        "epsilon_plus",
-        "epsilon_plus_flat",
-        "epsilon_gamma_box",
-        "epsilon_alpha2_beta1",
-        "epsilon_alpha2_beta1_flat",
-        "epsilon_alpha1_beta0",
-        "sequential_preset_a",
-        "sequential_preset_b",
-    ] = "epsilon_plus"
+    rule: RuleName = "epsilon_plus"
     epsilon: Annotated[float, Range(0, exclusive_low=True)] = 1e-6
     gamma: Annotated[float, Range(0)] = 0.25
     alpha: Annotated[float, Range(1)] = 2.0
     beta: Annotated[float, Range(0)] = 1.0
-    bias: Literal["positive", "both", "ignore"] = "positive"
+    bias: Literal["paper", "both", "ignore"] = "paper"
     low: float = 0.0
     high: float = 1.0
 
@@ -91,10 +117,16 @@ class LRP:
                 f"LRP.alpha: got alpha {self.alpha:g} and beta {self.beta:g}; allowed: alpha - "
                 "beta = 1, or relevance is not conserved"
             )
-        if self.low >= self.high:
+        if not self.low < self.high:
             raise InputError(
                 f"LRP.low: got {self.low:g}; allowed: below high = {self.high:g}, the pixels' range"
             )
+
+    @property
+    def cost(self) -> Cost:
+        """Passes for one heatmap of a network of convolutions behind ReLUs."""
+        forward, backward = self._composite().convolution.cost
+        return Cost(forward=1 + forward, backward=backward)
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """Relevance of every pixel, summed over channels."""
@@ -104,62 +136,66 @@ class LRP:
         self, model: nn.Module, images: Images, targets: Labels
     ) -> list[tuple[str, Tensor, Tensor]]:
         """What each linear layer got and passed on, image by image, from the output backward."""
-        books = Account()
-        with ops.evaluating(model):
-            self._relevance(model, images, targets, books)
-        return books.rows
+        account = Account()
+        self._relevance(model, images, targets, account)
+        return account.closed()
 
     def _relevance(
-        self, model: nn.Module, images: Images, targets: Labels, books: Account | None
+        self, model: nn.Module, images: Images, targets: Labels, account: Account | None
     ) -> Images:
-        choose = self._choice()
-        rules = Rules(
-            activation=lambda _after, _before, relevance, _gradient: relevance,
-            linear=lambda layer, relevance: choose(layer)(layer, relevance),
-            proportional=True,
-            strict=True,
-        )
-        return backpropagate(model, images, targets, rules, from_logit=True, account=books)
+        rules = Rules(activation=_pass, linear=self._composite())
+        return backpropagate(model, images, targets, rules, from_logit=True, account=account)
 
-    def _choice(self) -> Choose:
-        uniform = self._uniform()
-        if self.rule in uniform:
-            only = uniform[self.rule]
-            return lambda _: only
-        first, convolution, linear = self._composites()[self.rule]
+    def _composite(self) -> Composite:
+        return _COMPOSITES[self.rule](self)
 
-        def choose(layer: Layer) -> Rule:
-            if layer.index == 0 and first is not None:
-                return first
-            return convolution if layer.kind == "conv" else linear
 
-        return choose
+def _pass(relevance: Tensor, _gradient: object) -> Tensor:
+    return relevance
 
-    def _uniform(self) -> Mapping[str, Rule]:
-        return {
-            "z": Epsilon(0.0, self.bias),
-            "epsilon": Epsilon(self.epsilon, self.bias),
-            "gamma": Gamma(self.gamma),
-            "alpha_beta": AlphaBeta(self.alpha, self.beta, self.bias),
-            "z_plus": AlphaBeta(1.0, 0.0, "ignore"),
-            "z_plus_fast": ZPlusFast(),
-            "flat": Flat(),
-            "w_square": WSquare(),
-        }
 
-    def _composites(self) -> Mapping[str, tuple[Rule | None, Rule, Rule]]:
-        """The rules of the first layer, of convolutions and of linear layers."""
-        epsilon, box = Epsilon(self.epsilon), ZBox(self.low, self.high)
-        one, two = AlphaBeta(1.0, 0.0), AlphaBeta(2.0, 1.0)
-        ignorant = AlphaBeta(1.0, 0.0, "ignore")
-        return {
-            "z_box": (box, ignorant, ignorant),
-            "epsilon_plus": (None, one, epsilon),
-            "epsilon_plus_flat": (Flat(), one, epsilon),
-            "epsilon_alpha1_beta0": (None, one, epsilon),
-            "epsilon_gamma_box": (box, Gamma(self.gamma), epsilon),
-            "epsilon_alpha2_beta1": (None, two, epsilon),
-            "epsilon_alpha2_beta1_flat": (Flat(), two, epsilon),
-            "sequential_preset_a": (None, AlphaBeta(1.0, 0.0, "both"), Epsilon(0.1)),
-            "sequential_preset_b": (None, AlphaBeta(2.0, 1.0, "both"), Epsilon(0.1)),
-        }
+def _uniform(make: Callable[[LRP], Rule]) -> Callable[[LRP], Composite]:
+    def composite(lrp: LRP) -> Composite:
+        rule = make(lrp)
+        return Composite(rule, rule)
+
+    return composite
+
+
+def _by_place(
+    convolution: Callable[[LRP], Rule], first: Callable[[LRP], Rule] | None = None
+) -> Callable[[LRP], Composite]:
+    return lambda lrp: Composite(
+        convolution(lrp), Epsilon(lrp.epsilon), None if first is None else first(lrp)
+    )
+
+
+def _preset(alpha: float) -> Callable[[LRP], Composite]:
+    rule = AlphaBeta(alpha, alpha - 1, "both")
+    return lambda _: Composite(rule, Epsilon(0.1))
+
+
+def _box(lrp: LRP) -> Rule:
+    return ZBox(lrp.low, lrp.high)
+
+
+_Z_PLUS = AlphaBeta(1.0, 0.0, "ignore")
+_COMPOSITES: dict[str, Callable[[LRP], Composite]] = {
+    "z": _uniform(lambda lrp: Epsilon(0.0, lrp.bias)),
+    "epsilon": _uniform(lambda lrp: Epsilon(lrp.epsilon, lrp.bias)),
+    "gamma": _uniform(lambda lrp: Gamma(lrp.gamma)),
+    "alpha_beta": _uniform(lambda lrp: AlphaBeta(lrp.alpha, lrp.beta, lrp.bias)),
+    "z_plus": _uniform(lambda _: _Z_PLUS),
+    "z_plus_fast": _uniform(lambda _: ZPlusFast()),
+    "flat": _uniform(lambda _: Flat()),
+    "w_square": _uniform(lambda _: WSquare()),
+    "z_box": lambda lrp: Composite(_Z_PLUS, _Z_PLUS, _box(lrp)),
+    "epsilon_plus": _by_place(lambda _: AlphaBeta(1.0, 0.0)),
+    "epsilon_plus_flat": _by_place(lambda _: AlphaBeta(1.0, 0.0), lambda _: Flat()),
+    "epsilon_gamma_box": _by_place(lambda lrp: Gamma(lrp.gamma), _box),
+    "epsilon_alpha2_beta1": _by_place(lambda _: AlphaBeta(2.0, 1.0)),
+    "epsilon_alpha2_beta1_flat": _by_place(lambda _: AlphaBeta(2.0, 1.0), lambda _: Flat()),
+    "epsilon_alpha1_beta0": _by_place(lambda _: AlphaBeta(1.0, 0.0)),
+    "sequential_preset_a": _preset(1.0),
+    "sequential_preset_b": _preset(2.0),
+}

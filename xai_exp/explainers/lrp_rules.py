@@ -3,12 +3,15 @@ r"""The rules of layer-wise relevance propagation, one small class each.
 A rule sends the relevance R_k of a layer's outputs back to its inputs x_j. With weights w_jk,
 biases b_k and outputs z_k = sum_j x_j w_jk + b_k every rule has the form
 $R_j = \sum_k \frac{q_{jk}}{\sum_j q_{jk}} R_k$ and differs in what q is. Superscripts + and - are
-the positive and negative parts. Denominators are kept from zero by a stabiliser.
+the positive and negative parts. Denominators are kept from zero by a stabiliser. `cost` counts the
+passes through the layer that a rule needs beside the forward pass of the network.
 
 - Bach et al. 2015, On pixel-wise explanations ..., PLoS ONE: z, epsilon, alpha-beta.
 - Montavon et al. 2017, Explaining nonlinear classification decisions with deep Taylor
   decomposition, Pattern Recognition: z+, w^2, z^B (box).
 - Montavon et al. 2019, Layer-wise relevance propagation: an overview: gamma, epsilon.
+- Andeol et al. 2021, Learning domain invariant representations by joint Wasserstein distance
+  minimization: gamma for inputs of either sign.
 - Lapuschkin et al. 2019, Unmasking Clever Hans predictors, Nature Communications: flat.
 """
 
@@ -18,14 +21,20 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from xai_exp.explainers.backward import Layer, stabilized
+from xai_exp.explainers.backward import stabilized
+from xai_exp.explainers.cost import Cost
+from xai_exp.explainers.layer import Layer
 
-Bias = Literal["positive", "both", "ignore"]
-_TINY = 1e-9
+Bias = Literal["paper", "both", "ignore"]
 
 
 class Rule(Protocol):
     """(layer, relevance of its outputs) -> relevance of its inputs."""
+
+    @property
+    def cost(self) -> Cost:
+        """Passes through the layer, for inputs that are not negative."""
+        ...
 
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
@@ -37,20 +46,27 @@ class Epsilon:
     """q = x w, the denominator z + epsilon sign(z) (Bach et al. 2015, eq. 58).
 
     The bias stands in z and its share is lost; `bias="ignore"` leaves it out of z. With epsilon 0
-    it is the z rule (LRP-0), for which z = 0 passes nothing on.
+    it is the z rule (LRP-0, eq. 56), for which z = 0 passes nothing on.
     """
 
     epsilon: float = 1e-6
-    bias: Bias = "positive"
+    bias: Bias = "paper"
+
+    @property
+    def cost(self) -> Cost:
+        """The outputs are known already, unless the bias is to be left out."""
+        return Cost(forward=int(self.bias == "ignore"), backward=1)
 
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
         z = layer.output
         if self.bias == "ignore":
             z = layer.apply(layer.inputs, layer.weight)
-        denominator = stabilized(z, self.epsilon) if self.epsilon else torch.where(z == 0, 1, z)
-        kept = relevance if self.epsilon else relevance * (z != 0)
-        return layer.inputs * layer.transpose(kept / denominator, layer.weight)
+        if self.epsilon:
+            share = relevance / stabilized(z, self.epsilon)
+        else:
+            share = torch.where(z == 0, 0, relevance / z)
+        return layer.inputs * layer.transpose(share, layer.weight)
 
 
 @dataclass(frozen=True)
@@ -58,46 +74,30 @@ class AlphaBeta:
     """alpha times the positive contributions' shares, minus beta times the negative ones'.
 
     Contributions are positive where input and weight agree in sign (Bach et al. 2015, eq. 60).
-    alpha - beta = 1 keeps the sum.
+    alpha - beta = 1 keeps the sum where both parts are present.
 
     Args:
         alpha, beta: the weights of the two parts.
-        bias: positive: b+ stands with the positive part and b- with the negative one (the paper);
-            both: all of b stands with either part, as iNNvestigate has it; ignore: nowhere.
+        bias: paper: b+ stands with the positive part and b- with the negative one; both: all of b
+            stands with either part, as iNNvestigate has it; ignore: nowhere.
     """
 
     alpha: float = 2.0
     beta: float = 1.0
-    bias: Bias = "positive"
+    bias: Bias = "paper"
+
+    @property
+    def cost(self) -> Cost:
+        """One pass each way for each part that counts."""
+        return Cost(forward=1, backward=1) * (2 if self.beta else 1)
 
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
         up, down = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
-        high, low = layer.inputs.clamp(min=0), layer.inputs.clamp(max=0)
-        signed = bool((layer.inputs < 0).any())
-        back = self.alpha * self._part(layer, relevance, (high, low), (up, down), 1, signed)
+        back = _share(layer, self.alpha * relevance, up, down, self._bias(layer, 1))
         if self.beta:
-            back = back - self.beta * self._part(
-                layer, relevance, (high, low), (down, up), -1, signed
-            )
-        return back
-
-    def _part(
-        self,
-        layer: Layer,
-        relevance: Tensor,
-        inputs: tuple[Tensor, Tensor],
-        weights: tuple[Tensor, Tensor],
-        sign: int,
-        signed: bool,
-    ) -> Tensor:
-        total = layer.apply(inputs[0], weights[0], self._bias(layer, sign))
-        if signed:  # after a ReLU there are no negative inputs, and half of the work is saved
-            total = total + layer.apply(inputs[1], weights[1])
-        share = relevance / stabilized(total, _TINY)
-        back = inputs[0] * layer.transpose(share, weights[0])
-        if signed:
-            back = back + inputs[1] * layer.transpose(share, weights[1])
+            lost = _share(layer, self.beta * relevance, down, up, self._bias(layer, -1))
+            back = back - lost
         return back
 
     def _bias(self, layer: Layer, sign: int) -> Tensor | None:
@@ -110,43 +110,65 @@ class AlphaBeta:
 
 @dataclass(frozen=True)
 class Gamma:
-    """q = x (w + gamma w+), for inputs of either sign (Montavon et al. 2019; Andeol et al. 2021).
+    """q = x (w + gamma w+): positive contributions count more (Montavon et al. 2019, sec. 10.2.1).
 
-    Where z > 0: q = x+ (w + gamma w+) + x- (w + gamma w-); where z < 0: the mirror image.
+    For inputs and outputs of either sign (Andeol et al. 2021): where z > 0,
+    q = x+ (w + gamma w+) + x- (w + gamma w-); where z < 0 the mirror image. The bias is treated as
+    the weight of an input that is 1.
     """
 
     gamma: float = 0.25
+
+    @property
+    def cost(self) -> Cost:
+        """Twice as much if relevance reaches negative outputs, as none does behind a ReLU."""
+        return Cost(forward=1, backward=1)
 
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
         up = layer.weight + self.gamma * layer.weight.clamp(min=0)
         down = layer.weight + self.gamma * layer.weight.clamp(max=0)
-        high, low = layer.inputs.clamp(min=0), layer.inputs.clamp(max=0)
-        signed = bool((layer.inputs < 0).any())
-        bias = layer.bias if layer.bias is not None else layer.weight.new_zeros(1)
         back = torch.zeros_like(layer.inputs)
-        for positive, first, second in ((True, up, down), (False, down, up)):
-            chosen = layer.output > 0 if positive else layer.output < 0
-            extra = bias.clamp(min=0) if positive else bias.clamp(max=0)
-            lifted = layer.bias if layer.bias is None else bias + self.gamma * extra
-            total = layer.apply(high, first, lifted)
-            if signed:
-                total = total + layer.apply(low, second)
-            share = relevance * chosen / stabilized(total, _TINY)
-            back = back + high * layer.transpose(share, first)
-            if signed:
-                back = back + low * layer.transpose(share, second)
+        for sign, first, second in ((1, up, down), (-1, down, up)):
+            given = torch.where(sign * layer.output > 0, relevance, 0)
+            if given.any():
+                back = back + _share(layer, given, first, second, self._bias(layer, sign))
         return back
+
+    def _bias(self, layer: Layer, sign: int) -> Tensor | None:
+        if layer.bias is None:
+            return None
+        extra = layer.bias.clamp(min=0) if sign > 0 else layer.bias.clamp(max=0)
+        return layer.bias + self.gamma * extra
+
+
+def _share(
+    layer: Layer, relevance: Tensor, first: Tensor, second: Tensor, bias: Tensor | None
+) -> Tensor:
+    """Q = x+ first + x- second, with `bias` in the denominator."""
+    high = layer.inputs.clamp(min=0)
+    total = layer.apply(high, first, bias)
+    signed = bool((layer.inputs < 0).any())
+    if not signed:  # as behind a ReLU: half of the work is saved
+        return high * layer.transpose(relevance / stabilized(total), first)
+    low = layer.inputs.clamp(max=0)
+    share = relevance / stabilized(total + layer.apply(low, second))
+    return high * layer.transpose(share, first) + low * layer.transpose(share, second)
 
 
 @dataclass(frozen=True)
 class ZPlusFast:
-    """q = x w+, without bias: the z+ rule for inputs that are not negative."""
+    """q = x w+, without bias: the z+ rule for inputs that are not negative (iNNvestigate)."""
+
+    @property
+    def cost(self) -> Cost:
+        """One pass each way."""
+        return Cost(forward=1, backward=1)
 
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
         up = layer.weight.clamp(min=0)
-        share = relevance / stabilized(layer.apply(layer.inputs, up), _TINY)
+        share = relevance / stabilized(layer.apply(layer.inputs, up))
         return layer.inputs * layer.transpose(share, up)
 
 
@@ -154,39 +176,54 @@ class ZPlusFast:
 class WSquare:
     """q = w^2: by the weights alone, whatever the input (Montavon et al. 2017, eq. 12)."""
 
+    @property
+    def cost(self) -> Cost:
+        """The denominator is that of a single image."""
+        return Cost(forward=0, backward=1)
+
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
-        return _alone(layer, relevance, layer.weight.square())
+        return _by_weight(layer, relevance, layer.weight.square())
 
 
 @dataclass(frozen=True)
 class Flat:
     """q = 1: evenly over all inputs that a unit sees (Lapuschkin et al. 2019)."""
 
+    @property
+    def cost(self) -> Cost:
+        """The denominator is that of a single image."""
+        return Cost(forward=0, backward=1)
+
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
-        return _alone(layer, relevance, torch.ones_like(layer.weight))
+        return _by_weight(layer, relevance, torch.ones_like(layer.weight))
 
 
-def _alone(layer: Layer, relevance: Tensor, weight: Tensor) -> Tensor:
+def _by_weight(layer: Layer, relevance: Tensor, weight: Tensor) -> Tensor:
+    """Q = weight; the denominator is that of one image for all, smaller where padding begins."""
     total = layer.apply(torch.ones_like(layer.inputs[:1]), weight)
-    return layer.transpose(relevance / stabilized(total, _TINY), weight)
+    return layer.transpose(relevance / stabilized(total), weight)
 
 
 @dataclass(frozen=True)
 class ZBox:
-    """q = x w - low w+ - high w-, for pixels in low..high (Montavon et al. 2017, eq. 13)."""
+    """q = x w - low w+ - high w-, for pixels in low..high (Montavon et al. 2017, eq. 13).
+
+    It is written as (x - low) w+ + (x - high) w-, whose terms have one sign: none cancel.
+    """
 
     low: float = 0.0
     high: float = 1.0
 
+    @property
+    def cost(self) -> Cost:
+        """One pass each way for either end of the box."""
+        return Cost(forward=2, backward=2)
+
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
         up, down = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
-        low = torch.full_like(layer.inputs, self.low)
-        high = torch.full_like(layer.inputs, self.high)
-        parts = ((layer.inputs, layer.weight, 1), (low, up, -1), (high, down, -1))
-        total = sum(sign * layer.apply(value, weight) for value, weight, sign in parts)
-        share = relevance / stabilized(torch.as_tensor(total), _TINY)
-        back = [sign * value * layer.transpose(share, weight) for value, weight, sign in parts]
-        return back[0] + back[1] + back[2]
+        above, below = layer.inputs - self.low, layer.inputs - self.high
+        share = relevance / stabilized(layer.apply(above, up) + layer.apply(below, down))
+        return above * layer.transpose(share, up) + below * layer.transpose(share, down)

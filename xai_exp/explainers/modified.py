@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from xai_exp import ops
 from xai_exp.config import configured
-from xai_exp.explainers.backward import Handler, Rules, backpropagate
+from xai_exp.explainers.backward import Back, Rules, backpropagate
+from xai_exp.explainers.cost import Cost
 from xai_exp.types import Heatmaps, Images, Labels
 
 
@@ -29,6 +30,11 @@ class DeconvNet:
     """
 
     start: Literal["one", "logit"] = "one"
+
+    @property
+    def cost(self) -> Cost:
+        """Passes for one heatmap."""
+        return Cost(forward=1, backward=1)
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """The deconvolution at every pixel, summed over channels."""
@@ -52,6 +58,11 @@ class GuidedBackprop:
 
     start: Literal["one", "logit"] = "one"
 
+    @property
+    def cost(self) -> Cost:
+        """Passes for one heatmap."""
+        return Cost(forward=1, backward=1)
+
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """The guided gradient at every pixel, summed over channels."""
         from_logit = self.start == "logit"
@@ -59,11 +70,11 @@ class GuidedBackprop:
         return ops.channel_sum(back)
 
 
-def _positive(_after: Tensor, _before: Tensor, relevance: Tensor, _gradient: Handler) -> Tensor:
+def _positive(relevance: Tensor, _gradient: Back) -> Tensor:
     return relevance.clamp(min=0)
 
 
-def _guided(_after: Tensor, _before: Tensor, relevance: Tensor, gradient: Handler) -> Tensor:
+def _guided(relevance: Tensor, gradient: Back) -> Tensor:
     return gradient(relevance.clamp(min=0))
 
 

@@ -1,0 +1,135 @@
+"""Heatmaps of the original libraries, reproduced; conventions stand in README.md beside this."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from xai_exp.explainers.gradients import Gradient, InputXGradient, IntegratedGradients
+from xai_exp.explainers.lrp import LRP
+from xai_exp.explainers.modified import DeconvNet, GuidedBackprop
+
+HERE = Path(__file__).parent
+INNVESTIGATE2 = {
+    "gradient": Gradient(),
+    "input_t_gradient": InputXGradient(),
+    "deconvnet": DeconvNet(start="logit"),
+    "guided_backprop": GuidedBackprop(start="logit"),
+    "integrated_gradients": IntegratedGradients(steps=64, method="left"),
+    "lrp.z": LRP(rule="z"),
+    "lrp.epsilon": LRP(rule="epsilon", epsilon=0.1),
+    "lrp.flat": LRP(rule="flat"),
+    "lrp.w_square": LRP(rule="w_square"),
+    "lrp.alpha_beta": LRP(rule="alpha_beta", alpha=3.0, beta=2.0, bias="both"),
+    "lrp.alpha_2_beta_1": LRP(rule="alpha_beta", bias="both"),
+    "lrp.alpha_1_beta_0": LRP(rule="alpha_beta", alpha=1.0, beta=0.0, bias="both"),
+    "lrp.z_plus": LRP(rule="z_plus"),
+    "lrp.z_plus_fast": LRP(rule="z_plus_fast"),
+    "lrp.sequential_preset_a": LRP(rule="sequential_preset_a"),
+    "lrp.sequential_preset_b": LRP(rule="sequential_preset_b"),
+}
+INNVESTIGATE1 = {
+    "lrp.z": LRP(rule="z"),
+    "lrp.z_IB": LRP(rule="z", bias="ignore"),
+    "lrp.epsilon|epsilon=0.1": LRP(rule="epsilon", epsilon=0.1),
+    "lrp.epsilon_IB|epsilon=0.1": LRP(rule="epsilon", epsilon=0.1, bias="ignore"),
+    "lrp.flat": LRP(rule="flat"),
+    "lrp.w_square": LRP(rule="w_square"),
+    "lrp.alpha_2_beta_1": LRP(rule="alpha_beta", bias="both"),
+    "lrp.alpha_2_beta_1_IB": LRP(rule="alpha_beta", bias="ignore"),
+    "lrp.alpha_1_beta_0_IB": LRP(rule="alpha_beta", alpha=1.0, beta=0.0, bias="ignore"),
+    "lrp.sequential_preset_a": LRP(rule="sequential_preset_a"),
+    "lrp.sequential_preset_b": LRP(rule="sequential_preset_b"),
+}
+DEEPEXPLAIN = {
+    "saliency": Gradient(absolute=True),
+    "grad_x_input": InputXGradient(),
+    "intgrad|steps=100": IntegratedGradients(steps=100, method="right"),
+    "intgrad|steps=100|baseline=const(-0.5)": IntegratedGradients(
+        steps=100, method="right", baseline=-0.5
+    ),
+}
+EVERY = [
+    pytest.param(library, name, explainer, id=f"{library} {name}")
+    for library, methods in (
+        ("innvestigate2", INNVESTIGATE2),
+        ("innvestigate1", INNVESTIGATE1),
+        ("deepexplain", DEEPEXPLAIN),
+    )
+    for name, explainer in methods.items()
+]
+
+
+class Golden:
+    """One library's network, images, targets, logits and heatmaps."""
+
+    def __init__(self, library):
+        self.arrays = dict(np.load(HERE / f"{library}_maxpool.npz"))
+        self.network = nn.Sequential(
+            *(nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(6, 8, 3), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Flatten(), nn.Linear(72, 16), nn.ReLU(), nn.Linear(16, 3)),
+        )
+        for place, name in ((0, "conv1"), (3, "conv2"), (7, "fc1"), (9, "fc2")):
+            self.network[place].weight.data = torch.tensor(self.arrays[f"{name}_weight"])
+            self.network[place].bias.data = torch.tensor(self.arrays[f"{name}_bias"])
+        self.images = torch.tensor(self.arrays["x"])
+        self.targets = torch.tensor(self.arrays["target"])
+        self.chosen = torch.tensor(self.arrays["logits"])[range(6), self.targets]
+
+    def error(self, name, heatmaps):
+        """The largest deviation as a share of the library's largest value."""
+        theirs = torch.tensor(self.arrays[f"heatmap/{name}"]).sum(1)
+        return float((heatmaps - theirs).abs().max() / theirs.abs().max())
+
+
+@pytest.fixture(scope="module")
+def golden():
+    made = {}
+    return lambda library: made.setdefault(library, Golden(library))
+
+
+@pytest.mark.parametrize("library", ["innvestigate2", "innvestigate1", "deepexplain"])
+def test_the_network_is_theirs(golden, library):
+    theirs = golden(library)
+    logits = theirs.network(theirs.images).detach().numpy()
+    np.testing.assert_allclose(logits, theirs.arrays["logits"], rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(("library", "name", "explainer"), EVERY)
+def test_heatmaps_equal_the_original_librarys(golden, library, name, explainer):
+    theirs = golden(library)
+    heatmaps = explainer(theirs.network, theirs.images, theirs.targets)
+    assert theirs.error(name, heatmaps) < 1e-4
+
+
+@pytest.mark.parametrize("epsilon", [0.0001, 0.1])
+def test_deepexplain_leaves_the_epsilon_out_of_the_last_layer_and_is_equal_otherwise(
+    golden, epsilon
+):
+    theirs = golden("deepexplain")
+    explainer = LRP(rule="epsilon", epsilon=epsilon)
+    heatmaps = explainer(theirs.network, theirs.images, theirs.targets)
+    factor = (theirs.chosen + epsilon * theirs.chosen.sign()) / theirs.chosen
+    assert theirs.error(f"elrp|epsilon={epsilon}", heatmaps * factor[:, None, None]) < 1e-4
+
+
+def test_deep_taylor_is_z_plus_where_the_logit_is_positive(golden):
+    theirs = golden("innvestigate2")
+    heatmaps = LRP(rule="z_plus")(theirs.network, theirs.images, theirs.targets)
+    positive = (theirs.chosen > 0).float()[:, None, None]
+    assert theirs.error("deep_taylor", heatmaps * positive) < 1e-4
+
+
+@pytest.mark.parametrize("method", [DeconvNet, GuidedBackprop])
+def test_starting_from_one_differs_by_the_logit_as_a_factor_where_it_is_positive(golden, method):
+    theirs = golden("innvestigate2")
+    given = theirs.network, theirs.images, theirs.targets
+    one, logit = method()(*given), method(start="logit")(*given)
+    positive = theirs.chosen > 0
+    torch.testing.assert_close(
+        (one * theirs.chosen[:, None, None])[positive], logit[positive], rtol=1e-5, atol=1e-5
+    )
+    assert not torch.allclose((one * theirs.chosen[:, None, None])[~positive], logit[~positive])

@@ -1,0 +1,23 @@
+"""What a method costs, in passes of the batch through the network."""
+
+from typing import NamedTuple
+
+
+class Cost(NamedTuple):
+    """Passes through the network for one heatmap.
+
+    A backward pass here is one from the logits to the pixels, without gradients of weights: about
+    as much work as a forward pass.
+
+    >>> Cost(forward=1, backward=1) * 32
+    Cost(forward=32, backward=32)
+    """
+
+    forward: float
+    backward: float
+
+    def __mul__(self, times: object) -> "Cost":
+        """As much, several times."""
+        if not isinstance(times, int | float):
+            return NotImplemented
+        return Cost(self.forward * times, self.backward * times)

@@ -1,0 +1,138 @@
+"""One call of a linear function (convolution, matrix product), as a rule of LRP sees it."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from xai_exp.explainers.functions import arguments, refusal
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """How a convolution moves over its input; every list holds a number for each dimension."""
+
+    stride: list[int]
+    padding: list[int]
+    dilation: list[int]
+    groups: int = 1
+    transposed: bool = False
+    output_padding: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One call of a linear function: output = inputs * weight + bias.
+
+    Args:
+        name: of the layer in the model, or of the function if its weight is none of the model's.
+        index: its place among the linear calls of the forward pass, from 0.
+        inputs: what went in.
+        weight, bias: with a batch norm that follows folded in.
+        output: what came out, the batch norm included.
+        convolution: how it moves; None for a matrix product.
+    """
+
+    name: str
+    index: int
+    inputs: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    output: Tensor
+    convolution: Convolution | None = None
+
+    @property
+    def kind(self) -> Literal["convolution", "linear"]:
+        """What a composite tells apart."""
+        return "linear" if self.convolution is None else "convolution"
+
+    def apply(self, inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """The same function with other inputs and parameters."""
+        if self.convolution is None:
+            return functional.linear(inputs, weight, bias)
+        c = self.convolution
+        return torch.convolution(
+            inputs,
+            weight,
+            bias,
+            c.stride,
+            c.padding,
+            c.dilation,
+            c.transposed,
+            list(c.output_padding),
+            c.groups,
+        )
+
+    def transpose(self, relevance: Tensor, weight: Tensor) -> Tensor:
+        """The transposed linear map, from the space of outputs to the space of inputs."""
+        if self.convolution is None:
+            return relevance @ weight
+        c = self.convolution
+        return torch.ops.aten.convolution_backward(
+            relevance,
+            self.inputs,
+            weight,
+            None,
+            c.stride,
+            c.padding,
+            c.dilation,
+            c.transposed,
+            list(c.output_padding),
+            c.groups,
+            [True, False, False],
+        )[0]
+
+    def folded(self, scale: Tensor, shift: Tensor, output: Tensor) -> "Layer":
+        """This layer and the affine map that follows as one: output = scale * this + shift."""
+        weight = self.weight * self._by_output(scale)
+        bias = shift if self.bias is None else self.bias * scale + shift
+        return replace(self, weight=weight, bias=bias, output=output)
+
+    def _by_output(self, scale: Tensor) -> Tensor:
+        """A factor for each output channel, shaped like the weight."""
+        rest = [1] * (self.weight.dim() - 2)
+        c = self.convolution
+        if c is None or not c.transposed:
+            return scale.view(-1, 1, *rest)
+        grouped = scale.view(c.groups, 1, -1).expand(-1, self.weight.shape[0] // c.groups, -1)
+        return grouped.reshape(*self.weight.shape[:2], *rest)
+
+
+def convolution(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Convolution | None:
+    """How the convolution called `name` moves; None for a matrix product.
+
+    Raises:
+        InputError: for padding that is not the same on both sides.
+    """
+    if name == "linear":
+        return None
+    call = arguments(name, args, kwargs)
+    rank = call["weight"].dim() - 2
+
+    def listed(value: int | tuple[int, ...]) -> list[int]:
+        found = [value] if isinstance(value, int) else list(value)
+        return found * rank if len(found) == 1 else found
+
+    dilation = listed(call.get("dilation", 1))
+    return Convolution(
+        stride=listed(call.get("stride", 1)),
+        padding=_padding(name, call, dilation) or listed(call.get("padding", 0)),
+        dilation=dilation,
+        groups=call.get("groups", 1),
+        transposed=name.startswith("conv_transpose"),
+        output_padding=tuple(listed(call.get("output_padding", 0))),
+    )
+
+
+def _padding(name: str, call: dict[str, Any], dilation: list[int]) -> list[int] | None:
+    """The numbers for the words "valid" and "same"."""
+    if call.get("padding") == "valid":
+        return [0] * len(dilation)
+    if call.get("padding") != "same":
+        return None
+    reach = [d * (k - 1) for d, k in zip(dilation, call["weight"].shape[2:], strict=True)]
+    if any(length % 2 for length in reach):
+        raise refusal(name, "with uneven 'same' padding")
+    return [length // 2 for length in reach]

@@ -1,0 +1,59 @@
+"""From the target's logit back to the pixels: what every method with a backward pass shares."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from xai_exp import ops
+from xai_exp.config import InputError
+from xai_exp.types import Images, Labels
+
+Context = Callable[[], AbstractContextManager[object]]
+
+
+def pullback(
+    model: nn.Module,
+    images: Images,
+    targets: Labels,
+    *,
+    from_logit: bool = False,
+    within: Context = nullcontext,
+    check: Callable[[Tensor], None] = lambda _: None,
+) -> Images:
+    """What comes back at the pixels from each image's target logit, signed and by channel.
+
+    It is made in chunks; model and images are left as they were. Works under `torch.no_grad` and
+    `torch.inference_mode`, too.
+
+    Args:
+        model: the network.
+        images: (batch, channel, height, width).
+        targets: the class of each image.
+        from_logit: start from the logit's value (relevance) rather than from 1 (gradient).
+        within: makes the context of each forward pass.
+        check: called with the chosen logits before the backward pass.
+
+    Raises:
+        InputError: when the logits do not depend on the images.
+    """
+
+    def chunk(part: Tensor, wanted: Tensor) -> Tensor:
+        pixels = part.detach().clone().requires_grad_()
+        # The model gets a copy, since work in place on a leaf of the graph is forbidden.
+        seen = pixels.clone()
+        with within():
+            logits = model(seen)
+        if not logits.requires_grad:
+            raise InputError(
+                "this explainer needs gradients: got logits that do not depend on the images; "
+                "allowed: models without detach() or no_grad() between images and logits"
+            )
+        chosen = ops.pick(logits, wanted)
+        check(chosen)
+        start = chosen.detach() if from_logit else torch.ones_like(chosen)
+        return torch.autograd.grad(chosen, pixels, start)[0]
+
+    with torch.inference_mode(False), torch.enable_grad(), ops.evaluating(model):
+        return ops.in_chunks(chunk, images, targets).detach()
