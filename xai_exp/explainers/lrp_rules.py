@@ -16,7 +16,7 @@ passes through the layer that a rule needs beside the forward pass of the networ
 """
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ from xai_exp.explainers.layer import Layer
 Bias = Literal["paper", "both", "ignore"]
 
 
+@runtime_checkable
 class Rule(Protocol):
     """(layer, relevance of its outputs) -> relevance of its inputs."""
 
