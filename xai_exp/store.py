@@ -42,7 +42,7 @@ class TrainingResult:
     epochs: int
     seconds: float
     parameters: int
-    history: tuple[Mapping[str, float], ...]
+    history: tuple[Mapping[str, float | int], ...]
 
 
 def model_key(deciding: Mapping[str, Any]) -> str:

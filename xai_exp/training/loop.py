@@ -134,7 +134,7 @@ class _Learner(lightning.LightningModule):
         super().__init__()
         self.config, self.data, self.seed, self.where = config, data, seed, device
         self.network = network.train().to(memory_format=torch.channels_last)  # pyright: ignore
-        self.history: list[dict[str, float]] = []
+        self.history: list[dict[str, float | int]] = []
         self._losses: list[Tensor] = []
         self._held: list[tuple[Tensor, Tensor]] = []
         self._start = self._trained = time.perf_counter()
@@ -166,9 +166,8 @@ class _Learner(lightning.LightningModule):
     def _refuse_if_not_finite(self, loss: Tensor) -> None:
         if not bool(loss.isfinite()):
             raise InputError(
-                f"training: got a loss of {float(loss)} in epoch {self.current_epoch + 1}; "
-                f"allowed: a finite one; try trainer.learning_rate below "
-                f"{self.config.learning_rate:g}"
+                f"training: got a loss of {loss.item()} in epoch {self.current_epoch + 1}; "
+                f"allowed: a finite one; try trainer.learning_rate below {self.config.learning_rate:g}"
             )
 
     def on_validation_epoch_start(self) -> None:
