@@ -79,13 +79,15 @@ def test_heatmaps_scores_and_pictures_are_kept(done: tuple[Path, str]) -> None:
         assert artifact(folder, name).stat().st_size > 10_000
 
 
-def test_the_exact_mask_holds_all_of_its_own_mass(done: tuple[Path, str]) -> None:
-    for path in (done[0] / "mlruns" / "artifacts").rglob("scores.parquet"):
-        scores = pd.read_parquet(path)
-        mass = scores.loc[scores["metric"] == "relevance_mass", "score"].dropna()
-        if np.allclose(mass, 1):
-            return
-    pytest.fail("no explainer has all of its relevance on the objects")
+def test_the_exact_mask_points_at_an_object_in_every_image(done: tuple[Path, str]) -> None:
+    explained = runs(done[0]).query("type == 'explain' and explainer == 'exact_mask'").index[0]
+    folder = done[0] / "mlruns" / "artifacts" / explained / "artifacts"
+    scores = pd.read_parquet(folder / "scores.parquet")
+    hits = scores.loc[scores["metric"] == "pointing_game"]
+    empty = hits["label"] == 0
+    assert (hits.loc[~empty, "score"] == 1).all()
+    assert hits.loc[empty, "score"].isna().all()
+    assert (hits.loc[empty, "reason"] != "").all()
 
 
 def test_a_second_run_trains_nothing_and_records_nothing(done: tuple[Path, str]) -> None:
