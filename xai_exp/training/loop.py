@@ -167,7 +167,8 @@ class _Learner(lightning.LightningModule):
         if not bool(loss.isfinite()):
             raise InputError(
                 f"training: got a loss of {loss.item()} in epoch {self.current_epoch + 1}; "
-                f"allowed: a finite one; try trainer.learning_rate below {self.config.learning_rate:g}"
+                "allowed: a finite one; try trainer.learning_rate below "
+                f"{self.config.learning_rate:g}"
             )
 
     def on_validation_epoch_start(self) -> None:
