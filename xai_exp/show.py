@@ -1,6 +1,7 @@
 """What the user reads in the terminal: what is done, the table of scores, where to look next."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import pandas as pd
 import torch
@@ -58,20 +59,31 @@ def results(
     names = [
         n for n in experiment.metrics if any((t["metric"] == n).any() for t in scores.values())
     ]
-    table = Table(title=None, caption=_CAPTION, caption_justify="left")
-    table.add_column("explainer")
-    for name in names:
-        arrow = (
-            "higher is better" if experiment.metrics[name].higher_is_better else "lower is better"
-        )
-        table.add_column(f"{name}\n[dim]{arrow}[/]", justify="right")
-    for explainer, rows in scores.items():
-        table.add_row(explainer, *(_cell(rows, name) for name in names))
-    console.print(table)
+    first = max(map(len, [*scores, "explainer"])) + 4
+    fit = max(1, (console.width - first) // _COLUMN)
+    for start in range(0, len(names), fit):
+        console.print(_table(names[start : start + fit], experiment.metrics, scores))
+    if names:
+        console.print(_CAPTION, style="italic", highlight=False)
     console.print(f"test accuracy {100 * result.accuracy:.2f} %", highlight=False)
 
 
-_CAPTION = "mean over images and its 95 % bootstrap interval; n: images with a score, if not all"
+_COLUMN = 19
+_CAPTION = "mean over images, 95 % bootstrap interval; n: images with a score, if not all have one"
+
+
+def _table(
+    names: Sequence[str], metrics: Mapping[str, Metric], scores: Mapping[str, pd.DataFrame]
+) -> Table:
+    table = Table()
+    table.add_column("explainer", no_wrap=True)
+    for name in names:
+        arrow = "higher" if metrics[name].higher_is_better else "lower"
+        words = fill(name.replace("_", " "), _COLUMN - 3)
+        table.add_column(f"{words}\n[dim]{arrow} is better[/]", justify="right", no_wrap=True)
+    for explainer, rows in scores.items():
+        table.add_row(explainer, *(_cell(rows, name) for name in names))
+    return table
 
 
 def _cell(rows: pd.DataFrame, metric: str) -> str:
@@ -80,7 +92,8 @@ def _cell(rows: pd.DataFrame, metric: str) -> str:
     if n == 0:
         return "undefined"
     short = f"\nn = {n}" if n < len(mine) else ""
-    return f"{mean:.3f}\n[dim]{low:.3f} .. {high:.3f}[/]{short}"
+    spread = "all equal" if low != low else f"{low:.3f} .. {high:.3f}"
+    return f"{mean:.3f}\n[dim]{spread}[/]{short}"
 
 
 def where(console: Console, tracker: Tracker, runs: Sequence[str], *, reused: int) -> None:

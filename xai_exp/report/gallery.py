@@ -88,7 +88,10 @@ def _drawn(columns: Sequence[_Column], count: int, aspect: float) -> Figure:
     """The figure, every length in it set in inches so that no text meets another."""
     blocks = 2 if len(columns) <= 4 and count > 2 else 1
     rows = -(-count // blocks)
-    high = _CELL * aspect + _CAPTION
+    texts = [text for column in columns for text in column.captions[:count]]
+    lines = max((text.count("\n") + 1 for text in texts), default=0)
+    caption = _CAPTION + _LINE * 0.75 * max(0, lines - 1)
+    high = _CELL * aspect + caption
     heads = [fill(column.name.replace("_", " "), 16) for column in columns]
     head = _LINE * (1 + max(name.count("\n") + 1 for name in heads)) / 1.2
     wide = blocks * (len(columns) * (_CELL + _GAP) + 2 * _GAP)
@@ -96,7 +99,7 @@ def _drawn(columns: Sequence[_Column], count: int, aspect: float) -> Figure:
     width, height = figure.get_size_inches()
     for index in range(count):
         block, row = divmod(index, rows)
-        bottom = height - head - (row + 1) * high + _CAPTION
+        bottom = height - head - (row + 1) * high + caption
         for place, column in enumerate(columns):
             left = block * width / blocks + 1.5 * _GAP + place * (_CELL + _GAP)
             box = (left / width, bottom / height, _CELL / width, _CELL * aspect / height)
