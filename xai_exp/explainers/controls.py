@@ -97,7 +97,7 @@ class BoundMask:
         return self.masks[ops.in_chunks(chunk, images)].to(images.dtype)
 
 
-def _distances(images: Images, others: Images) -> Tensor:
+def _distances(images: Tensor, others: Tensor) -> Tensor:
     """How far each image is from each other one; without a matrix product, which rounds more."""
     exact = "donot_use_mm_for_euclid_dist"
     return torch.cdist(images.flatten(1), others.flatten(1), compute_mode=exact)

@@ -41,8 +41,9 @@ def pullback(
 
     def chunk(part: Tensor, wanted: Tensor) -> Tensor:
         pixels = part.detach().clone().requires_grad_()
-        # The model gets a copy, since work in place on a leaf of the graph is forbidden.
-        seen = pixels.clone()
+        # The model gets a copy, since work in place on a leaf of the graph is forbidden; targets
+        # made in inference mode can't be in a graph, copies of them can.
+        seen, wanted = pixels.clone(), wanted.clone()
         with within():
             logits = model(seen)
         if not logits.requires_grad:

@@ -1,0 +1,91 @@
+"""Every YAML in conf/explainer is composed, instantiated and run; a new one is found by itself."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from xai_exp.config import InputError
+from xai_exp.explainers.cost import Cost
+from xai_exp.types import Explainer
+
+CONF = Path(__file__).parents[2] / "conf"
+EXPLAINERS = sorted(path.stem for path in (CONF / "explainer").glob("*.yaml"))
+OTHERS = ["dataset", "model", "trainer", "metric", "tracking"]
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(CONF), version_base=None):
+        return compose("config", [*(f"~{group}" for group in OTHERS), *overrides])
+
+
+def is_preset(name):
+    return "defaults:" in (CONF / "explainer" / f"{name}.yaml").read_text()
+
+
+def bound(explainer, case):
+    """An explainer with all that it needs."""
+    if hasattr(explainer, "with_parts"):
+        return explainer.with_parts(case.images, torch.rand(len(case), 2, 12, 12))
+    if hasattr(explainer, "fit"):
+        return explainer.fit(case.model, case.images)
+    return explainer
+
+
+@pytest.mark.parametrize("name", EXPLAINERS)
+def test_every_choice_of_explainer_gives_a_heatmap_an_image(make_case, name):
+    config, case = composed(f"explainer={name}").explainer, make_case()
+    assert config
+    before = [value.clone() for value in (case.images, *case.model.state_dict().values())]
+    for key in config:
+        explainer = instantiate(config[key], _convert_="all")
+        assert isinstance(explainer, Explainer)
+        assert isinstance(explainer.cost, Cost)
+        explain = bound(explainer, case)
+        maps = explain(case.model, case.images, case.targets)
+        assert maps.shape == (6, 12, 12)
+        assert maps.dtype == torch.float32
+        assert maps.isfinite().all()
+        assert maps.flatten(1).std(1).min() > 0
+        assert torch.equal(explain(case.model, case.images, case.targets), maps)
+    after = (case.images, *case.model.state_dict().values())
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("name", [name for name in EXPLAINERS if not is_preset(name)])
+def test_the_yaml_says_what_it_is_and_lists_every_field(name):
+    text = (CONF / "explainer" / f"{name}.yaml").read_text()
+    assert text.startswith("# ")
+    config = composed(f"explainer={name}").explainer
+    assert list(config) == [name]
+    explainer = instantiate(config[name], _convert_="all")
+    assert set(config[name]) == {field.name for field in fields(explainer)} | {"_target_"}
+    assert "Cost" in type(explainer).__doc__
+
+
+@pytest.mark.parametrize("name", [name for name in EXPLAINERS if is_preset(name)])
+def test_a_preset_says_what_it_is(name):
+    assert (CONF / "explainer" / f"{name}.yaml").read_text().startswith("# ")
+
+
+def test_the_preset_all_holds_every_explainer():
+    single = {name for name in EXPLAINERS if not is_preset(name)}
+    assert set(composed("explainer=all").explainer) == single
+
+
+def test_a_field_can_be_overridden_and_a_wrong_one_is_refused():
+    config = composed("explainer=lrp", "explainer.lrp.rule=gamma", "explainer.lrp.gamma=0.1")
+    explainer = instantiate(config.explainer.lrp)
+    assert (explainer.rule, explainer.gamma) == ("gamma", 0.1)
+    config = composed("explainer=lrp", "explainer.lrp.rule=delta")
+    with pytest.raises(Exception, match=r"LRP\.rule: got 'delta'; allowed: one of z") as error:
+        instantiate(config.explainer.lrp)
+    assert isinstance(error.value.__cause__ or error.value, InputError)
+
+
+def test_seeds_follow_the_runs():
+    config = composed("explainer=random", "seed=7")
+    assert instantiate(config.explainer.random).seed == 7

@@ -1,0 +1,80 @@
+"""Controls: what they draw, filter and look up."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from xai_exp.config import InputError
+from xai_exp.explainers.controls import ExactMask, Random, Sobel
+
+
+@pytest.fixture
+def images(generator):
+    return torch.rand(5, 3, 9, 7, generator=generator)
+
+
+TARGETS = torch.zeros(5, dtype=torch.long)
+
+
+def test_noise_is_uniform_and_its_own_for_each_image_and_seed(generator):
+    images = torch.rand(20, 1, 40, 40, generator=generator)
+    targets = torch.zeros(20, dtype=torch.long)
+    noise = Random(seed=3)(torch.nn.Identity(), images, targets)
+    assert noise.min() >= -1
+    assert noise.max() <= 1
+    counts = torch.histc(noise, 10, -1, 1)
+    # 32000 draws: a bin's standard deviation is 53.7.
+    assert (counts - 3200).abs().max() < 4 * 53.7
+    other = Random(seed=4)(torch.nn.Identity(), images, targets)
+    rows = torch.cat([noise, other]).flatten(1)
+    correlation = torch.corrcoef(rows) - torch.eye(40)
+    assert correlation.abs().max() < 5 / 40
+
+
+def test_noise_comes_again_with_its_image(images):
+    explain = Random(seed=0)
+    noise = explain(torch.nn.Identity(), images, TARGETS)
+    alone = explain(torch.nn.Identity(), images[[3]], TARGETS[[3]])
+    assert torch.equal(alone, noise[[3]])
+    assert not torch.equal(noise, explain(torch.nn.Identity(), images + 1e-6, TARGETS))
+
+
+def test_sobel_equals_scipys(images):
+    planes = images.double().numpy()
+    expected = np.zeros((5, 9, 7))
+    for n, c in np.ndindex(5, 3):
+        across = ndimage.sobel(planes[n, c], 1, mode="nearest") / 8
+        down = ndimage.sobel(planes[n, c], 0, mode="nearest") / 8
+        expected[n] += np.hypot(across, down)
+    found = Sobel()(torch.nn.Identity(), images, TARGETS)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_the_exact_mask_needs_to_be_bound_to_the_truth(images):
+    with pytest.raises(InputError, match="exact_mask: got no masks; allowed: data with masks"):
+        ExactMask()(torch.nn.Identity(), images, TARGETS)
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_the_exact_mask_is_found_by_the_image_even_if_it_changed_a_little(
+    images, generator, inverted
+):
+    parts = torch.rand(5, 2, 9, 7, generator=generator)
+    bound = ExactMask(inverted=inverted).with_parts(images, parts)
+    masks = parts.sum(1).clamp(max=1)
+    masks = 1 - masks if inverted else masks
+    order = torch.tensor([4, 0, 0, 2])
+    noisy = images[order] + 0.05 * torch.randn(4, 3, 9, 7, generator=generator)
+    for given in (images[order], noisy):
+        assert torch.equal(bound(torch.nn.Identity(), given, TARGETS[:4]), masks[order])
+
+
+def test_images_that_differ_in_one_pixel_keep_their_own_masks():
+    images = torch.ones(64, 1, 16, 16)
+    images.view(64, -1)[torch.arange(64), torch.arange(64)] -= 1e-4
+    parts = torch.zeros(64, 1, 16, 16)
+    parts.view(64, -1)[torch.arange(64), torch.arange(64)] = 1
+    bound = ExactMask().with_parts(images, parts)
+    targets = torch.zeros(64, dtype=torch.long)
+    assert torch.equal(bound(torch.nn.Identity(), images, targets), parts[:, 0])

@@ -1,0 +1,306 @@
+"""LRP on whole networks: zennit as the oracle, the papers' laws, residual nets, batch norm."""
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+from zennit import composites, rules
+from zennit import torchvision as zennit_torchvision
+from zennit.attribution import Gradient as ZennitGradient
+from zennit.canonizers import SequentialMergeBatchNorm
+from zennit.composites import LayerMapComposite
+from zennit.layer import Sum
+from zennit.types import Linear
+
+from xai_exp.config import InputError
+from xai_exp.explainers.gradients import InputXGradient
+from xai_exp.explainers.lrp import LRP
+from xai_exp.layers import Add
+from xai_exp.models.cnn import CNN
+from xai_exp.models.resnet import ResNet18
+
+TINY = 1e-9
+
+
+def seeded(make, seed=0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return lively(make()).double().eval()
+
+
+def lively(network):
+    """Values of about one in every layer, so that stabilisers and biases have their true weight."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.uniform_(module.bias, -0.3, 0.3)
+        if isinstance(module, nn.BatchNorm2d):
+            # Zennit's canoniser leaves a batch norm that still divides by sqrt(1 + eps).
+            module.eps = 1e-12
+            module.running_mean.uniform_(-0.2, 0.2)
+            module.running_var.uniform_(0.5, 1.5)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.2, 0.2)
+    return network
+
+
+def plain():
+    return nn.Sequential(
+        *(nn.Conv2d(2, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU()),
+        *(nn.Conv2d(8, 8, 3, groups=2, padding=1), nn.ReLU(), nn.AvgPool2d(2)),
+        *(nn.Conv2d(8, 8, 2, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 4)),
+    )
+
+
+@pytest.fixture(scope="module")
+def images():
+    source = torch.Generator().manual_seed(2)
+    return torch.rand(3, 2, 12, 12, dtype=torch.float64, generator=source)
+
+
+TARGETS = torch.tensor([0, 3, 1])
+
+
+def of_zennit(network, composite, images, targets):
+    with ZennitGradient(network, composite) as attributor:
+        _, relevance = attributor(
+            images.clone(),
+            lambda out: torch.zeros_like(out).scatter_(
+                1, targets[:, None], out.detach().gather(1, targets[:, None])
+            ),
+        )
+    return relevance.sum(1)
+
+
+def close(one, other, tolerance=1e-6):
+    scale = other.abs().max()
+    assert scale > 1e-3
+    assert (one - other).abs().max() / scale < tolerance
+
+
+def everywhere(rule):
+    return lambda canonizers: LayerMapComposite(
+        [*composites.layer_map_base(TINY), (Linear, rule)], canonizers=canonizers
+    )
+
+
+UNIFORM = {
+    "epsilon": (LRP(rule="epsilon", epsilon=0.2), everywhere(rules.Epsilon(0.2))),
+    "gamma": (LRP(rule="gamma", gamma=0.4), everywhere(rules.Gamma(0.4, stabilizer=TINY))),
+    "alpha_beta": (
+        LRP(rule="alpha_beta", alpha=3.0, beta=2.0),
+        everywhere(rules.AlphaBeta(3.0, 2.0, stabilizer=TINY)),
+    ),
+    "z_plus": (
+        LRP(rule="z_plus"),
+        everywhere(rules.ZPlus(stabilizer=TINY, zero_params="bias")),
+    ),
+    "flat": (LRP(rule="flat"), everywhere(rules.Flat(stabilizer=TINY))),
+    "w_square": (
+        LRP(rule="w_square"),
+        everywhere(rules.WSquare(stabilizer=TINY, zero_params="bias")),
+    ),
+}
+COMPOSITES = {
+    "epsilon_plus": composites.EpsilonPlus,
+    "epsilon_plus_flat": composites.EpsilonPlusFlat,
+    "epsilon_alpha2_beta1": composites.EpsilonAlpha2Beta1,
+    "epsilon_alpha2_beta1_flat": composites.EpsilonAlpha2Beta1Flat,
+    "epsilon_gamma_box": lambda **given: composites.EpsilonGammaBox(low=0.0, high=1.0, **given),
+}
+
+
+@pytest.mark.parametrize("name", UNIFORM)
+def test_a_uniform_rule_equals_zennits(images, name):
+    ours, theirs = UNIFORM[name]
+    network = seeded(plain)
+    expected = of_zennit(network, theirs([SequentialMergeBatchNorm()]), images, TARGETS)
+    close(ours(network, images, TARGETS), expected)
+
+
+@pytest.mark.parametrize("name", COMPOSITES)
+def test_a_composite_equals_zennits(images, name):
+    network = seeded(plain)
+    composite = COMPOSITES[name](stabilizer=TINY, canonizers=[SequentialMergeBatchNorm()])
+    expected = of_zennit(network, composite, images, TARGETS)
+    close(LRP(rule=name)(network, images, TARGETS), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("epsilon_plus", torchvision.models.resnet18),
+        ("epsilon_gamma_box", torchvision.models.resnet18),
+        ("epsilon_alpha2_beta1", torchvision.models.resnet18),
+        ("epsilon_plus", torchvision.models.resnet50),
+    ],
+)
+def test_residual_nets_of_torchvision_equal_zennits(name, make):
+    network = seeded(lambda: make(num_classes=4))
+    images = torch.rand(2, 3, 32, 32, dtype=torch.float64, generator=torch.Generator())
+    canonizers = [zennit_torchvision.ResNetCanonizer()]
+    composite = COMPOSITES[name](stabilizer=TINY, canonizers=canonizers)
+    expected = of_zennit(network, composite, images, TARGETS[:2])
+    close(LRP(rule=name)(network, images, TARGETS[:2]), expected, 1e-5)
+
+
+def test_our_resnet_equals_zennits_rule_for_sums(images):
+    """Its sums are modules of their own, for which zennit's rule is the proportional one."""
+    network = seeded(lambda: ResNet18(width=4).build(2, (12, 12), 4))
+    ours = LRP(rule="epsilon_plus")(network, images, TARGETS)
+
+    for module in network.modules():
+        if isinstance(getattr(module, "add", None), Add):
+            module.add = nn.Module()
+            module.add.inner = Sum()
+            module.add.forward = lambda a, b, inner=module.add.inner: inner(torch.stack([a, b], -1))
+    composite = composites.EpsilonPlus(stabilizer=TINY, canonizers=[SequentialMergeBatchNorm()])
+    close(ours, of_zennit(network, composite, images, TARGETS))
+
+
+@pytest.mark.parametrize("pooling", ["max", "avg", "stride"])
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
+def test_lrp_0_is_input_x_gradient_without_biases(images, pooling, activation):
+    network = seeded(
+        lambda: CNN(pooling=pooling, activation=activation, norm="none", head="gap").build(
+            2, (12, 12), 4
+        )
+    )
+    for module in network.modules():
+        if getattr(module, "bias", None) is not None:
+            nn.init.zeros_(module.bias)
+    ours = LRP(rule="z")(network, images, TARGETS)
+    close(ours, InputXGradient()(network, images, TARGETS), 1e-6)
+
+
+def test_lrp_0_is_input_x_gradient_in_a_residual_net_without_biases(images):
+    network = seeded(lambda: ResNet18(width=4).build(2, (12, 12), 4))
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.zero_()
+            nn.init.zeros_(module.bias)
+    ours = LRP(rule="z")(network, images, TARGETS)
+    close(ours, InputXGradient()(network, images, TARGETS), 1e-4)
+
+
+@pytest.mark.parametrize("rule", ["z", "z_plus", "flat", "w_square", "gamma", "epsilon_plus"])
+def test_relevance_is_conserved_from_layer_to_layer_without_biases(images, rule):
+    network = seeded(plain).requires_grad_(False)
+    # Flat rules also give relevance to inputs that are all zero, which an average can't pass on.
+    network[5] = nn.MaxPool2d(2)
+    for module in network:
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+            module.bias.zero_()
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.zero_()
+            module.bias.zero_()
+    chosen = network(images).gather(1, TARGETS[:, None])[:, 0]
+    rows = LRP(rule=rule, epsilon=1e-12).account(network, images, TARGETS)
+    assert [name for name, _, _ in rows] == ["13", "11", "6", "3", "0"]
+    for _, got, passed in rows:
+        torch.testing.assert_close(got, chosen, rtol=1e-4, atol=1e-7)
+        torch.testing.assert_close(passed, chosen, rtol=1e-4, atol=1e-7)
+
+
+def test_batch_norm_folded_by_hand_gives_the_same_heatmap(images):
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    network = seeded(plain)
+    folded = nn.Sequential(
+        fuse_conv_bn_eval(network[0], network[1]),
+        *network[2:6],
+        fuse_conv_bn_eval(network[6], network[7]),
+        *network[8:],
+    )
+    for rule in ("epsilon_plus", "epsilon_gamma_box", "flat", "alpha_beta"):
+        explain = LRP(rule=rule)
+        close(explain(network, images, TARGETS), explain(folded, images, TARGETS), 1e-9)
+
+
+def test_a_convolution_with_two_uses_is_folded_for_the_batch_norm_alone(images):
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(2, 4, 3)
+            self.norm = nn.BatchNorm2d(4)
+            self.head = nn.Linear(400, 4)
+
+        def forward(self, x):
+            y = self.conv(x)
+            return self.head((self.norm(y).relu() + y.relu()).flatten(1))
+
+    class Written(Two):
+        def forward(self, x):
+            y = self.norm(self.conv(x))
+            return self.head((y.relu() + self.conv(x).relu()).flatten(1))
+
+    network = seeded(Two)
+    written = seeded(Written)
+    written.load_state_dict(network.state_dict())
+    explain = LRP(rule="epsilon_plus")
+    expected = explain(written, images, TARGETS)
+    close(explain(network, images, TARGETS), expected, 1e-9)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_transposed_convolutions_and_their_batch_norm_are_linear_layers_too(images, groups):
+    def make():
+        return nn.Sequential(
+            nn.Conv2d(2, 4, 3, stride=2),
+            nn.ReLU(),
+            nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=groups),
+            nn.BatchNorm2d(6),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.LazyLinear(4),
+        )
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = make()
+        network(torch.zeros(1, 2, 12, 12))
+        lively(network).double().eval().requires_grad_(False)
+    for module in network:
+        if getattr(module, "bias", None) is not None:
+            module.bias.zero_()
+    network[3].running_mean.zero_()
+    ours = LRP(rule="z")(network, images, TARGETS)
+    close(ours, InputXGradient()(network, images, TARGETS), 1e-6)
+    chosen = network(images).gather(1, TARGETS[:, None])[:, 0]
+    for rule in ("z_plus", "w_square", "flat"):
+        got = LRP(rule=rule)(network, images, TARGETS).sum((1, 2))
+        torch.testing.assert_close(got, chosen, rtol=1e-4, atol=1e-6)
+
+
+def test_constants_in_the_network_pass_relevance_through(images):
+    class Normalised(nn.Module):
+        def __init__(self, body):
+            super().__init__()
+            self.body = body
+
+        def forward(self, x):
+            return 2 * self.body((x - 0.4) / 0.5)
+
+    body = seeded(plain)
+    explain = LRP(rule="epsilon_plus")
+    inner = explain(body, (images - 0.4) / 0.5, TARGETS)
+    close(explain(Normalised(body), images, TARGETS), 2 * inner, 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"rule": "nothing"}, "LRP.rule: got 'nothing'; allowed: one of z, epsilon"),
+        ({"epsilon": 0.0}, "LRP.epsilon: got 0.0; allowed: a number > 0"),
+        ({"gamma": -1.0}, "LRP.gamma: got -1.0; allowed: a number >= 0"),
+        ({"alpha": 3.0}, "LRP.alpha: got alpha 3 and beta 1; allowed: alpha - beta = 1"),
+        ({"low": 1.0}, "LRP.low: got 1; allowed: below high = 1"),
+    ],
+)
+def test_impossible_settings_are_refused_in_one_line(given, told):
+    with pytest.raises(InputError) as error:
+        LRP(**given)
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
