@@ -7,13 +7,16 @@ from torch import nn
 from xai_exp.config import InputError, Range, configured
 from xai_exp.models.blocks import ACTIVATIONS, Activation, fitted
 
+_ENOUGH = 4
+
 
 @configured
 class CNN:
     """Blocks of convolution, norm, activation and pooling, then one hidden layer, then logits.
 
     Args:
-        depth: number of blocks; each halves the image.
+        depth: number of blocks, each of which halves the image; null: until its shorter side is
+            4 pixels or less, so that every object is seen whole before the head.
         width: maps of the first block; each further block doubles them, up to `max_width`.
         max_width: the most maps that a block has.
         kernel: the convolutions' size (odd), padded so that it keeps the image's.
@@ -25,8 +28,8 @@ class CNN:
         hidden: units of the hidden layer; 0 leaves it out.
     """
 
-    depth: Annotated[int, Range(1, 10)] = 3
-    width: Annotated[int, Range(1, 1024)] = 16
+    depth: Annotated[int, Range(1, 10)] | None = None
+    width: Annotated[int, Range(1, 1024)] = 8
     max_width: Annotated[int, Range(1, 4096)] = 64
     kernel: Annotated[int, Range(1, 15)] = 3
     norm: Literal["none", "batch"] = "batch"
@@ -43,8 +46,8 @@ class CNN:
     def build(self, channels: int, size: tuple[int, int], classes: int) -> nn.Module:
         """An untrained network for images of this kind."""
         layers: list[nn.Module] = []
-        maps, (height, width) = channels, size
-        for block in range(self.depth):
+        maps, (height, width), block = channels, size, 0
+        while min(height, width) > _ENOUGH if self.depth is None else block < self.depth:
             if min(height, width) < 2:
                 raise InputError(
                     f"model cnn: got depth {self.depth} for images of {size[0]}x{size[1]} pixels; "
@@ -52,7 +55,7 @@ class CNN:
                 )
             wider = min(self.max_width, self.width * 2**block)
             layers += self._block(maps, wider)
-            maps = wider
+            maps, block = wider, block + 1
             height, width = self._halved(height), self._halved(width)
         if self.head == "gap":
             layers += [nn.AdaptiveAvgPool2d(1)]
