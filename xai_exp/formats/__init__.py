@@ -1,1 +1,0 @@
-"""Networks from and for other tools."""
