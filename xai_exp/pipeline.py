@@ -1,7 +1,7 @@
 """The whole experiment: data -> model -> heatmaps -> scores -> tracking."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from xai_exp.scoring import Sample
 from xai_exp.statistics import mean_interval
 from xai_exp.store import ModelStore, TrainingResult, model_key
 from xai_exp.tracking import Link, Record, Tracker
+from xai_exp.training import accuracy
 
 SCORING_VERSION = 1  # raise it when a change of explainers or metrics changes scores
 
@@ -98,7 +99,15 @@ def train_or_reuse(
                 data, network, seed=settings.seed, folder=store.folder(key), device=device
             )
             store.save(key, network, result)
-    network.to(device).eval()
+        network.to(device).eval()
+        result = replace(
+            result,
+            accuracy=store.accuracy(
+                key,
+                model_key(_described(experiment, config)),
+                lambda: accuracy(network, data.test, device) if reused else result.accuracy,
+            ),
+        )
     show.trained(console, result, reused=reused)
     link = tracker.record_training(
         training_record(experiment, config, key, result),
@@ -109,14 +118,21 @@ def train_or_reuse(
     return Trained(key=key, network=network, result=result, link=link, reused=reused)
 
 
+def _described(experiment: Experiment, config: DictConfig) -> dict[str, Any]:
+    """The data: their configuration and, where that names files, what the files are."""
+    return {
+        "dataset": plain(config.dataset),
+        "content": getattr(experiment.dataset, "fingerprint", ""),
+    }
+
+
 def _deciding(experiment: Experiment, config: DictConfig) -> dict[str, Any]:
     """Everything that decides the trained weights."""
-    data = plain(config.dataset)
+    described = _described(experiment, config)
     for name in getattr(experiment.dataset, "undeciding", ()):
-        data.pop(name, None)
+        described["dataset"].pop(name, None)
     return {
-        "dataset": data,
-        "content": getattr(experiment.dataset, "fingerprint", ""),
+        **described,
         "model": plain(config.model),
         "trainer": plain(config.trainer),
         "seed": experiment.settings.seed,
@@ -175,6 +191,7 @@ def explain_or_reuse(
     content = {
         "model": trained.key,
         "data": plain(config.dataset),
+        "truth": getattr(experiment.dataset, "truth_fingerprint", ""),
         "explainer": {name: plain(config.explainer[name])},
         "metrics": plain(config.metric),
         "images": len(sample.images),

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -92,6 +92,18 @@ class ModelStore:
         (folder / "model.pt.part").replace(folder / "model.pt")
         write_whole(folder / "result.json", json.dumps(asdict(result), indent=1))
         (folder / CHECKPOINT).unlink(missing_ok=True)
+
+    def accuracy(self, key: str, data: str, measure: Callable[[], float]) -> float:
+        """The network's accuracy on the test split of `data` (a key), measured when first asked.
+
+        Datasets that differ in their test split alone share one network, not one accuracy.
+        """
+        path = self.folder(key) / "accuracy.json"
+        known = json.loads(path.read_text()) if path.is_file() else {}
+        if data not in known:
+            known[data] = measure()
+            write_whole(path, json.dumps(known, indent=1))
+        return known[data]
 
     def load(self, key: str, network: nn.Module) -> TrainingResult:
         """Give `network` the trained weights.

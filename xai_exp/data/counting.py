@@ -55,7 +55,7 @@ class Counting(Splits):
     test_share: Annotated[float, Range(0, 0.5, exclusive_low=True)] = 0.1
     seed: Annotated[int, Range(0)] = 0
 
-    test_only = frozenset({"test_shape", "test_min_radius", "test_max_radius"})
+    undeciding = frozenset({"test_shape", "test_min_radius", "test_max_radius"})
 
     def __post_init__(self) -> None:
         if self.min_objects > self.max_objects:

@@ -1,5 +1,6 @@
 """One's own images: a folder of class folders, perhaps with a folder of masks beside it."""
 
+import hashlib
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
@@ -38,6 +39,8 @@ class ImageFolder(Splits):
     test_share: Annotated[float, Range(0, 0.5, exclusive_low=True)] = 0.2
     seed: Annotated[int, Range(0)] = 0
 
+    undeciding = frozenset({"root", "masks"})
+
     def __post_init__(self) -> None:
         if self.color not in ("auto", "grey", "rgb"):
             raise InputError(
@@ -70,6 +73,18 @@ class ImageFolder(Splits):
                 )
             paths.extend(mine)
         return tuple(paths)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the images' names, sizes and times, so that other images train anew."""
+        return _fingerprint(Path(self.root), self._paths)
+
+    @cached_property
+    def truth_fingerprint(self) -> str:
+        """The same of the masks, so that other masks score anew."""
+        if self.masks is None:
+            return ""
+        return _fingerprint(Path(self.masks), tuple(self._mask_of(path) for path in self._paths))
 
     @cached_property
     def _labels(self) -> Tensor:
@@ -132,6 +147,14 @@ class ImageFolder(Splits):
             )
         pixels = torch.from_numpy(np.array(image.convert(mode)))
         return pixels[None] if mode == "L" else pixels.permute(2, 0, 1)
+
+
+def _fingerprint(root: Path, paths: tuple[Path, ...]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        stat = path.stat()
+        digest.update(f"{path.relative_to(root)}\0{stat.st_size} {stat.st_mtime_ns}\0".encode())
+    return digest.hexdigest()[:16]
 
 
 def _opened(path: Path) -> Image.Image:

@@ -36,6 +36,8 @@ class MNIST(Splits):
     validation_share: Annotated[float, Range(0, 0.5, exclusive_low=True)] = 0.05
     seed: Annotated[int, Range(0)] = 0
 
+    undeciding = frozenset({"root", "download"})
+
     @property
     def classes(self) -> tuple[str, ...]:
         """The digits."""

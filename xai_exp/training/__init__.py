@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 import torch
 from torch import nn
 
+from xai_exp import ops
 from xai_exp.config import Range, configured
 from xai_exp.store import TrainingResult
-from xai_exp.types import Dataset
+from xai_exp.types import Dataset, Split
 
 
 @configured
@@ -67,3 +68,13 @@ class Trainer:
 
         options = {"seed": seed, "folder": folder, "device": device, "progress": progress}
         return loop.fit(self, data, network, **options)
+
+
+def accuracy(network: nn.Module, split: Split, device: torch.device, chunk: int = 256) -> float:
+    """The share of a split's images whose largest logit is the label's, in 0..1."""
+    right = 0
+    with ops.evaluating(network):
+        for index in torch.arange(len(split), device=device).split(chunk):
+            labels = split.labels[index.to(split.labels.device)].to(device)
+            right += int((ops.logits(network, split.images(index)).argmax(1) == labels).sum())
+    return right / len(split)

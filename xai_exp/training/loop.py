@@ -16,10 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xai_exp import ops
 from xai_exp.config import InputError
 from xai_exp.store import CHECKPOINT, TrainingResult
-from xai_exp.training import Trainer
+from xai_exp.training import Trainer, accuracy
 from xai_exp.training.callbacks import Checkpoint, Progress, quiet
 from xai_exp.types import Dataset, Split
 
@@ -91,17 +90,6 @@ def _fast_bf16_cpu() -> bool:
     """
     supported: Any = getattr(torch.cpu, "_is_amx_tile_supported", bool)
     return bool(supported())
-
-
-@torch.no_grad()
-def accuracy(network: nn.Module, split: Split, device: torch.device, chunk: int = 256) -> float:
-    """The share of a split's images whose largest logit is the label's, in 0..1."""
-    right = 0
-    with ops.evaluating(network):
-        for index in torch.arange(len(split), device=device).split(chunk):
-            labels = split.labels[index.to(split.labels.device)].to(device)
-            right += int((ops.logits(network, split.images(index)).argmax(1) == labels).sum())
-    return right / len(split)
 
 
 class _Batches:

@@ -1,0 +1,161 @@
+"""A trained network serves every variant of the test split, each with an accuracy of its own."""
+
+import math
+import os
+import struct
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from PIL import Image
+from rich.console import Console
+
+from xai_exp import build, pipeline
+from xai_exp.store import ModelStore, model_key
+
+CONF = Path(__file__).parents[2] / "conf"
+CPU = torch.device("cpu")
+TINY = [
+    *("tracking=off", "dataset=counting", "dataset.count=300", "dataset.pixels=32"),
+    *("dataset.max_objects=2", "dataset.validation_share=0.2", "dataset.test_share=0.3"),
+    *("model.width=2", "model.hidden=8", "trainer.max_epochs=1"),
+]
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", overrides)
+    return build.experiment(config), config
+
+
+def key_of(*overrides):
+    return model_key(pipeline._deciding(*composed("tracking=off", *overrides)))
+
+
+def trained(folder, *overrides):
+    experiment, config = composed(*TINY, f"models={folder}", *overrides)
+    tracker, console = experiment.tracking.open(), Console(file=StringIO())
+    return pipeline.train_or_reuse(experiment, config, tracker, CPU, console), experiment.dataset
+
+
+def measured(network, split):
+    images = split.images(torch.arange(len(split)))
+    return float((network(images).argmax(1) == split.labels).float().mean())
+
+
+@pytest.mark.parametrize(
+    "variant",
+    ["dataset.test_shape=mixed", "dataset.test_min_radius=1", "dataset.test_max_radius=3.5"],
+)
+def test_a_variant_of_the_test_split_uses_the_same_network_and_has_its_own_accuracy(
+    tmp_path, variant
+):
+    first, data = trained(tmp_path)
+    second, other = trained(tmp_path, variant)
+    again, _ = trained(tmp_path)
+    assert [run.reused for run in (first, second, again)] == [False, True, True]
+    assert first.key == second.key == again.key
+    assert first.result.accuracy == pytest.approx(measured(first.network, data.test))
+    assert second.result.accuracy == pytest.approx(measured(first.network, other.test))
+    assert again.result == first.result
+
+
+def test_an_accuracy_is_measured_once(tmp_path):
+    kept, asked = ModelStore(root=tmp_path), []
+
+    def measure():
+        asked.append(1)
+        return 0.1 + 0.2
+
+    assert [kept.accuracy("k", "a", measure) for _ in range(3)] == [0.1 + 0.2] * 3
+    assert kept.accuracy("k", "b", lambda: 0.5) == 0.5
+    assert kept.accuracy("k", "a", measure) == 0.1 + 0.2
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("base", "undeciding"),
+    [
+        ("counting", "dataset.test_shape=mixed"),
+        ("counting", "dataset.test_min_radius=2"),
+        ("counting", "dataset.test_max_radius=6"),
+    ],
+)
+def test_the_key_stays_with_what_training_never_sees(base, undeciding):
+    small = (f"dataset={base}", "dataset.count=60")
+    assert key_of(*small, undeciding) == key_of(*small)
+
+
+@pytest.mark.parametrize(
+    ("base", "deciding"),
+    [
+        ("counting", "dataset.shape=mixed"),
+        ("counting", "dataset.min_radius=2"),
+        ("counting", "dataset.gap=3"),
+        ("counting", "dataset.min_contrast=0.2"),
+        ("triangles_squares", "dataset.rotate=false"),
+        ("triangles_squares", "dataset.move=true"),
+    ],
+)
+def test_the_key_changes_with_what_training_sees(base, deciding):
+    small = (f"dataset={base}", "dataset.count=60")
+    assert key_of(*small, deciding) != key_of(*small)
+
+
+def test_where_mnist_lies_does_not_decide_and_how_it_is_split_does(tmp_path):
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        for part, count in (("train", 60), ("t10k", 20)):
+            for kind, shape in (("images-idx3", (count, 28, 28)), ("labels-idx1", (count,))):
+                values = torch.arange(math.prod(shape)) % 10
+                head = struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape)
+                path = tmp_path / name / f"{part}-{kind}-ubyte"
+                path.write_bytes(head + bytes(values.tolist()))
+    mnist = ("dataset=mnist", f"dataset.root={tmp_path}/here")
+    assert key_of(*mnist) == key_of(*mnist, "dataset.download=false")
+    assert key_of(*mnist) == key_of("dataset=mnist", f"dataset.root={tmp_path}/there")
+    assert key_of(*mnist) != key_of(*mnist, "dataset.validation_share=0.1")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("images/a", "images/b", "masks/a", "masks/b"):
+        (tmp_path / name).mkdir(parents=True)
+        for number in range(3):
+            Image.new("L", (8, 8), 40 * number).save(tmp_path / name / f"{number}.png")
+    return tmp_path
+
+
+def folder_keys(folder):
+    """The model's key and the fingerprint of the masks."""
+    experiment, config = composed(
+        *("tracking=off", "dataset=image_folder"),
+        *(f"dataset.root={folder}/images", f"dataset.masks={folder}/masks"),
+    )
+    return model_key(pipeline._deciding(experiment, config)), experiment.dataset.truth_fingerprint
+
+
+def test_other_images_train_anew_and_other_masks_score_anew(folder):
+    model, truth = folder_keys(folder)
+    assert folder_keys(folder) == (model, truth)
+    Image.new("L", (8, 8), 255).save(folder / "masks" / "a" / "0.png")
+    assert folder_keys(folder)[0] == model
+    assert folder_keys(folder)[1] != truth
+    Image.new("L", (8, 8), 255).save(folder / "images" / "a" / "new.png")
+    Image.new("L", (8, 8), 255).save(folder / "masks" / "a" / "new.png")
+    assert folder_keys(folder)[0] != model
+
+
+def test_an_image_of_the_same_size_and_another_time_trains_anew(folder):
+    model, _ = folder_keys(folder)
+    path = folder / "images" / "b" / "1.png"
+    os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns + 1000))
+    assert folder_keys(folder)[0] != model
+
+
+def test_a_folder_that_is_moved_keeps_its_network(folder):
+    model, truth = folder_keys(folder)
+    moved = folder.rename(folder.with_name("moved"))
+    assert folder_keys(moved) == (model, truth)
