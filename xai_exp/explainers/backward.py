@@ -108,7 +108,7 @@ def stabilized(values: Tensor, epsilon: float = _STABILIZER) -> Tensor:
     >>> stabilized(torch.tensor([-1.0, 0.0, 2.0]), 0.5)
     tensor([-1.5000,  0.5000,  2.5000])
     """
-    return values + torch.where(values < 0, -epsilon, epsilon)
+    return torch.copysign(values.new_tensor(epsilon), values).add_(values)
 
 
 class _Ruled(torch.autograd.Function):

@@ -1,6 +1,7 @@
 """One call of a linear function (convolution, matrix product), as a rule of LRP sees it."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -48,6 +49,11 @@ class Layer:
         """What a composite tells apart."""
         return "linear" if self.convolution is None else "convolution"
 
+    @cached_property
+    def signed(self) -> bool:
+        """Whether any input is negative, as none is behind a ReLU."""
+        return bool(self.inputs.numel()) and bool(self.inputs.amin() < 0)
+
     def apply(self, inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """The same function with other inputs and parameters."""
         if self.convolution is None:
@@ -73,7 +79,7 @@ class Layer:
         return torch.ops.aten.convolution_backward(
             relevance,
             self.inputs,
-            weight,
+            _in_format_of(relevance, weight),
             None,
             c.stride,
             c.padding,
@@ -98,6 +104,20 @@ class Layer:
             return scale.view(-1, 1, *rest)
         grouped = scale.view(c.groups, 1, -1).expand(-1, self.weight.shape[0] // c.groups, -1)
         return grouped.reshape(*self.weight.shape[:2], *rest)
+
+
+def _in_format_of(values: Tensor, weight: Tensor) -> Tensor:
+    """The weight of one input channel with the strides of channels_last, if `values` are so.
+
+    Arithmetic drops these strides, since they mean nothing for an axis of length 1; but the
+    convolution reads the format off them, and is three times slower if it has to convert.
+    """
+    last = torch.channels_last
+    if weight.dim() != 4 or weight.shape[1] != 1 or not weight.is_contiguous():
+        return weight
+    if not values.is_contiguous(memory_format=last) or values.is_contiguous():
+        return weight
+    return weight.as_strided(weight.shape, (weight.stride(0), 1, *weight.stride()[2:]))
 
 
 def convolution(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Convolution | None:

@@ -67,7 +67,7 @@ class Epsilon:
             share = relevance / stabilized(z, self.epsilon)
         else:
             share = torch.where(z == 0, 0, relevance / z)
-        return layer.inputs * layer.transpose(share, layer.weight)
+        return layer.transpose(share, layer.weight).mul_(layer.inputs)
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Gamma:
     """q = x (w + gamma w+): positive contributions count more (Montavon et al. 2019, sec. 10.2.1).
 
     For inputs and outputs of either sign (Andeol et al. 2021): where z > 0,
-    q = x+ (w + gamma w+) + x- (w + gamma w-); where z < 0 the mirror image. The bias is treated as
+    q = x+ (w + gamma w+) + x- (w + gamma w-); elsewhere the mirror image. The bias is treated as
     the weight of an input that is 1.
     """
 
@@ -129,11 +129,11 @@ class Gamma:
         """Send relevance back."""
         up = layer.weight + self.gamma * layer.weight.clamp(min=0)
         down = layer.weight + self.gamma * layer.weight.clamp(max=0)
-        back = torch.zeros_like(layer.inputs)
-        for sign, first, second in ((1, up, down), (-1, down, up)):
-            given = torch.where(sign * layer.output > 0, relevance, 0)
-            if given.any():
-                back = back + _share(layer, given, first, second, self._bias(layer, sign))
+        given = (layer.output > 0).to(relevance.dtype).mul_(relevance)
+        back = _share(layer, given, up, down, self._bias(layer, 1))
+        rest = relevance - given
+        if rest.any():
+            back = back + _share(layer, rest, down, up, self._bias(layer, -1))
         return back
 
     def _bias(self, layer: Layer, sign: int) -> Tensor | None:
@@ -147,14 +147,14 @@ def _share(
     layer: Layer, relevance: Tensor, first: Tensor, second: Tensor, bias: Tensor | None
 ) -> Tensor:
     """Q = x+ first + x- second, with `bias` in the denominator."""
-    high = layer.inputs.clamp(min=0)
-    total = layer.apply(high, first, bias)
-    signed = bool((layer.inputs < 0).any())
-    if not signed:  # as behind a ReLU: half of the work is saved
-        return high * layer.transpose(relevance / stabilized(total), first)
-    low = layer.inputs.clamp(max=0)
-    share = relevance / stabilized(total + layer.apply(low, second))
-    return high * layer.transpose(share, first) + low * layer.transpose(share, second)
+    if not layer.signed:  # as behind a ReLU: half of the work is saved
+        total = layer.apply(layer.inputs, first, bias)
+        return layer.transpose(relevance / stabilized(total), first).mul_(layer.inputs)
+    high, low = layer.inputs.clamp(min=0), layer.inputs.clamp(max=0)
+    total = layer.apply(high, first, bias) + layer.apply(low, second)
+    share = relevance / stabilized(total)
+    back = layer.transpose(share, first).mul_(high)
+    return back.addcmul_(layer.transpose(share, second), low)
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class ZPlusFast:
         """Send relevance back."""
         up = layer.weight.clamp(min=0)
         share = relevance / stabilized(layer.apply(layer.inputs, up))
-        return layer.inputs * layer.transpose(share, up)
+        return layer.transpose(share, up).mul_(layer.inputs)
 
 
 @dataclass(frozen=True)
