@@ -108,6 +108,7 @@ def by_loop(steps: int, device: torch.device) -> list[float]:
         images = data.train.images(index).contiguous(memory_format=torch.channels_last)
         optimizer.zero_grad()
         functional.cross_entropy(network(images), data.train.labels[index]).backward()
+        nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip or float("inf"))
         optimizer.step()
         schedule.step()
     return between(data.train.times)

@@ -59,6 +59,7 @@ def key_of(*overrides):
         "trainer.batch_size=33",
         "trainer.learning_rate=0.1",
         "trainer.weight_decay=0.1",
+        "trainer.gradient_clip=null",
         "trainer.target_accuracy=0.5",
         "trainer.precision=bf16",
     ],

@@ -25,15 +25,18 @@ class Trainer:
         batch_size: images in a step.
         learning_rate: the schedule's peak.
         weight_decay: of AdamW.
+        gradient_clip: the largest norm of a step's gradient (Pascanu et al. 2013); null: any. One
+            wild step early on can leave every ReLU of the hidden layer dead for good.
         target_accuracy: training ends once the validation split is at least as accurate, in 0..1.
         precision: 32, bf16 (autocast), or auto: bf16 where the hardware computes in it.
     """
 
-    samples: Annotated[int, Range(1)] = 320_000
+    samples: Annotated[int, Range(1)] = 250_000
     max_epochs: Annotated[int, Range(1)] | None = None
     batch_size: Annotated[int, Range(2)] = 64
     learning_rate: Annotated[float, Range(0, exclusive_low=True)] = 5e-3
     weight_decay: Annotated[float, Range(0)] = 1e-2
+    gradient_clip: Annotated[float, Range(0, exclusive_low=True)] | None = 1.0
     target_accuracy: Annotated[float, Range(0, 1)] = 0.9995
     precision: Literal["auto", "32", "bf16"] = "auto"
 

@@ -159,6 +159,11 @@ class _Learner(lightning.LightningModule):
                 f"{self.config.learning_rate:g}"
             )
 
+    def on_before_optimizer_step(self, optimizer: Any) -> None:  # noqa: ANN401, ARG002
+        """Clip the gradient; Lightning's own clipping refuses fused optimizers under autocast."""
+        if self.config.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
+
     def on_validation_epoch_start(self) -> None:
         """The speed of training leaves validation out."""
         self._trained = time.perf_counter()
