@@ -177,7 +177,10 @@ def _describe(hint: Any, limits: Range | None) -> str:  # noqa: ANN401
         options = (_split(option) for option in get_args(hint))
         return " or ".join(_describe(option, inner or limits) for option, inner in options)
     if get_origin(hint) is tuple:
-        return f"a list, each {_describe(get_args(hint)[0], limits)}"
+        members = get_args(hint)
+        bare, inner = _split(members[0])
+        number = "" if Ellipsis in members else f" of {len(members)}"
+        return f"a list{number}, each {_describe(bare, inner or limits)}"
     names = {
         int: "a whole number",
         float: "a number",

@@ -33,7 +33,7 @@ class ImageFolder(Splits):
 
     root: str
     masks: str | None = None
-    resize: tuple[int, int] | None = None
+    resize: tuple[Annotated[int, Range(1)], Annotated[int, Range(1)]] | None = None
     color: str = "auto"
     validation_share: Annotated[float, Range(0, 0.5, exclusive_low=True)] = 0.1
     test_share: Annotated[float, Range(0, 0.5, exclusive_low=True)] = 0.2
@@ -96,7 +96,7 @@ class ImageFolder(Splits):
     def channels(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         """1 for grey, 3 for RGB."""
         if self.color == "auto":
-            return 1 if _opened(self._paths[0]).mode in ("L", "1", "I", "I;16") else 3
+            return 1 if _opened(self._paths[0]).mode in ("L", "LA", "1") else 3
         return 1 if self.color == "grey" else 3
 
     @cached_property
@@ -158,9 +158,16 @@ def _fingerprint(root: Path, paths: tuple[Path, ...]) -> str:
 
 
 def _opened(path: Path) -> Image.Image:
+    """The image, with 8 bits a channel."""
     try:
-        image = Image.open(path)
-        image.load()
+        with Image.open(path) as file:
+            image = file.copy()
     except (OSError, UnidentifiedImageError, SyntaxError) as error:
         raise InputError(f"{path}: got a file that can't be read; allowed: an image") from error
+    if image.mode == "F":
+        raise InputError(f"{path}: got floating point pixels; allowed: 8 or 16 bits a channel")
+    if image.mode.startswith("I"):
+        # Pillow would clip 16 bits to 255 in place of scaling them.
+        scaled = np.asarray(image).astype(np.float64) / 257
+        return Image.fromarray(scaled.round().clip(0, 255).astype(np.uint8))
     return image

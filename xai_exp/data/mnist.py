@@ -56,10 +56,10 @@ class MNIST(Splits):
         """
         self._ensure_files()
         images, labels = (self._read(name) for name in _FILES["test" if which == 2 else "train"])
-        if len(images) != len(labels):
+        if images.shape != (len(labels), *self.size):
             raise InputError(
-                f"mnist in {self.root}: got {len(images)} images and {len(labels)} labels; "
-                "allowed: as many of the one as of the other"
+                f"mnist in {self.root}: got images of shape {tuple(images.shape)} and "
+                f"{len(labels)} labels; allowed: a label for each image of 28x28 pixels"
             )
         split = TensorSplit(pixels=images[:, None], labels=labels.long())
         if which == loading.TEST:

@@ -9,6 +9,7 @@ to rounding (not sampled). Shapes are drawn in square windows just large enough 
 import math
 
 import torch
+from torch.nn import functional
 
 from xai_exp.types import Corner, Lengths, Planes, Points, Vertices, Windows
 
@@ -57,7 +58,7 @@ def polygons(vertices: Vertices, corner: Corner, side: int) -> Windows:
     near = lines - (middle[..., None] + half)
     rounded = (near + 2 * half).clamp_(min=0)
     rounded = torch.minimum(rounded, 2 * half, out=rounded)
-    left = rounded.square_().div_(4 * half).add_(near.clamp_(min=0))
+    left = rounded.square_().mul_(0.25 / half).add_(near.clamp_(min=0))
     left.mul_((bottom - top)[..., None])
     area = left[:, 0]
     for edge in range(1, left.shape[1]):
@@ -70,37 +71,47 @@ def polygons(vertices: Vertices, corner: Corner, side: int) -> Windows:
 def discs(centres: Points, radii: Lengths, corner: Corner, side: int) -> Windows:
     r"""The exact coverage of discs.
 
-    The area of the unit disc left of x and above y is
-    $K(x, y) = xy + a(x) + a(y) + \pi/4$ with $a(t) = (t\sqrt{1-t^2} + \arcsin t)/2$ where the point
-    lies inside, and a segment's area (or none) where it lies outside. A pixel's area is the second
-    difference of K over its corners.
+    The area of the unit disc left of x and above y is, but for terms of x or y alone,
+    $K(x, y) = xy - \mathrm{sgn}(x)\,\mathrm{sgn}(y)\,B(|x|, |y|)$, and a pixel's area is the second
+    difference of K over its corners. B is what the rectangle from the centre to a point outside
+    has beyond the circle: with $\alpha = \arccos|x|$, $\beta = \arcsin|y|$ and
+    $\delta = \mathrm{relu}(\beta - \alpha)$ it is
+    $\sin(\alpha + \beta) \sin^2(\delta / 2) - (\delta - \sin\delta) / 2$. It is small wherever a
+    pixel of the border needs it, so that rounding does not grow with the disc's area; pixels
+    inside are 1 and pixels outside are 0, exactly.
     """
     edges = torch.arange(side + 1, device=centres.device, dtype=centres.dtype)
-    relative = (edges - (centres - corner.to(centres))[..., None]) / radii[:, None, None]
-    unit = relative.clamp(-1, 1)
-    half = (unit * (1 - unit * unit).clamp(min=0).sqrt() + unit.asin()) / 2
-    x, y = unit[:, 0, None, :], unit[:, 1, :, None]
-    ax, ay = half[:, 0, None, :], half[:, 1, :, None]
-    inside = x * y + ax + ay + math.pi / 4
-    outside = torch.where(
-        x > 0,
-        torch.where(y > 0, 2 * ax + 2 * ay, 2 * ay + math.pi / 2),
-        torch.where(y > 0, 2 * ax + math.pi / 2, 0),
-    )
-    corners = torch.where(x * x + y * y < 1, inside, outside)
-    area = corners.diff(dim=1).diff(dim=2) * (radii * radii)[:, None, None]
-    return area.clamp(0, 1)
+    radius = radii[:, None, None]
+    pixel = edges - (centres - corner.to(centres))[..., None]
+    pixel = pixel.clamp(min=-radius, max=radius)
+    width = pixel.diff(dim=2)
+    distance = (pixel / radius).abs_().clamp_(max=1)
+    cosine, sine = distance[:, 0, None, :], distance[:, 1, :, None]
+    alpha, beta = cosine.acos(), sine.asin()
+    other = (1 - distance * distance).sqrt_()
+    total = (cosine * sine).addcmul_(other[:, 0, None, :], other[:, 1, :, None])
+    half = (beta - alpha).clamp_(min=0).div_(2)
+    root = half.sin()
+    square = root * root
+    beyond = half.addcmul_(root, (1 - square).sqrt_(), value=-1).addcmul_(total, square, value=-1)
+    sign = pixel.sign() * radius
+    beyond.mul_(sign[:, 0, None, :]).mul_(sign[:, 1, :, None])
+    area = beyond.diff(dim=1).diff(dim=2).addcmul_(width[:, 0, None, :], width[:, 1, :, None])
+    same_side = pixel[..., 1:] * pixel[..., :-1] > 0
+    nearest = torch.minimum(distance[..., 1:], distance[..., :-1]) * same_side
+    reached = nearest[:, 1, :, None].asin() < nearest[:, 0, None, :].acos()
+    return area.mul_(reached).clamp_(0, 1)
 
 
 def scatter(
     windows: Windows, corner: Corner, plane: torch.Tensor, size: tuple[int, int], planes: int
 ) -> Planes:
     """Add every window to its plane (by number) at its place; what lies outside is cut off."""
+    height, width = size[0] + 1, size[1] + 1  # a spare row and column take what lies outside
     offset = torch.arange(windows.shape[-1], device=windows.device)
-    rows = (corner[:, 1, None] + offset)[:, :, None]
-    columns = (corner[:, 0, None] + offset)[:, None, :]
-    inside = (rows < size[0]) & (columns < size[1])
-    place = (plane[:, None, None] * size[0] + rows) * size[1] + columns
-    out = windows.new_zeros(planes * size[0] * size[1])
-    out.index_add_(0, (place * inside).flatten(), (windows * inside).flatten())
-    return out.view(planes, *size)
+    rows = plane[:, None] * height + (corner[:, 1, None] + offset).clamp(max=size[0])
+    columns = (corner[:, 0, None] + offset).clamp(max=size[1])
+    place = (rows * width)[:, :, None] + columns[:, None, :]
+    out = windows.new_zeros(planes * height * width)
+    out.index_add_(0, place.flatten(), windows.flatten())
+    return out.view(planes, height, width)[:, :-1, :-1]

@@ -164,7 +164,7 @@ class Scene:
         vertices, _, present = self._pieces
         batch, count = present.shape
         flat = vertices.reshape(batch * count, -1, 2)
-        planes = _drawn(flat, self.size).view(batch, count, *self.size)
+        planes = _drawn(flat, self.size).unflatten(0, (batch, count))
         planes = planes * present[..., None, None]
         if self.tagged:
             everything = dataclasses.replace(self, division="objects").parts()
