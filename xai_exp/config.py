@@ -105,9 +105,21 @@ def _coerced(hint: Any, value: Any) -> Any:  # noqa: ANN401
         value = tuple(value)
     is_whole = isinstance(value, int) and not isinstance(value, bool)
     bare = [_split(option)[0] for option in options]
+    if isinstance(value, tuple):
+        return _coerced_members(bare, value)
     if is_whole and float in bare and int not in bare:
         return float(value)
     return value
+
+
+def _coerced_members(options: list[Any], values: tuple[Any, ...]) -> tuple[Any, ...]:
+    for option in options:
+        members = get_args(option) if get_origin(option) is tuple else ()
+        if members[1:] == (Ellipsis,):
+            members = members[:1] * len(values)
+        if len(members) == len(values):
+            return tuple(_coerced(m, value) for m, value in zip(members, values, strict=True))
+    return values
 
 
 def _split(hint: Any) -> tuple[Any, Range | None]:  # noqa: ANN401
