@@ -24,7 +24,9 @@ EXPLAINERS = [
     Sobel(),
     *(LRP(rule=rule, epsilon=0.1) for rule in RULES),
 ]
-CONSERVING = [LRP(rule=rule, epsilon=1e-12) for rule in ("z", "z_plus", "flat", "w_square")]
+# Not z+: it loses the relevance of a unit without positive contributions, as a negative branch of a
+# residual sum may be.
+CONSERVING = [LRP(rule=rule) for rule in ("z", "flat", "w_square")]
 
 
 class Net(nn.Module):
@@ -119,7 +121,7 @@ def bias_free(network):
         for name in ("bias", "running_mean"):
             if getattr(module, name, None) is not None:
                 getattr(module, name).data.zero_()
-        # Make all activations ReLUs: behind others z+ loses what has no positive contributions.
+        # Make all activations ReLUs: input x gradient is no relevance behind others with an offset.
         if isinstance(module, nn.ELU):
             module.alpha = 0.0
         if isinstance(module, nn.LeakyReLU):

@@ -244,6 +244,28 @@ def test_a_convolution_with_two_uses_is_folded_for_the_batch_norm_alone(images):
     close(explain(network, images, TARGETS), expected, 1e-9)
 
 
+def test_a_batch_norm_behind_an_activation_in_place_is_not_folded(images):
+    class PreActivation(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4)
+            self.head = nn.Linear(400, 4)
+
+        def forward(self, x):
+            y = self.conv(x)
+            y.relu_()
+            return self.head(self.norm(y).flatten(1))
+
+    class Written(PreActivation):
+        def forward(self, x):
+            return self.head(self.norm(torch.relu(self.conv(x))).flatten(1))
+
+    network, other = seeded(PreActivation), seeded(Written)
+    other.load_state_dict(network.state_dict())
+    explain = LRP(rule="epsilon_plus")
+    close(explain(network, images, TARGETS), explain(other, images, TARGETS), 1e-9)
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 def test_transposed_convolutions_and_their_batch_norm_are_linear_layers_too(images, groups):
     def make():
