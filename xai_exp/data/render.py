@@ -9,13 +9,12 @@ to rounding (not sampled). Shapes are drawn in square windows just large enough 
 import math
 
 import torch
-from torch.nn import functional
 
 from xai_exp.types import Corner, Lengths, Planes, Points, Vertices, Windows
 
 _LEVEL = 1e-12  # a level edge spans no row, whatever its slope is taken to be
-_ROUNDING = 2e-5  # what float32 leaves of the sum over edges in pixels outside of the polygon,
-_GROWING = 2.5e-7  # or this share of the largest coordinate, if that is more
+_ROUNDING = 160  # times the precision: what sums over edges leave in pixels outside of the polygon,
+_GROWING = 2  # or as many times the precision of the largest coordinate, if that is more
 _UPRIGHT = 1e-6  # the half width of an upright edge, which must not be 0 / 0
 
 
@@ -65,7 +64,8 @@ def polygons(vertices: Vertices, corner: Corner, side: int) -> Windows:
         area = area + left[:, edge]
     coverage = area.diff(dim=2).abs_().clamp_(max=1)
     rounding = (_GROWING * start.abs().amax((1, 2))).clamp_(min=_ROUNDING)
-    return coverage.masked_fill_(coverage < rounding[:, None, None], 0)
+    rounding.mul_(torch.finfo(coverage.dtype).eps)
+    return coverage.mul_(coverage >= rounding[:, None, None])
 
 
 def discs(centres: Points, radii: Lengths, corner: Corner, side: int) -> Windows:
