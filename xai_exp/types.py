@@ -47,6 +47,10 @@ Sides = Int[Tensor, "batch object"]
 Centres = Float[Tensor, "batch object 2"]
 Owners = Int[Tensor, "batch part"]
 Planes = Float[Tensor, "batch height width"]
+Effects = Float[Tensor, "batch part"]
+Interactions = Float[Tensor, "batch part part"]
+Games = Float[Tensor, "batch subset"]
+Subsets = Bool[Tensor, "batch_or_one subset part"]
 
 Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
@@ -72,8 +76,11 @@ class Scenes(Protocol):
         """The ways these scenes can be divided into parts, such as ("objects", "corners")."""
         ...
 
-    def divided(self, division: str) -> "Scenes":
-        """The same scenes with other parts; a scene starts out divided into "objects"."""
+    def divided(self, division: str, depth: float | None = None) -> "Scenes":
+        """The same scenes with other parts; a scene starts out divided into "objects".
+
+        `depth` says how far cuts go (null: as before).
+        """
         ...
 
     @property
@@ -88,6 +95,10 @@ class Scenes(Protocol):
 
     def render(self, keep: Keep | None = None) -> Images:
         """Draw the scenes, without the parts that `keep` leaves out (None: with all)."""
+        ...
+
+    def layers(self) -> tuple[Planes, Parts]:
+        """What no part draws and what each part adds: image = the first + the sum of those kept."""
         ...
 
     def parts(self) -> Parts:
@@ -218,7 +229,8 @@ class Case:
 
     The generator is only asked for its seed, so that no metric changes what another one draws.
     `memo` holds what several metrics share (clean outputs, rankings, curves); `dataclasses.replace`
-    starts an empty one.
+    starts an empty one. `across` holds what does not depend on the heatmaps, so that explainers can
+    share it (exact truth); what is kept there names the inputs that it was made of.
     """
 
     model: nn.Module
@@ -229,6 +241,7 @@ class Case:
     scenes: Scenes | None = None
     parts: Parts | None = None
     generator: torch.Generator
+    across: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
     memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
