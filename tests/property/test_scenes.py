@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xai_exp.data.counting import Counting
-from xai_exp.data.scene import DISC, DIVISIONS, Scene
+from xai_exp.data.scene import DISC, Scene
 from xai_exp.data.triangles_squares import TrianglesSquares
 
 SIZE = 24
@@ -99,7 +99,7 @@ def test_a_mirrored_scene_has_the_mirrored_image(scene):
 
 @given(scenes(border=1.0))
 def test_scenes_are_the_same_alone_and_together_bit_for_bit(scene):
-    for division in DIVISIONS:
+    for division in scene.divisions:
         divided = scene.divided(division)
         images, parts = divided.render(), divided.parts()
         for index in range(len(scene)):

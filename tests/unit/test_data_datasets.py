@@ -231,6 +231,21 @@ def test_objects_that_do_not_fit_are_refused_in_one_line(impossible, monkeypatch
     assert "\n" not in str(caught.value)
 
 
+def test_what_does_not_fit_is_not_tried_for_long(monkeypatch):
+    rounds = []
+    one_round = Counting._one_round
+
+    def counted(self, *given):
+        rounds.append(1)
+        return one_round(self, *given)
+
+    monkeypatch.setattr(Counting, "_one_round", counted)
+    with pytest.raises(InputError, match="so that they fit without overlap"):
+        _ = Counting(count=6000, min_objects=20, max_objects=25, pixels=32).train
+    assert len(rounds) == 1
+    assert len(Counting(count=6000, min_objects=9).train) == 5220
+
+
 @pytest.mark.parametrize(
     ("kind", "wrong", "said"),
     [
@@ -276,12 +291,16 @@ def test_turning_and_moving_can_be_left_out():
     plain = TrianglesSquares(count=60, rotate=False).train
     scenes = plain.everything
     assert bool((scenes.centres == 16).all())
-    assert len(scenes.angles.unique()) == 1
+    assert len(scenes.angles.unique()) == 2
     # A triangle that is not turned points upward: its highest row is a corner.
     triangle = plain.parts((plain.labels == 0).nonzero()[:1, 0])[0, 0]
     rows = (triangle > 0).any(1).nonzero()[:, 0]
     assert float(triangle[rows[0]].sum()) < 2
     assert float(triangle[rows[-1]].sum()) > 10
+    # So does a square stand on a side: all its rows but those at the ends are equal.
+    square = plain.parts((plain.labels == 1).nonzero()[:1, 0])[0, 0]
+    rows = (square > 0).any(1).nonzero()[1:-1, 0]
+    torch.testing.assert_close(square[rows], square[rows[:1]].expand(len(rows), -1))
     assert len(SHAPES.train.everything.angles.unique()) > 1000
     assert len(MOVED.train.everything.centres.unique(dim=0)) > 1000
 

@@ -11,7 +11,7 @@ from xai_exp.data import render, scene
 from xai_exp.data.scene import DISC, DIVISIONS, Scene, circumradius, divide, regular_polygon
 from xai_exp.types import Scenes
 
-ROUNDING = 2 * render._ROUNDING
+ROUNDING = 4e-5
 
 
 def polygons(count=6, size=(24, 26), sides=None, tagged=False, dtype=torch.float32):
@@ -233,6 +233,15 @@ def test_a_division_that_scenes_do_not_have_is_refused():
         several().divided("corners")
     with pytest.raises(InputError, match="allowed: objects, corners, sides, anatomy"):
         polygons().divided("corner")
+    discs = dataclasses.replace(polygons(), sides=torch.tensor([3, 4, 3, 4, 3, DISC])[:, None])
+    assert discs.divisions == ("objects",)
+
+
+@pytest.mark.parametrize("depth", [0.0, -0.1, 0.51, float("nan")])
+def test_parts_so_deep_that_they_overlap_are_refused(depth):
+    assert polygons().divided("corners", depth=0.2).depth == 0.2
+    with pytest.raises(InputError, match=r"allowed: > 0 and <= 0\.5"):
+        polygons().divided("corners", depth=depth)
 
 
 @pytest.mark.parametrize("division", DIVISIONS)

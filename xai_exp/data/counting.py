@@ -15,11 +15,14 @@ from xai_exp.config import InputError, Range, configured
 from xai_exp.data import loading
 from xai_exp.data.loading import SceneSplit, Splits, grey_levels, stream
 from xai_exp.data.scene import DISC, Scene, circumradius
+from xai_exp.types import Flags
 
 Shape = Literal["disc", "square", "triangle", "mixed"]
 _SIDES = {"disc": DISC, "square": 4, "triangle": 3}
 _CANDIDATES = 16
 _ROUNDS = 200
+_LEAST = 0.01  # with fewer successes a round, many scenes would remain after all rounds
+_ENOUGH = 200  # scenes that tell so
 
 
 @configured
@@ -130,9 +133,12 @@ class Counting(Splits):
         """
         centres = torch.full((*outer.shape, 2), self.pixels / 2)
         todo = torch.arange(len(outer))
-        for _ in range(_ROUNDS):
+        most = there.sum(1) == self.max_objects
+        for attempt in range(_ROUNDS):
             placed, fits = self._one_round(outer[todo], there[todo], generator)
             centres[todo[fits]] = placed[fits]
+            if attempt == 0 and hopeless(fits[most]):
+                break
             todo = todo[~fits]
             if len(todo) == 0:
                 return centres
@@ -159,3 +165,8 @@ class Counting(Splits):
             centres[:, slot] = candidates[torch.arange(scenes), choice]
             fits &= free.any(1) | ~there[:, slot]
         return centres, fits
+
+
+def hopeless(fits: Flags) -> bool:
+    """Whether so few scenes could be placed that further rounds are a waste of minutes."""
+    return len(fits) >= _ENOUGH and float(fits.float().mean()) < _LEAST

@@ -15,7 +15,7 @@ from xai_exp.types import Corner, Lengths, Planes, Points, Vertices, Windows
 _LEVEL = 1e-12  # a level edge spans no row, whatever its slope is taken to be
 _ROUNDING = 160  # times the precision: what sums over edges leave in pixels outside of the polygon,
 _GROWING = 2  # or as many times the precision of the largest coordinate, if that is more
-_UPRIGHT = 1e-6  # the half width of an upright edge, which must not be 0 / 0
+_UPRIGHT = 8  # times the precision: the half width of an upright edge, which must not be 0 / 0
 
 
 def windows_for(centres: Points, radii: Lengths, size: tuple[int, int]) -> tuple[Corner, int]:
@@ -53,7 +53,8 @@ def polygons(vertices: Vertices, corner: Corner, side: int) -> Windows:
     level = (y1 - y0).abs() < _LEVEL
     slope = torch.where(level, 0, (x1 - x0) / torch.where(level, 1, y1 - y0))
     middle = x0 + ((top + bottom) / 2 - y0) * slope
-    half = ((bottom - top) * slope).abs().div_(2).clamp_(min=_UPRIGHT)[..., None]
+    eps = torch.finfo(vertices.dtype).eps
+    half = ((bottom - top) * slope).abs().div_(2).clamp_(min=_UPRIGHT * eps)[..., None]
     near = lines - (middle[..., None] + half)
     rounded = (near + 2 * half).clamp_(min=0)
     rounded = torch.minimum(rounded, 2 * half, out=rounded)
@@ -63,8 +64,7 @@ def polygons(vertices: Vertices, corner: Corner, side: int) -> Windows:
     for edge in range(1, left.shape[1]):
         area = area + left[:, edge]
     coverage = area.diff(dim=2).abs_().clamp_(max=1)
-    rounding = (_GROWING * start.abs().amax((1, 2))).clamp_(min=_ROUNDING)
-    rounding.mul_(torch.finfo(coverage.dtype).eps)
+    rounding = (_GROWING * start.abs().amax((1, 2))).clamp_(min=_ROUNDING).mul_(eps)
     return coverage.mul_(coverage >= rounding[:, None, None])
 
 

@@ -94,18 +94,22 @@ class Scene:
     @property
     def divisions(self) -> tuple[str, ...]:
         """The ways these scenes can be divided: those of a polygon need scenes of one polygon."""
-        return DIVISIONS if self._objects == 1 else DIVISIONS[:1]
+        one_polygon = self._objects == 1 and not bool((self.sides[:, 0] == DISC).any())
+        return DIVISIONS if one_polygon else DIVISIONS[:1]
 
-    def divided(self, division: str) -> "Scene":
-        """The same scenes with other parts: objects, corners, sides or anatomy.
+    def divided(self, division: str, depth: float | None = None) -> "Scene":
+        """The same scenes with other parts: objects, corners, sides or anatomy, cut to `depth`.
 
         Raises:
-            InputError: when these scenes have no such division.
+            InputError: when these scenes have no such division, or parts so deep would overlap.
         """
+        depth = self.depth if depth is None else depth
+        if not 0 < depth <= 0.5:
+            raise InputError(f"depth of a scene's parts: got {depth:g}; allowed: > 0 and <= 0.5")
         if division not in self.divisions:
             allowed = ", ".join(self.divisions)
             raise InputError(f"division of a scene: got {division!r}; allowed: {allowed}")
-        return dataclasses.replace(self, division=division)
+        return dataclasses.replace(self, division=division, depth=depth)
 
     @property
     def _objects(self) -> int:

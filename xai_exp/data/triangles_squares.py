@@ -23,7 +23,7 @@ class TrianglesSquares(Splits):
         count: images in all splits together.
         pixels: height and width of the images.
         min_radius, max_radius: the object's size, as the radius of the disc of equal area.
-        rotate: whether the object is turned by a random angle.
+        rotate: whether the object is turned by a random angle (else it stands on a side).
         move: whether the object lies anywhere (else in the centre).
         min_contrast: the least difference between the grey levels of object and background; below
             0.1 the earlier research line saw most of its errors.
@@ -72,7 +72,8 @@ class TrianglesSquares(Splits):
         labels = torch.randint(2, (count,), generator=generator)
         spread = self.max_radius - self.min_radius
         radii = self.min_radius + spread * torch.rand(count, generator=generator)
-        angles = 2 * math.pi * torch.rand(count, generator=generator)
+        turned = 2 * math.pi * torch.rand(count, generator=generator)
+        upright = math.pi / 2 - math.pi / (labels + 3)  # a side at the bottom
         reach = radii * torch.where(labels == 0, circumradius(3), circumradius(4))
         room = (self.pixels - 2 * reach)[:, None]
         inside = reach[:, None] + room * torch.rand(count, 2, generator=generator)
@@ -82,7 +83,7 @@ class TrianglesSquares(Splits):
             sides=(labels + 3)[:, None],
             centres=(inside if self.move else middle)[:, None],
             radii=radii[:, None],
-            angles=(angles if self.rotate else torch.full_like(angles, -math.pi / 2))[:, None],
+            angles=(turned if self.rotate else upright)[:, None],
             levels=level[:, None],
             background=background,
             size=self.size,
