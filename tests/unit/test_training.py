@@ -248,7 +248,7 @@ def test_training_leaves_the_global_generator_and_the_working_folder_alone(
     assert capfd.readouterr() == ("", "")
 
 
-def test_where_no_terminal_is_progress_is_a_line_an_epoch(tmp_path, capfd):
+def test_where_no_terminal_is_progress_is_lines(tmp_path, capfd):
     fit(tmp_path, max_epochs=2, progress=True)
     out, err = capfd.readouterr()
     assert not out
@@ -257,6 +257,11 @@ def test_where_no_terminal_is_progress_is_a_line_an_epoch(tmp_path, capfd):
         "train: epoch 1 of at most 2",
         "train: epoch 2 of at most 2",
     ]
+
+
+def test_a_training_of_many_epochs_says_no_more_than_twenty_lines(tmp_path, capfd):
+    fit(tmp_path, max_epochs=50, target_accuracy=1.0, learning_rate=1e-6, progress=True)
+    assert len(capfd.readouterr().err.splitlines()) == 16
 
 
 def test_a_network_in_evaluation_mode_is_trained_all_the_same(tmp_path, whole):

@@ -11,6 +11,8 @@ from typing import Any
 from pytorch_lightning.callbacks import Callback
 from tqdm import tqdm
 
+_LINES = 20
+
 
 class Checkpoint(Callback):
     """A checkpoint after each epoch, written beside the last one and then put in its place."""
@@ -26,7 +28,7 @@ class Checkpoint(Callback):
 
 
 class Progress(Callback):
-    """One bar for the whole training; in a file or a pipe, a line for each epoch."""
+    """One bar for the whole training; in a file or a pipe, at most twenty lines."""
 
     def __init__(self, shown: bool) -> None:
         self.bar: tqdm | None = None
@@ -55,7 +57,7 @@ class Progress(Callback):
         accuracy = f"validation accuracy {100 * row['validation_accuracy']:.2f} %"
         if self.bar is not None:
             self.bar.set_postfix_str(accuracy)
-        if self.as_lines:
+        if self.as_lines and row["epoch"] % -(-trainer.max_epochs // _LINES) == 0:
             sys.stderr.write(
                 f"train: epoch {row['epoch']} of at most {trainer.max_epochs}, {accuracy}, "
                 f"loss {row['train_loss']:.4f}, {row['images_per_second']:.0f} images/s\n"
