@@ -42,7 +42,7 @@ study: $(STAMP)  ## the named study: is LRP better than sensitivity and deconvol
 	$(BIN)/python -m xai_exp -m experiment=lrp_vs_sensitivity
 
 bench: $(STAMP)  ## timings as ratios against a floor or a peer
-	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
+	for name in rendering training explainers metrics; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 docs: $(STAMP)  ## run the commands of the how-to pages
 	$(BIN)/python -m pytest -q tests/e2e/test_docs.py

@@ -41,6 +41,8 @@ class Scored:
     """
 
     heatmaps: Tensor
+    predictions: Tensor
+    targets: Tensor
     scores: pd.DataFrame
     curves: Mapping[str, Mapping[str, Tensor]]
     seconds_per_image: float
@@ -109,6 +111,8 @@ def score(
     tables = [_rows(n, values[n], metrics[n], case, chosen, predictions) for n in values]
     return Scored(
         heatmaps=heatmaps,
+        predictions=predictions,
+        targets=targets,
         scores=pd.concat(tables, ignore_index=True) if tables else _EMPTY.copy(),
         curves=curves,
         seconds_per_image=seconds / len(heatmaps),

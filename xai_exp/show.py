@@ -8,6 +8,7 @@ import torch
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from xai_exp import build
 from xai_exp.build import Experiment
@@ -107,22 +108,22 @@ def where(console: Console, tracker: Tracker, runs: Sequence[str], *, reused: in
         console.print(f"see these runs:  {tracker.address(runs)}", highlight=False, soft_wrap=True)
 
 
-def captions(scores: pd.DataFrame, classes: Sequence[str]) -> list[str]:
-    """Target, prediction and label of every image, as a line under it."""
+def captions(
+    labels: Tensor, predictions: Tensor, targets: Tensor, classes: Sequence[str]
+) -> list[str]:
+    """Target, prediction and, where that is wrong, the label of every image."""
     lines = []
-    rows = scores.drop_duplicates("image").sort_values("image")
-    for row in rows[["target", "prediction", "label"]].to_numpy():
-        target, guess, label = (classes[int(number)] for number in row)
-        right = "" if guess == label else f", is {label}"
-        lines.append(f"target {target}\npredicted {guess}{right}")
+    for label, guess, target in zip(labels, predictions, targets, strict=True):
+        right = "" if guess == label else f", is {classes[int(label)]}"
+        lines.append(f"target {classes[int(target)]}\npredicted {classes[int(guess)]}{right}")
     return lines
 
 
-def score_lines(scores: pd.DataFrame) -> list[str]:
-    """The first scores of every image, as a line under its heatmap."""
-    lines: list[str] = []
-    for _, rows in scores.groupby("image"):
-        shown = rows.head(_SCORES_UNDER_A_HEATMAP)
-        pairs = zip(shown["metric"], shown["score"], strict=True)
-        lines.append("\n".join(f"{metric} {score:.2f}" for metric, score in pairs))
-    return lines
+def score_lines(scores: pd.DataFrame, images: int) -> list[str]:
+    """The first scores of every image, as lines under its heatmap."""
+    names = list(scores["metric"].unique())[:_SCORES_UNDER_A_HEATMAP]
+    mine = scores[scores["metric"].isin(names)].set_index(["metric", "image"])["score"]
+    return [
+        "\n".join(f"{name.replace('_', ' ')} {mine[name, image]:.2f}" for name in names)
+        for image in range(images)
+    ]

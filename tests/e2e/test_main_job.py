@@ -61,7 +61,7 @@ def test_the_table_and_the_way_to_the_runs_are_printed(done: tuple[Path, str]) -
 def test_one_train_run_and_one_explain_run_for_each_explainer(done: tuple[Path, str]) -> None:
     table = runs(done[0])
     assert (table["status"] == "FINISHED").all()
-    assert table["type"].value_counts().to_dict() == {"explain": 2, "train": 1}
+    assert table["type"].value_counts().to_dict() == {"explain": 2, "train": 1, "report": 1}
     assert table["model_key"].nunique() == 1
     assert set(table["explainer"].dropna()) == {"lrp", "exact_mask"}
     assert "mlflow.parentRunId" not in table

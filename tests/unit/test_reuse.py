@@ -30,14 +30,23 @@ def composed(*overrides):
     return build.experiment(config), config
 
 
+def job(experiment, config):
+    return pipeline.Job(
+        experiment=experiment,
+        config=config,
+        tracker=experiment.tracking.open(),
+        device=CPU,
+        console=Console(file=StringIO()),
+    )
+
+
 def key_of(*overrides):
-    return model_key(pipeline._deciding(*composed("tracking=off", *overrides)))
+    return model_key(pipeline._deciding(job(*composed("tracking=off", *overrides))))
 
 
 def trained(folder, *overrides):
     experiment, config = composed(*TINY, f"models={folder}", *overrides)
-    tracker, console = experiment.tracking.open(), Console(file=StringIO())
-    return pipeline.train_or_reuse(experiment, config, tracker, CPU, console), experiment.dataset
+    return pipeline.train_or_reuse(job(experiment, config)), experiment.dataset
 
 
 def measured(network, split):
@@ -134,7 +143,9 @@ def folder_keys(folder):
         *("tracking=off", "dataset=image_folder"),
         *(f"dataset.root={folder}/images", f"dataset.masks={folder}/masks"),
     )
-    return model_key(pipeline._deciding(experiment, config)), experiment.dataset.truth_fingerprint
+    return model_key(
+        pipeline._deciding(job(experiment, config))
+    ), experiment.dataset.truth_fingerprint
 
 
 def test_other_images_train_anew_and_other_masks_score_anew(folder):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from rich.console import Console
 from torch import nn
 
 from xai_exp import store
@@ -40,7 +41,15 @@ def key_of(*overrides):
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", ["tracking=off", "dataset=digits", *overrides])
-    return model_key(pipeline._deciding(build.experiment(config), config))
+    experiment = build.experiment(config)
+    job = pipeline.Job(
+        experiment=experiment,
+        config=config,
+        tracker=experiment.tracking.open(),
+        device=torch.device("cpu"),
+        console=Console(),
+    )
+    return model_key(pipeline._deciding(job))
 
 
 @pytest.mark.parametrize(

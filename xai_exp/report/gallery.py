@@ -23,6 +23,7 @@ _AGAINST, _FOR = "#0b4a8f", "#a50f22"
 _RELEVANCE = LinearSegmentedColormap.from_list(
     "relevance", [_AGAINST, "#5aa0d0", "white", "#f08a6c", _FOR], N=1025
 ).with_extremes(bad="gold")  # what is not finite stands out
+_CHARACTERS = 24  # of a caption's line that fit under a cell
 _CELL, _CAPTION, _LINE, _FOOT, _GAP = 1.25, 0.2, 0.15, 0.3, 0.07  # inches
 
 
@@ -88,6 +89,9 @@ def _drawn(columns: Sequence[_Column], count: int, aspect: float) -> Figure:
     """The figure, every length in it set in inches so that no text meets another."""
     blocks = 2 if len(columns) <= 4 and count > 2 else 1
     rows = -(-count // blocks)
+    columns = [
+        column._replace(captions=[_wrapped(c) for c in column.captions]) for column in columns
+    ]
     texts = [text for column in columns for text in column.captions[:count]]
     lines = max((text.count("\n") + 1 for text in texts), default=0)
     caption = _CAPTION + _LINE * 0.75 * max(0, lines - 1)
@@ -112,6 +116,11 @@ def _drawn(columns: Sequence[_Column], count: int, aspect: float) -> Figure:
                 axes.set_xlabel(column.captions[index], fontsize=6.5, labelpad=2)
     figure.text(0.5, 0.08 / height, fill(_KEY, int(18 * width)), fontsize=6.5, ha="center")
     return figure
+
+
+def _wrapped(caption: str) -> str:
+    """A caption no wider than its cell."""
+    return "\n".join(fill(line, _CHARACTERS) for line in caption.splitlines())
 
 
 def _frame(axes: Axes) -> None:

@@ -1,0 +1,114 @@
+"""What tracking keeps of each step: names, tags, parameters, numbers and pictures."""
+
+from collections.abc import Mapping
+
+from matplotlib.figure import Figure
+from omegaconf import DictConfig
+from torch import Tensor
+
+from xai_exp import build, show
+from xai_exp.build import Experiment, plain
+from xai_exp.report import curves, gallery
+from xai_exp.scoring import Sample, Scored
+from xai_exp.statistics import mean_interval
+from xai_exp.store import TrainingResult
+from xai_exp.tracking import Record
+
+
+def training(
+    experiment: Experiment, config: DictConfig, key: str, result: TrainingResult
+) -> Record:
+    """Of a training."""
+    names = build.names(config)
+    groups = ("dataset", "model", "trainer")
+    return Record(
+        key=key,
+        name=f"{names['dataset']} {names['model']} seed {experiment.settings.seed}",
+        tags=_tags(experiment, config),
+        params={group: {"name": names[group], **plain(config[group])} for group in groups}
+        | {"seed": experiment.settings.seed},
+        metrics={
+            "accuracy": result.accuracy,
+            "final_validation_accuracy": result.validation_accuracy,
+            "epochs": result.epochs,
+            "training_seconds": result.seconds,
+            "parameters": result.parameters,
+        },
+        figures={"learning": curves.learning(result.history)},
+        seconds=result.seconds,
+    )
+
+
+def explanation(
+    experiment: Experiment, config: DictConfig, name: str, sample: Sample, scored: Scored
+) -> Record:
+    """Of one explainer's work; its key, model and duration are the caller's to add."""
+    names, settings = build.names(config), experiment.settings
+    means = {
+        str(metric): mean_interval(rows["score"], seed=settings.seed)._asdict()
+        for metric, rows in scored.scores.groupby("metric", sort=False)
+    }
+    figures = {"gallery": _gallery(experiment, sample, {name: scored}, overlay=True)}
+    for metric, drawn in scored.curves.items():
+        figures[f"curves_{metric}"] = curves.perturbation(drawn, title=f"{name}: {metric}")
+    return Record(
+        key="",
+        name=f"{name} on {names['dataset']} {names['model']} seed {settings.seed}",
+        tags=_tags(experiment, config) | {"explainer": name},
+        params={
+            "dataset": {"name": names["dataset"]},
+            "model": {"name": names["model"]},
+            "explainer": {"name": name, **plain(config.explainer[name])},
+            "metric": plain(config.metric),
+            "images": len(sample.images),
+            "target": settings.target,
+            "seed": settings.seed,
+        },
+        metrics={**means, "explain_seconds_per_image": scored.seconds_per_image},
+        figures=figures,
+    )
+
+
+def comparison(
+    experiment: Experiment, config: DictConfig, sample: Sample, done: Mapping[str, Scored]
+) -> Record:
+    """Of several explainers side by side; its key and model are the caller's to add."""
+    names, seed = build.names(config), experiment.settings.seed
+    return Record(
+        key="",
+        name=f"{len(done)} explainers on {names['dataset']} {names['model']} seed {seed}",
+        tags=_tags(experiment, config),
+        params={"explainers": ", ".join(done), "images": len(sample.images), "seed": seed},
+        figures={"gallery": _gallery(experiment, sample, done, overlay=False)},
+    )
+
+
+def _gallery(
+    experiment: Experiment, sample: Sample, done: Mapping[str, Scored], *, overlay: bool
+) -> Figure:
+    first = next(iter(done.values()))
+    lines = {
+        name: show.score_lines(scored.scores, len(sample.images)) for name, scored in done.items()
+    }
+    return gallery.gallery(
+        sample.images,
+        {name: scored.heatmaps for name, scored in done.items()},
+        show.captions(sample.labels, first.predictions, first.targets, experiment.dataset.classes),
+        scores=lines,
+        masks=_masks(sample),
+        overlay=overlay,
+    )
+
+
+def _masks(sample: Sample) -> Tensor | None:
+    return sample.parts.sum(1).clamp(max=1) if sample.parts is not None else None
+
+
+def _tags(experiment: Experiment, config: DictConfig) -> dict[str, object]:
+    names, settings = build.names(config), experiment.settings
+    return {
+        "dataset": names["dataset"],
+        "model": names["model"],
+        "seed": settings.seed,
+        "study": settings.study,
+    }
