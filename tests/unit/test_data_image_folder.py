@@ -154,6 +154,30 @@ def test_other_files_are_left_alone(folder):
     assert len(made(folder).train) == 14
 
 
+def test_hidden_files_and_the_folder_of_masks_are_not_images(folder):
+    before = [everything(getattr(made(folder), split)) for split in SPLITS]
+    paint(folder / "images" / ".thumbnails" / "1.png", 9)
+    (folder / "images" / "cat" / "._0.png").write_bytes(b"what another system leaves")
+    (folder / "masks").rename(folder / "images" / "masks")
+    data = made(folder, masks=str(folder / "images" / "masks"))
+    assert data.classes == ("cat", "dog")
+    assert data.test.parts(torch.arange(2)).shape == (2, 1, 6, 5)
+    for split, images in zip(SPLITS, before, strict=True):
+        assert torch.equal(everything(getattr(data, split)), images)
+
+
+def test_a_mask_of_zeros_and_ones_is_refused_and_an_empty_one_is_not(folder):
+    path = folder / "masks" / "cat" / "5.png"
+    Image.fromarray(np.zeros((6, 5), np.uint8)).save(path)
+    data = made(folder, masks=str(folder / "masks"))
+    splits = [getattr(data, name) for name in SPLITS]
+    masks = torch.cat([split.parts(torch.arange(len(split))) for split in splits])
+    assert int((masks.amax((1, 2, 3)) == 0).sum()) == 1
+    Image.fromarray(np.eye(6, 5, dtype=np.uint8)).save(path)
+    said = refusal(lambda: made(folder, masks=str(folder / "masks")))
+    assert f"{path}: got a mask whose brightest pixel is 1; allowed: 255 (white)" in said
+
+
 @pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n broken"])
 def test_a_broken_file_is_named(folder, content):
     path = folder / "images" / "dog" / "4.png"

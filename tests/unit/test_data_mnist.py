@@ -145,6 +145,19 @@ def test_images_of_another_size_are_refused(tmp_path):
     assert "28x28" in refusal(local(tmp_path))
 
 
+def test_labels_that_are_not_digits_are_refused(tmp_path):
+    path = write(tmp_path) / "train-labels-idx1-ubyte"
+    path.write_bytes(idx(torch.arange(80) % 26))
+    assert "got a label 25; allowed: 0 to 9" in refusal(local(tmp_path))
+
+
+def test_files_without_images_are_refused(tmp_path):
+    write(tmp_path)
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(torch.zeros(0, 28, 28)))
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(torch.zeros(0)))
+    assert "got images of shape (0, 28, 28) and 0 labels" in refusal(local(tmp_path))
+
+
 @pytest.mark.parametrize("missing", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])
 def test_a_missing_file_is_named(tmp_path, missing, no_download):  # noqa: ARG001
     (write(tmp_path) / missing).unlink()

@@ -53,7 +53,12 @@ class ImageFolder(Splits):
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """The names of the class folders, in alphabetical order."""
-        names = sorted(path.name for path in Path(self.root).iterdir() if path.is_dir())
+        masks = self.masks and Path(self.masks).resolve()  # it may lie beside the class folders
+        names = sorted(
+            path.name
+            for path in Path(self.root).iterdir()
+            if path.is_dir() and _shown(path) and path.resolve() != masks
+        )
         if len(names) < 2:
             raise InputError(
                 f"ImageFolder.root: got {len(names)} class folders in {self.root}; allowed: two "
@@ -66,7 +71,8 @@ class ImageFolder(Splits):
         paths: list[Path] = []
         for name in self.classes:
             folder = Path(self.root) / name
-            mine = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+            found = folder.rglob("*")
+            mine = sorted(p for p in found if p.suffix.lower() in SUFFIXES and _shown(p))
             if len(mine) < 3:
                 raise InputError(
                     f"{folder}: got {len(mine)} images; allowed: at least 3, one for each split"
@@ -122,7 +128,16 @@ class ImageFolder(Splits):
     def _masks(self, paths: list[Path]) -> Tensor | None:
         if self.masks is None:
             return None
-        return torch.stack([self._pixels(self._mask_of(path), "L") for path in paths])
+        return torch.stack([self._mask(self._mask_of(path)) for path in paths])
+
+    def _mask(self, path: Path) -> Tensor:
+        brightest = int(np.asarray(_opened(path).convert("L")).max())
+        if 0 < brightest < 128:
+            raise InputError(
+                f"{path}: got a mask whose brightest pixel is {brightest}; allowed: 255 (white) "
+                "where the object is, 0 elsewhere"
+            )
+        return self._pixels(path, "L")
 
     def _mask_of(self, path: Path) -> Path:
         relative = path.relative_to(self.root)
@@ -147,6 +162,10 @@ class ImageFolder(Splits):
             )
         pixels = torch.from_numpy(np.array(image.convert(mode)))
         return pixels[None] if mode == "L" else pixels.permute(2, 0, 1)
+
+
+def _shown(path: Path) -> bool:
+    return not path.name.startswith(".")
 
 
 def _fingerprint(root: Path, paths: tuple[Path, ...]) -> str:

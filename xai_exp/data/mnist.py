@@ -56,10 +56,14 @@ class MNIST(Splits):
         """
         self._ensure_files()
         images, labels = (self._read(name) for name in _FILES["test" if which == 2 else "train"])
-        if images.shape != (len(labels), *self.size):
+        if not len(labels) or images.shape != (len(labels), *self.size):
             raise InputError(
                 f"mnist in {self.root}: got images of shape {tuple(images.shape)} and "
                 f"{len(labels)} labels; allowed: a label for each image of 28x28 pixels"
+            )
+        if int(labels.max()) >= len(self.classes):
+            raise InputError(
+                f"mnist in {self.root}: got a label {int(labels.max())}; allowed: 0 to 9"
             )
         split = TensorSplit(pixels=images[:, None], labels=labels.long())
         if which == loading.TEST:
