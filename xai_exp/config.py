@@ -98,7 +98,7 @@ def configured(cls: type[T]) -> type[T]:
 
 
 def _coerced(hint: Any, value: Any) -> Any:  # noqa: ANN401
-    """Lists as YAML gives them become tuples, whole numbers become floats where floats are due."""
+    """Lists as YAML gives them become tuples, whole numbers what is due: floats or names."""
     hint, _ = _split(hint)
     options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     if isinstance(value, list) or type(value).__name__ == "ListConfig":
@@ -107,6 +107,8 @@ def _coerced(hint: Any, value: Any) -> Any:  # noqa: ANN401
     bare = [_split(option)[0] for option in options]
     if isinstance(value, tuple):
         return _coerced_members(bare, value)
+    if is_whole and get_origin(hint) is Literal and value not in get_args(hint):
+        return str(value) if str(value) in get_args(hint) else value
     if is_whole and float in bare and int not in bare:
         return float(value)
     return value

@@ -15,6 +15,7 @@ from xai_exp.config import InputError
 
 _UNKNOWN_KEY = re.compile(r"Could not (?:override|delete from config)[:.]? ?'([^'@:]+)")
 _UNKNOWN_CHOICE = re.compile(r"Could not (?:find|load) '([^']+)/([^'/]+)'")
+_NO_CHOICE = re.compile(r"Key '(\w+)' is not in struct")
 _MISSING = re.compile(r"Missing mandatory value: (\S+)")
 
 
@@ -48,6 +49,11 @@ def _from_hydra(message: str, conf: Path, arguments: Sequence[str]) -> str:
         return (
             f"{missing.group(1)}: got nothing; allowed: {missing.group(1)}=VALUE, it has no default"
         )
+    none = _NO_CHOICE.search(message)
+    if none and (conf / none.group(1)).is_dir():
+        group = none.group(1)
+        names = ", ".join(sorted(path.stem for path in (conf / group).glob("*.yaml")))
+        return f"{group}: got none; allowed: {group}=NAME with one of {names}"
     key = _UNKNOWN_KEY.search(message)
     if key:
         return _unknown_key(key.group(1), conf, arguments)

@@ -145,6 +145,17 @@ def test_whole_numbers_in_a_list_of_numbers_become_numbers():
     assert [type(share) for share in made.shares] == [float] * 3
 
 
+def test_a_number_is_the_name_that_it_spells():
+    @configured
+    class Named:
+        precision: Literal["auto", "32"] = "auto"
+
+    assert Named(precision=32).precision == "32"
+    assert Thing(choice=3).choice == 3
+    with pytest.raises(InputError, match="allowed: one of auto, 32"):
+        Named(precision=16)
+
+
 def test_defaults_are_checked_too():
     @configured
     class Wrong:

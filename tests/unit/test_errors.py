@@ -1,0 +1,193 @@
+"""What the user gets wrong is one line that says what it was, what it got and what is allowed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+from PIL import Image
+
+from xai_exp import errors
+from xai_exp.config import InputError
+
+ROOT = Path(__file__).parents[2]
+CONF = ROOT / "conf"
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+
+# Each list of arguments is a command of its own, run in the process that imported torch before.
+_COMMANDS = """
+import contextlib, io, json, runpy, sys
+for arguments in json.loads(sys.argv[1]):
+    sys.argv, code = ["xai_exp", *arguments], 0
+    with contextlib.redirect_stderr(io.StringIO()) as said, contextlib.redirect_stdout(None):
+        try:
+            runpy.run_module("xai_exp", run_name="__main__")
+        except SystemExit as end:
+            code = end.code
+    print(json.dumps([code, said.getvalue()]))
+"""
+
+
+def commands(folder, *several):
+    """What `sys.exit` got and what stood on stderr, for each list of arguments."""
+    common = ["tracking=off", f"models={folder}/models", "trainer=quick"]
+    asked = json.dumps([[*arguments, *common] for arguments in several])
+    done = subprocess.run(
+        [sys.executable, "-c", _COMMANDS, asked],
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def check(folder, cases):
+    """Every command ends with the one line that begins as given and contains the rest."""
+    found = commands(folder, *(arguments.split() for arguments, _ in cases))
+    for (arguments, (start, *rest)), (said, stderr) in zip(cases, found, strict=True):
+        assert isinstance(said, str), (arguments, said, stderr)
+        assert said.startswith(f"error: {start}"), (arguments, said)
+        assert "allowed: " in said
+        assert "\n" not in said
+        assert not stderr, (arguments, stderr)
+        for word in rest:
+            assert word in said, (arguments, said)
+
+
+def test_names_that_do_not_exist_are_answered_with_those_that_do(tmp_path):
+    check(
+        tmp_path,
+        [
+            ("datset=digits", ("unknown key: got 'datset'", "(did you mean dataset?)")),
+            ("dataset=cunting", ("unknown dataset: got 'cunting'", "mean counting?", "mnist")),
+            ("explainer=lpr", ("unknown explainer: got 'lpr'", "lrp", "gradient")),
+            ("dataset.cout=300", ("unknown key of dataset: got 'cout'", "mean count?", "pixels")),
+            ("sed=1", ("unknown key: got 'sed'", "(did you mean seed?)")),
+            ("+dataset.cout=300", ("unknown key of dataset: got 'cout'", "mean count?")),
+            ("+model.widht=3", ("unknown key of model: got 'widht'", "mean width?")),
+            ("+trainer.foo.bar=3", ("unknown key of trainer: got 'foo'", "learning_rate")),
+            ("explainer=lrp +explainer.lrp.rul=z", ("unknown key of explainer.lrp", "rule")),
+            ("~dataset", ("dataset: got none", "dataset=NAME", "counting")),
+            ("model=torchvision model.name=resnet19", ("model: Torchvision.name", "resnet18")),
+        ],
+    )
+
+
+def test_values_of_the_wrong_type_or_out_of_range_are_named(tmp_path):
+    check(
+        tmp_path,
+        [
+            ("dataset.count=many", ("dataset: Counting.count: got 'many'", "a whole number >= 30")),
+            ("dataset.shape=star", ("dataset: Counting.shape: got 'star'", "disc, square")),
+            ("dataset.min_contrast=2", ("dataset: Counting.min_contrast: got 2.0", "<= 0.9")),
+            ("model.kernel=4", ("model: CNN.kernel: got 4", "an odd number")),
+            ("trainer.learning_rate=-1", ("trainer: Trainer.learning_rate: got -1.0", "> 0")),
+            ("trainer.precision=16", ("trainer: Trainer.precision: got 16", "auto, 32, bf16")),
+            ("seed=-1", ("seed: got -1", "a whole number >= 0")),
+            ("target=guess", ("target: got 'guess'", "predicted, label")),
+            ("device=tpu9", ("device: got 'tpu9'", "auto, cpu")),
+            ("explainer=lrp explainer.lrp.rule=q", ("explainer.lrp: LRP.rule: got 'q'", "epsilon")),
+            (
+                "dataset.max_objects=90 dataset.count=60",
+                ("Counting.max_objects: got 90", "fit without overlap"),
+            ),
+        ],
+    )
+
+
+def test_data_that_do_not_fit_or_are_not_there_are_named(tmp_path):
+    for name in ("a/1.png", "a/2.png", "a/3.png", "b/1.png", "b/2.png"):
+        path = tmp_path / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (16, 16)).save(path)
+    (tmp_path / "data" / "b" / "3.png").write_bytes(b"broken")
+    check(
+        tmp_path,
+        [
+            ("dataset=digits model.depth=5", ("model cnn: got depth 5", "8x8", "at most 3")),
+            ("dataset=digits model=lenet5", ("model lenet5: got images of 8x8", "12x12")),
+            ("dataset=digits model=vgg model.stages=4", ("model vgg: got 4 stages", "8x8")),
+            ("dataset=image_folder", ("dataset.root: got nothing", "dataset.root=VALUE")),
+            ("dataset=image_folder dataset.root=gone", ("dataset: ImageFolder.root: got gone",)),
+            ("dataset=image_folder dataset.root=data", ("data/b/3.png: got a file that can't",)),
+            (
+                "dataset=mnist dataset.root=gone dataset.download=false",
+                ("mnist: got no file train-images-idx3-ubyte[.gz] under gone", "dataset.root"),
+            ),
+            (
+                "dataset=digits trainer.learning_rate=1e20",
+                ("training: got a loss of ", "trainer.learning_rate below 1e+20"),
+            ),
+        ],
+    )
+
+
+def test_the_command_itself_ends_with_the_line_on_stderr_and_exit_code_1(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "xai_exp", "dataset=digits", "tracking=off", "images=none"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: images: got 'none'; allowed: a whole number >= 1",
+    ]
+    assert not done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("argument", ["--help", "dataset=cunting", "sed=1"])
+def test_help_and_mistakes_of_the_command_line_are_answered_without_importing_anything_heavy(
+    argument,
+):
+    code = (
+        "import runpy, sys; heavy = ('torch', 'pytorch_lightning', 'mlflow', 'pandas', 'sklearn')\n"
+        f"sys.argv = ['xai_exp', '{argument}']\n"
+        "try: runpy.run_module('xai_exp', run_name='__main__')\n"
+        "except SystemExit as end: print(end.code)\n"
+        "print('heavy:', [name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "heavy: []"
+    wanted = "dataset: counting" if argument == "--help" else "error: unknown "
+    assert wanted in done.stdout
+
+
+def test_the_cause_far_down_the_chain_is_what_the_user_sees():
+    error = RuntimeError("outer")
+    error.__cause__ = ValueError("middle")
+    error.__cause__.__context__ = InputError("x: got 1;\n allowed: 2")
+    assert errors.one_line(error, CONF, []) == "x: got 1; allowed: 2"
+
+
+def test_an_error_of_the_program_itself_is_not_taken_for_the_user_s():
+    assert errors.one_line(RuntimeError("a bug"), CONF, []) is None
+    looped = RuntimeError("a")
+    looped.__cause__ = ValueError("b")
+    looped.__cause__.__cause__ = looped
+    assert errors.one_line(looped, CONF, []) is None
+
+
+def test_an_interpolation_without_a_value_is_one_line():
+    with pytest.raises(Exception, match="nowhere") as caught:
+        OmegaConf.to_container(OmegaConf.create({"a": "${nowhere}"}), resolve=True)
+    said = errors.one_line(caught.value, CONF, [])
+    assert "nowhere" in said
+    assert "\n" not in said
+
+
+def test_a_name_far_from_every_other_gets_no_guess():
+    assert errors.unknown("model", "zzz", ["vgg", "cnn"]) == (
+        "unknown model: got 'zzz'; allowed: cnn, vgg"
+    )
