@@ -13,9 +13,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OPTIONS = (
-    "--extra dev --universal --python-version 3.11 --upgrade --no-header --no-annotate "
-    "--no-emit-index-url --no-emit-find-links"
-).split()
+    *("--extra", "dev", "--universal", "--python-version", "3.11", "--upgrade"),
+    *("--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"),
+)
 
 
 def main() -> None:
