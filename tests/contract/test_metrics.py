@@ -9,7 +9,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from xai_exp import ops
-from xai_exp.types import CurveMetric, Imputer, Metric, Scenes
+from xai_exp.data.scene import Scene
+from xai_exp.types import CurveMetric, Imputer, Metric
 
 CONF = Path(__file__).parents[2] / "conf"
 METRICS = sorted(path.stem for path in (CONF / "metric").glob("*.yaml"))
@@ -17,17 +18,18 @@ IMPUTERS = sorted(path.stem for path in (CONF / "imputer").glob("*.yaml"))
 OTHERS = ["dataset", "model", "trainer", "explainer", "tracking"]
 
 
-class FakeScenes(Scenes):
-    """Scenes with one part on a grey background."""
-
-    divisions = part_names = ("objects",)
-
-    @property
-    def present(self):
-        return torch.ones(6, 1, dtype=torch.bool)
-
-    def render(self, keep=None):  # noqa: ARG002
-        return torch.full((6, 2, 12, 12), 0.3)
+def scenes():
+    """A polygon and a planted tag on a grey background in every scene."""
+    return Scene(
+        sides=torch.tensor([[3, 4], [4, 4]] * 3),
+        centres=torch.tensor([[[7.0, 7.0], [2.0, 2.0]]]).repeat(6, 1, 1),
+        radii=torch.tensor([[2.5, 0.8]]).repeat(6, 1),
+        angles=torch.linspace(0, 1, 12).view(6, 2),
+        levels=torch.linspace(0.5, 1, 12).view(6, 2),
+        background=torch.linspace(0, 0.3, 6),
+        size=(12, 12),
+        tagged=True,
+    )
 
 
 def composed(*overrides):
@@ -37,9 +39,9 @@ def composed(*overrides):
 
 @pytest.fixture
 def case(make_case):
-    parts = torch.zeros(6, 2, 12, 12)
-    parts[:, 0, 3:9, 3:9] = 1
-    return make_case(parts=parts, scenes=FakeScenes())
+    made = scenes()
+    noise = 0.1 * torch.rand(6, 1, 12, 12, generator=torch.Generator().manual_seed(4))
+    return make_case(images=made.render() + noise, parts=made.parts(), scenes=made)
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -83,7 +85,7 @@ def test_every_choice_of_imputer_removes_pixels_and_reaches_the_metrics(case, na
     masks = torch.zeros(6, 3, 12, 12, dtype=torch.bool)
     masks[:, 1:] = True
     steps = imputer(case.images, case.scenes, ops.image_keys(case.images))(slice(None), masks)
-    assert steps.shape == (18, 2, 12, 12)
+    assert steps.shape == (18, 1, 12, 12)
     assert torch.equal(steps[::3], case.images)
     assert not torch.equal(steps[1::3], case.images)
 
