@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,12 +19,16 @@ _REFERENCES = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """The test images that are explained, the same for every model, and their truth."""
+    """The test images that are explained, the same for every model, and their truth.
+
+    `across` is what metrics keep of them for the next explainer.
+    """
 
     images: Tensor
     labels: Tensor
     scenes: Scenes | None
     parts: Parts | None
+    across: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def truths(self) -> frozenset[str]:
@@ -100,6 +105,7 @@ def score(
             explain=explainer,
             scenes=chosen.scenes,
             parts=chosen.parts,
+            across=chosen.across,
             generator=torch.Generator(chosen.images.device).manual_seed(seed),
         )
         usable = {n: m for n, m in metrics.items() if m.needs <= chosen.truths}
