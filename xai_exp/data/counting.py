@@ -161,10 +161,15 @@ class Counting(Splits):
             apart = torch.cdist(candidates, centres[:, :slot])
             needed = (outer[:, slot, None] + outer[:, :slot] + self.gap)[:, None]
             free = (apart >= needed).all(2) & (2 * mine[..., 0] <= self.pixels)
+            free &= self._free(candidates, mine[..., 0])
             choice = free.int().argmax(1)
             centres[:, slot] = candidates[torch.arange(scenes), choice]
             fits &= free.any(1) | ~there[:, slot]
         return centres, fits
+
+    def _free(self, candidates: Tensor, outer: Tensor) -> Tensor:
+        """Which candidates keep off what a subclass keeps free; by itself nothing is."""
+        return torch.ones_like(candidates[..., 0] + outer, dtype=torch.bool)
 
 
 def hopeless(fits: Flags) -> bool:
