@@ -34,6 +34,7 @@ from xai_exp.types import (
 )
 
 DISC = 1
+_MANY = 16  # polygons below which a second group costs more than it saves
 DIVISIONS = ("objects", "corners", "sides", "anatomy")
 
 
@@ -188,30 +189,34 @@ class Scene:
         sides, centres = self.sides.flatten(), self.centres.flatten(0, 1)
         radii, angles = self.radii.flatten(), self.angles.flatten()
         out = radii.new_zeros(planes or len(plane), *self.size)
-        for kind, which in self._alike(sides, radii):
-            middle, radius = centres[which], radii[which] * circumradius(kind)
+        for round_, which in self._alike(sides, radii):
+            kinds, middle = sides[which], centres[which]
+            radius = radii[which] * _circumradii(kinds, radii)
             corner, side = render.windows_for(middle, radius, self.size)
-            if kind == DISC:
+            if round_:
                 windows = render.discs(middle, radius, corner, side)
             else:
-                outline = regular_polygon(middle, radius, angles[which], kind)
+                outline = regular_polygons(middle, radius, angles[which], kinds)
                 windows = render.polygons(outline, corner, side)
             windows = windows * weight[which, None, None]
             out = out + render.scatter(windows, corner, plane[which], self.size, len(out))
         return out
 
-    def _alike(self, sides: Tensor, radii: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """Objects that are drawn together: of one kind, and polygons also of similar size.
+    def _alike(self, sides: Tensor, radii: Tensor) -> Iterator[tuple[bool, Tensor]]:
+        """Objects that are drawn together (and whether they are discs): polygons of similar size.
 
         A window's cost grows with its area and the largest object sets it for all that are drawn
-        together, so sizes that vary are drawn in two groups.
+        together, so many polygons whose sizes vary are drawn in two groups.
         """
-        for kind in sorted({int(kind) for kind in sides.unique()} - {0}):
-            which = (sides == kind).nonzero()[:, 0]
-            order = radii[which].argsort() if kind != DISC else torch.arange(len(which))
-            for group in which[order.to(which.device)].tensor_split(1 if kind == DISC else 2):
+        for round_ in (False, True):
+            which = (sides == DISC if round_ else sides > DISC).nonzero()[:, 0]
+            groups = 1
+            if not round_ and len(which) >= _MANY:
+                which = which[radii[which].argsort()]
+                groups = 1 + bool(radii[which[-1]] > 1.5 * radii[which[0]])
+            for group in which.tensor_split(groups):
                 if len(group):
-                    yield kind, group
+                    yield round_, group
 
     @cached_property
     def _pieces(self) -> tuple[Tensor, Owners, Keep]:
@@ -248,6 +253,20 @@ def regular_polygon(centres: Tensor, radii: Tensor, angles: Tensor, sides: int) 
     turned = angles[:, None] + steps
     offset = torch.stack([turned.cos(), turned.sin()], -1)
     return centres[:, None] + radii[:, None, None] * offset
+
+
+def regular_polygons(centres: Tensor, radii: Tensor, angles: Tensor, sides: Tensor) -> Vertices:
+    """The same for polygons of several kinds: those of fewer sides stay at their last corner."""
+    steps = torch.arange(int(sides.max()), device=centres.device).expand(len(sides), -1)
+    steps = torch.minimum(steps, sides[:, None] - 1).to(centres) * 2 * math.pi / sides[:, None]
+    turned = angles[:, None] + steps
+    offset = torch.stack([turned.cos(), turned.sin()], -1)
+    return centres[:, None] + radii[:, None, None] * offset
+
+
+def _circumradii(sides: Tensor, like: Tensor) -> Tensor:
+    known = [circumradius(max(DISC, kind)) for kind in range(int(sides.max()) + 1)]
+    return like.new_tensor(known)[sides]
 
 
 def divide(outline: Vertices, division: str, depth: float) -> dict[str, Tensor]:
