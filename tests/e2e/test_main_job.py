@@ -54,7 +54,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_the_table_and_the_way_to_the_runs_are_printed(done: tuple[Path, str]) -> None:
     _, printed = done
-    for word in ("lrp", "exact_mask", "relevance_mass", "test accuracy", "see these runs:"):
+    for word in ("lrp", "exact_mask", "relevance mass", "test accuracy", "see these runs:"):
         assert word in printed
 
 

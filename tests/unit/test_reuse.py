@@ -133,7 +133,8 @@ def folder(tmp_path):
     for name in ("images/a", "images/b", "masks/a", "masks/b"):
         (tmp_path / name).mkdir(parents=True)
         for number in range(3):
-            Image.new("L", (8, 8), 40 * number).save(tmp_path / name / f"{number}.png")
+            level = 40 * number if name.startswith("images") else 255 * min(number, 1)
+            Image.new("L", (8, 8), level).save(tmp_path / name / f"{number}.png")
     return tmp_path
 
 
@@ -143,9 +144,8 @@ def folder_keys(folder):
         *("tracking=off", "dataset=image_folder"),
         *(f"dataset.root={folder}/images", f"dataset.masks={folder}/masks"),
     )
-    return model_key(
-        pipeline._deciding(job(experiment, config))
-    ), experiment.dataset.truth_fingerprint
+    key = model_key(pipeline._deciding(job(experiment, config)))
+    return key, experiment.dataset.truth_fingerprint
 
 
 def test_other_images_train_anew_and_other_masks_score_anew(folder):
