@@ -18,7 +18,9 @@ from xai_exp.models.torchvision import Torchvision
 from xai_exp.models.vgg import VGG
 
 CONF = Path(__file__).parents[2] / "conf"
-NAMES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+NAMES = sorted(
+    path.stem for path in (CONF / "model").glob("*.yaml") if not path.stem.startswith("whitebox")
+)
 OWN = [CNN(), LeNet5(), VGG(), MLP(), ResNet18(width=8)]
 FAMILIES = [
     *("convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "mnasnet0_5"),

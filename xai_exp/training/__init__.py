@@ -56,6 +56,8 @@ class Trainer:
     ) -> TrainingResult:
         """Train `network` in place, or go on where an interrupted run stopped.
 
+        A network without anything to learn (all parameters frozen) is only measured.
+
         Args:
             data: what to learn.
             network: untrained, on the CPU; it ends up on `device`.
@@ -67,10 +69,24 @@ class Trainer:
         Raises:
             InputError: when the loss is no longer finite.
         """
+        if not any(parameter.requires_grad for parameter in network.parameters()):
+            return _measured(data, network.to(device).eval(), device)
         from xai_exp.training import loop
 
         options = {"seed": seed, "folder": folder, "device": device, "progress": progress}
         return loop.fit(self, data, network, **options)
+
+
+def _measured(data: Dataset, network: nn.Module, device: torch.device) -> TrainingResult:
+    """What is known of a network that has nothing to learn."""
+    return TrainingResult(
+        accuracy=accuracy(network, data.test, device),
+        validation_accuracy=accuracy(network, data.validation, device),
+        epochs=0,
+        seconds=0.0,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        history=(),
+    )
 
 
 def accuracy(network: nn.Module, split: Split, device: torch.device, chunk: int = 256) -> float:
