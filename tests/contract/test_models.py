@@ -1,0 +1,60 @@
+"""Every model's YAML composes, names all fields of its class, and trains on the data's shapes."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_class, instantiate
+from torch.nn import functional
+
+from xai_exp.types import Architecture
+
+CONF = Path(__file__).parents[2] / "conf"
+NAMES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+
+
+def composed(name):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", [f"model={name}"]).model
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_yaml_names_every_field_so_that_each_can_be_overridden(name):
+    config = composed(name)
+    target = get_class(config._target_)
+    assert {str(key) for key in config} - {"_target_"} == {field.name for field in fields(target)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_yaml_s_values_are_the_class_s_defaults(name):
+    config = composed(name)
+    kept = {} if name != "torchvision" else {"name": config.name}
+    assert instantiate(config) == get_class(config._target_)(**kept)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_one_step_down_the_gradient_lowers_the_loss(name, channels):
+    architecture = instantiate(composed(name))
+    assert isinstance(architecture, Architecture)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = architecture.build(channels, (64, 64), 5).eval()
+        images, labels = torch.rand(4, channels, 64, 64), torch.tensor([0, 4, 2, 1])
+    logits = network(images)
+    assert logits.shape == (4, 5)
+    if not logits.requires_grad:
+        assert not any(p.requires_grad for p in network.parameters())  # built, not learnt
+        return
+    loss = functional.cross_entropy(logits, labels)
+    loss.backward()
+    learnt = [p for p in network.parameters() if p.grad is not None]
+    length = sum(float(p.grad.square().sum()) for p in learnt)
+    with torch.no_grad():
+        for parameter in learnt:
+            parameter -= 1e-3 * float(loss.detach()) / length * parameter.grad
+        after = functional.cross_entropy(network(images), labels)
+    # To first order the loss falls by a thousandth of itself.
+    assert float(loss.detach() - after) == pytest.approx(1e-3 * float(loss.detach()), rel=0.2)
