@@ -82,6 +82,15 @@ def test_no_scene_is_in_two_splits(name):
 
 
 @pytest.mark.parametrize("name", RENDERED)
+def test_splits_of_equal_size_are_not_the_same_scenes(name):
+    third = 1 / 3
+    data = dataclasses.replace(RENDERED[name], count=90, validation_share=third, test_share=third)
+    levels = [getattr(data, split).everything.background for split in SPLITS]
+    assert [len(each) for each in levels] == [30, 30, 30]
+    assert len(torch.cat(levels).unique()) == 90
+
+
+@pytest.mark.parametrize("name", RENDERED)
 def test_shares_are_as_asked_for(name):
     data = RENDERED[name]
     held = [round(2000 * data.validation_share), round(2000 * data.test_share)]
