@@ -40,7 +40,7 @@ def composed(name, files):
         config = compose("config", [f"dataset={name}"]).dataset
     if "count" in config:
         config.count = 300
-    if "root" in config:
+    if "root" in config.keys():  # noqa: SIM118 (`in config` is false of ???)
         config.root = str(files / name)
     return config
 
