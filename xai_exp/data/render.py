@@ -103,15 +103,25 @@ def discs(centres: Points, radii: Lengths, corner: Corner, side: int) -> Windows
     return area.mul_(reached).clamp_(0, 1)
 
 
+def canvas(planes: int, size: tuple[int, int], like: torch.Tensor) -> Planes:
+    """Empty planes with a spare row and column, which take what `paint` would draw outside."""
+    return like.new_zeros(planes, size[0] + 1, size[1] + 1)
+
+
+def paint(canvas: Planes, windows: Windows, corner: Corner, plane: torch.Tensor) -> None:
+    """Add every window to its plane (by number) at its place, in the canvas itself."""
+    _, height, width = canvas.shape
+    offset = torch.arange(windows.shape[-1], device=windows.device)
+    rows = plane[:, None] * height + (corner[:, 1, None] + offset).clamp(max=height - 1)
+    columns = (corner[:, 0, None] + offset).clamp(max=width - 1)
+    place = (rows * width)[:, :, None] + columns[:, None, :]
+    canvas.view(-1).index_add_(0, place.flatten(), windows.flatten())
+
+
 def scatter(
     windows: Windows, corner: Corner, plane: torch.Tensor, size: tuple[int, int], planes: int
 ) -> Planes:
-    """Add every window to its plane (by number) at its place; what lies outside is cut off."""
-    height, width = size[0] + 1, size[1] + 1  # a spare row and column take what lies outside
-    offset = torch.arange(windows.shape[-1], device=windows.device)
-    rows = plane[:, None] * height + (corner[:, 1, None] + offset).clamp(max=size[0])
-    columns = (corner[:, 0, None] + offset).clamp(max=size[1])
-    place = (rows * width)[:, :, None] + columns[:, None, :]
-    out = windows.new_zeros(planes * height * width)
-    out.index_add_(0, place.flatten(), windows.flatten())
-    return out.view(planes, height, width)[:, :-1, :-1]
+    """Every window added to its plane (by number) at its place; what lies outside is cut off."""
+    drawn = canvas(planes, size, windows)
+    paint(drawn, windows, corner, plane)
+    return drawn[:, :-1, :-1]

@@ -164,8 +164,8 @@ class Scene:
         if self.division == "objects":
             batch, count = self.sides.shape
             which = torch.arange(batch * count, device=self.sides.device)
-            planes = self._draw(which, self.sides.new_ones(batch * count).to(self.radii))
-            return planes.view(batch, count, *self.size)
+            planes = self._draw(which, torch.ones_like(self.radii).flatten())
+            return planes.unflatten(0, (batch, count)).contiguous()
         vertices, _, present = self._pieces
         batch, count = present.shape
         flat = vertices.reshape(batch * count, -1, 2)
@@ -188,7 +188,7 @@ class Scene:
         """The weighted sum of the objects' coverages in the planes that they belong to."""
         sides, centres = self.sides.flatten(), self.centres.flatten(0, 1)
         radii, angles = self.radii.flatten(), self.angles.flatten()
-        out = radii.new_zeros(planes or len(plane), *self.size)
+        drawn = render.canvas(planes or len(plane), self.size, radii)
         for round_, which in self._alike(sides, radii):
             kinds, middle = sides[which], centres[which]
             radius = radii[which] * _circumradii(kinds, radii)
@@ -199,8 +199,8 @@ class Scene:
                 outline = regular_polygons(middle, radius, angles[which], kinds)
                 windows = render.polygons(outline, corner, side)
             windows = windows * weight[which, None, None]
-            out = out + render.scatter(windows, corner, plane[which], self.size, len(out))
-        return out
+            render.paint(drawn, windows, corner, plane[which])
+        return drawn[:, :-1, :-1]
 
     def _alike(self, sides: Tensor, radii: Tensor) -> Iterator[tuple[bool, Tensor]]:
         """Objects that are drawn together (and whether they are discs): polygons of similar size.
