@@ -145,7 +145,7 @@ def _deciding(job: Job) -> dict[str, Any]:
 def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Sample) -> Explained | None:
     """Explain the sample by one method and score it; None if the method can't be used on it."""
     settings, metrics = job.experiment.settings, job.experiment.metrics
-    key = model_key(_explaining(job, name, trained, sample))
+    key = model_key(_explaining(job, name, trained.key, len(sample.images)))
     found = job.tracker.explained(key) if settings.reuse else None
     if found is not None:
         return Explained(name=name, key=key, scores=found.scores, run=found.run)
@@ -175,15 +175,31 @@ def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Sample) -> E
     return Explained(name=name, key=key, scores=scored.scores, run=run, fresh=scored)
 
 
-def _explaining(job: Job, name: str, trained: Trained, sample: Sample) -> dict[str, Any]:
+def finished(config: DictConfig, tracker: Tracker) -> tuple[str, dict[str, pd.DataFrame]]:
+    """What a run of `config` has left: the model's key and the scores of each explainer."""
+    experiment = build.experiment(config)
+    device = torch.device("cpu")
+    job = Job(
+        experiment=experiment, config=config, tracker=tracker, device=device, console=Console()
+    )
+    model = model_key(_deciding(job))
+    images = min(experiment.settings.images, len(experiment.dataset.test))
+    found = {
+        name: tracker.explained(model_key(_explaining(job, name, model, images)))
+        for name in experiment.explainers
+    }
+    return model, {name: one.scores for name, one in found.items() if one is not None}
+
+
+def _explaining(job: Job, name: str, model: str, images: int) -> dict[str, Any]:
     """Everything that decides one explainer's scores."""
     return {
-        "model": trained.key,
+        "model": model,
         "data": plain(job.config.dataset),
         "truth": getattr(job.experiment.dataset, "truth_fingerprint", ""),
         "explainer": {name: plain(job.config.explainer[name])},
         "metrics": plain(job.config.metric),
-        "images": len(sample.images),
+        "images": images,
         "target": job.experiment.settings.target,
         "seed": job.experiment.settings.seed,
         "scoring": SCORING_VERSION,

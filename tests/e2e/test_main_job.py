@@ -129,3 +129,30 @@ def test_the_wheel_works_outside_of_the_repository(tmp_path: Path) -> None:
         wheel.extractall(tmp_path / "site")
     small = ["dataset=digits", "trainer=quick", "images=8", "metric=sparseness", "tracking=off"]
     assert "test accuracy" in xai_exp(tmp_path, *small, path=tmp_path / "site")
+
+
+def test_metrics_are_graded_against_exact_truth_and_graded_again_without_work(
+    tmp_path: Path,
+) -> None:
+    few = ["explainer=[exact_mask,gradient,sobel,random]", "seed=0", "images=6"]
+    metrics = "metric=[relevance_mass,sparseness,part_shapley]"
+    study = ["experiment=metric_validity", *few, metrics, *SMALL[:3]]
+    printed = xai_exp(tmp_path, *study)
+    assert "validity" in printed
+    graded = artifact(tmp_path, "validity.parquet")
+    first = pd.read_parquet(graded).set_index("metric")
+    kept = pd.read_parquet(graded.with_name("scores.parquet"))
+    assert {"relevance_mass", "sparseness"} < set(first.index)
+    assert "part_shapley" not in first.index
+    by = kept[kept["metric"].isin(["relevance_mass", "part_shapley"])]
+    wide = by.pivot_table(index=["image", "explainer"], columns="metric", values="score")
+    wide["part_shapley"] *= -1
+    rhos = [
+        rows.corr("spearman").iloc[0, 1]
+        for _, rows in wide.dropna().groupby("image")
+        if len(rows) >= 3
+    ]
+    assert first.loc["relevance_mass", "within"] == pytest.approx(np.mean(rhos))
+    before = len(runs(tmp_path))
+    assert "found trained" in xai_exp(tmp_path, *study)
+    assert len(runs(tmp_path)) == before

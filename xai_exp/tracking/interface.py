@@ -115,6 +115,10 @@ class Tracker(Protocol):
         """
         ...
 
+    def reported(self, key: str) -> str | None:
+        """The id of the finished run of type `report` with this key, if there is one."""
+        ...
+
     def ui_command(self, runs: Iterable[str] = ()) -> str:
         """What the user types to see these runs (all if none are named), or an empty string."""
         ...
@@ -155,6 +159,9 @@ class _Nowhere:
         return None
 
     def record_report(self, *_: object, **__: object) -> str | None:
+        return None
+
+    def reported(self, *_: object, **__: object) -> str | None:
         return None
 
     def ui_command(self, *_: object, **__: object) -> str:

@@ -164,6 +164,10 @@ class _Runs:
                 table.to_csv(folder / f"{name}.csv", index=False)
             return run.info.run_id
 
+    def reported(self, key: str) -> str | None:
+        run = self._find("report", key, "FINISHED")
+        return run.info.run_id if run else None
+
     def ui_command(self, runs: Iterable[str] = ()) -> str:
         """`make ui` in a checkout with the usual settings; empty if another server shows them."""
         if self.settings.uri:

@@ -1,0 +1,37 @@
+"""The validity of metrics as a plot."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+_COLOURS = {"within": "#2166ac", "means": "#b2182b"}
+_LABELS = {"within": "within an image", "means": "over explainers' means"}
+
+
+def chart(table: pd.DataFrame, *, truth: str) -> Figure:
+    """Every metric's rank correlation with exact truth, the most valid first.
+
+    Args:
+        table: as `xai_exp.validity.validity` gives it.
+        truth: what was taken as true.
+    """
+    rows = table.iloc[::-1].reset_index(drop=True)
+    height = 1.2 + 0.42 * len(rows)
+    figure = Figure(figsize=(6.4, height), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    axes.axvline(0, color="0.6", linewidth=0.8)
+    for name, offset in (("within", 0.12), ("means", -0.12)):
+        place = np.arange(len(rows)) + offset
+        value = rows[name].to_numpy(float)
+        low, high = (rows[f"{name}_{end}"].fillna(rows[name]).to_numpy(float) for end in _ENDS)
+        axes.hlines(place, low, high, color=_COLOURS[name], linewidth=1.5)
+        axes.plot(value, place, "o", ms=4, color=_COLOURS[name], label=_LABELS[name])
+    axes.set_yticks(range(len(rows)), [str(name).replace("_", " ") for name in rows["metric"]])
+    axes.set(xlim=(-1.05, 1.05), xlabel=f"Spearman correlation with exact truth ({truth})")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="x", alpha=0.25, linewidth=0.5)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    return figure
+
+
+_ENDS = ("low", "high")
