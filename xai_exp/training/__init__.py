@@ -31,7 +31,7 @@ class Trainer:
         precision: 32, bf16 (autocast), or auto: bf16 where the hardware computes in it.
     """
 
-    samples: Annotated[int, Range(1)] = 250_000
+    samples: Annotated[int, Range(1)] = 200_000
     max_epochs: Annotated[int, Range(1)] | None = None
     batch_size: Annotated[int, Range(2)] = 64
     learning_rate: Annotated[float, Range(0, exclusive_low=True)] = 5e-3
