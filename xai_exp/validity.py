@@ -14,9 +14,8 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
-_FEWEST = 3  # explainers, of which an order says anything
+from xai_exp.statistics import rank_correlation
 
 
 def validity(
@@ -67,24 +66,6 @@ def validity(
     order += [f"{name}{part}" for name in ("within", "means") for part in ("", "_low", "_high")]
     table = pd.DataFrame(rows, columns=[*order, "images", "models", "explainers"])
     return table.sort_values("within", ascending=False, ignore_index=True)
-
-
-def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Spearman's correlation of each row, over columns that both rows have; NaN if undefined.
-
-    >>> rank_correlation(np.array([[1.0, 2, 9]]), np.array([[3.0, 5, 4]])).tolist()
-    [0.5]
-    """
-    both = ~(np.isnan(first) | np.isnan(second))
-    one, other = (
-        rankdata(np.where(both, values, np.nan), axis=1, nan_policy="omit")
-        for values in (first, second)
-    )
-    count = both.sum(1, keepdims=True)
-    one, other = (np.where(both, ranks - (count + 1) / 2, 0) for ranks in (one, other))
-    spread = np.sqrt((one**2).sum(1) * (other**2).sum(1))
-    known = (spread > 0) & (count[:, 0] >= _FEWEST)
-    return np.where(known, (one * other).sum(1) / np.where(known, spread, 1), np.nan)
 
 
 def _oriented(

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from xai_exp.validity import rank_correlation, validity
+from xai_exp.statistics import rank_correlation
+from xai_exp.validity import validity
 
 UP = {"part_shapley": False, "good": True, "bad": True, "low": False, "noise": True}
 
