@@ -20,7 +20,7 @@ from xai_exp.store import ModelStore, TrainingResult, model_key
 from xai_exp.tracking import Link, Tracker
 from xai_exp.training import accuracy
 
-SCORING_VERSION = 1  # raise it when a change of explainers or metrics changes scores
+SCORING_VERSION = 2  # raise it when a change of explainers or metrics changes scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +169,7 @@ def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Sample) -> E
             seconds=time.perf_counter() - start,
         ),
         link=trained.link,
-        heatmaps={"heatmaps": scored.heatmaps.cpu().numpy()},
+        heatmaps=records.arrays(sample, scored),
         scores=scored.scores,
     )
     return Explained(name=name, key=key, scores=scored.scores, run=run, fresh=scored)

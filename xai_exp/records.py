@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 from torch import Tensor
@@ -56,8 +57,8 @@ def explanation(
         name=f"{name} on {names['dataset']} {names['model']} seed {settings.seed}",
         tags=_tags(experiment, config) | {"explainer": name},
         params={
-            "dataset": {"name": names["dataset"]},
-            "model": {"name": names["model"]},
+            "dataset": {"name": names["dataset"], **plain(config.dataset)},
+            "model": {"name": names["model"], **plain(config.model)},
             "explainer": {"name": name, **plain(config.explainer[name])},
             "metric": plain(config.metric),
             "images": len(sample.images),
@@ -67,6 +68,17 @@ def explanation(
         metrics={**means, "explain_seconds_per_image": scored.seconds_per_image},
         figures=figures,
     )
+
+
+def arrays(sample: Sample, scored: Scored) -> dict[str, np.ndarray]:
+    """The heatmaps, and what a page shows beside them: images and masks as bytes, 255 for 1."""
+    beside = {"images": sample.images, "masks": _masks(sample)}
+    found = {name: _bytes(pixels) for name, pixels in beside.items() if pixels is not None}
+    return {"heatmaps": scored.heatmaps.cpu().numpy(), **found}
+
+
+def _bytes(pixels: Tensor) -> np.ndarray:
+    return pixels.clamp(0, 1).mul(255).round().byte().cpu().numpy()
 
 
 def comparison(

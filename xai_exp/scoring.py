@@ -41,8 +41,8 @@ class Sample:
 class Scored:
     """What one explainer gave: a heatmap an image, a row a score, curves where a metric has them.
 
-    `scores` has the columns image, label, prediction, target, metric, score, reason; `reason` says
-    why a score is missing and is empty otherwise.
+    `scores` has the columns image, label, prediction, target, metric, higher_is_better, score,
+    reason, which says why a score is missing and is empty otherwise.
     """
 
     heatmaps: Tensor
@@ -125,9 +125,8 @@ def score(
     )
 
 
-_EMPTY = pd.DataFrame(
-    columns=["image", "label", "prediction", "target", "metric", "score", "reason"]
-)
+_COLUMNS = "image label prediction target metric higher_is_better score reason"
+_EMPTY = pd.DataFrame(columns=_COLUMNS.split())
 
 
 def _rows(
@@ -148,6 +147,7 @@ def _rows(
             "prediction": predictions.cpu().numpy(),
             "target": case.targets.cpu().numpy(),
             "metric": name,
+            "higher_is_better": metric.higher_is_better,
             "score": values,
             "reason": reasons,
         }

@@ -80,9 +80,9 @@ def crossed_interval(scores: Any, confidence: float = 0.95) -> Interval:  # noqa
 
     with Satterthwaite's degrees of freedom for Student's t (Searle, Casella and McCulloch 1992,
     sections 4.3 and 4.6). Simulated 95 % intervals over 48 images hold the true mean 94 to 96 % of
-    the time from five models on, 92.7 % at worst with three and 87.8 % with two. Images without a score from any model are left
-    out; single missing cells are filled by the additive fit (Yates 1933), each at the cost of a
-    degree of freedom. One model alone: `mean_interval` over its images.
+    the time from five models on, 92.7 % at worst with three and 87.8 % with two. Images
+    without a score from any model are left out; single missing cells are filled by the additive fit
+    (Yates 1933), each at the cost of a degree of freedom. One model alone: `mean_interval`.
 
     Args:
         scores: (models, images) scores; NaN is missing.

@@ -243,3 +243,26 @@ def test_a_deleted_experiment_is_one_line(tracker):
     tracker.client.delete_experiment(settings.open().experiment)
     with pytest.raises(InputError, match=r"tracking.experiment: got gone, which was deleted"):
         settings.open()
+
+
+def test_kept_explanations_are_read_back_the_newest_of_each_key(tracker):
+    scores = pd.DataFrame({"image": [0, 1], "metric": "mass", "score": [0.5, np.nan]})
+    for key, study in (("a", "one"), ("a", "one"), ("b", "two")):
+        record = Record(
+            key=key, name=key, tags={"study": study}, params={"x": 1}, metrics={"accuracy": 0.9}
+        )
+        last = tracker.record_explanation(
+            record, link=None, heatmaps={"heatmaps": np.ones((2, 3, 3))}, scores=scores
+        )
+    found = tracker.kept(condition="tags.study != 'none'")
+    assert sorted(kept.tags["explain_key"] for kept in found) == ["a", "b"]
+    (two,) = tracker.kept(condition="tags.study = 'two'")
+    assert two.run == last
+    assert [kept.run for kept in tracker.kept([last])] == [last]
+    pd.testing.assert_frame_equal(two.scores, scores)
+    assert two.accuracy == 0.9
+    assert np.isnan(two.seconds)
+    assert two.params["x"] == "1"
+    assert two.arrays()["heatmaps"].shape == (2, 3, 3)
+    with pytest.raises(InputError, match="filter: got 'nonsense here'"):
+        tracker.kept(condition="nonsense here")

@@ -1,6 +1,6 @@
 """What tracking keeps and answers, and the choice to keep nothing."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -29,6 +29,29 @@ class Found:
 
     run: str
     scores: pd.DataFrame
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What a finished run of type `explain` holds.
+
+    Attributes:
+        run: Its id.
+        tags: Dataset, model, explainer, seed, model_key ...
+        params: The configuration, flat, as text.
+        scores: A row an image and metric.
+        accuracy: Of the explained model on the test split, in 0..1.
+        seconds: For one heatmap.
+        arrays: Reads heatmaps.npz: the heatmaps, and images and masks in bytes.
+    """
+
+    run: str
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    scores: pd.DataFrame
+    accuracy: float
+    seconds: float
+    arrays: Callable[[], Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +142,15 @@ class Tracker(Protocol):
         """The id of the finished run of type `report` with this key, if there is one."""
         ...
 
+    def kept(self, runs: Iterable[str] | None = None, condition: str = "") -> list[Kept]:
+        """Finished explanations: the newest run of each key.
+
+        Args:
+            runs: Their ids; None: all that fulfil the condition.
+            condition: A filter as MLflow's search has it, such as tags.study = 'mine'.
+        """
+        ...
+
     def ui_command(self, runs: Iterable[str] = ()) -> str:
         """What the user types to see these runs (all if none are named), or an empty string."""
         ...
@@ -163,6 +195,9 @@ class _Nowhere:
 
     def reported(self, *_: object, **__: object) -> str | None:
         return None
+
+    def kept(self, *_: object, **__: object) -> list[Kept]:
+        return []
 
     def ui_command(self, *_: object, **__: object) -> str:
         return ""

@@ -20,8 +20,9 @@ from filelock import FileLock
 from torch import nn
 
 from xai_exp.config import InputError, configured
+from xai_exp.tracking import reading
 from xai_exp.tracking.entries import final, flat, history_points, save_network
-from xai_exp.tracking.interface import Found, Link, Number, Record
+from xai_exp.tracking.interface import Found, Kept, Link, Number, Record
 from xai_exp.tracking.views import TAG, view
 from xai_exp.types import Images
 
@@ -121,13 +122,8 @@ class _Runs:
         run = self._find("explain", key, "FINISHED")
         if run is None:
             return None
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                path = self.client.download_artifacts(run.info.run_id, "scores.parquet", folder)
-            except Exception:  # its files were removed by hand: to be made again, not a mistake
-                _log.warning("run %s has lost its scores; they are made again", run.info.run_id)
-                return None
-            return Found(run=run.info.run_id, scores=pd.read_parquet(path))
+        scores = reading.artifact(self.client, run.info.run_id, "scores.parquet", pd.read_parquet)
+        return Found(run=run.info.run_id, scores=scores) if scores is not None else None
 
     def record_explanation(
         self,
@@ -167,6 +163,21 @@ class _Runs:
     def reported(self, key: str) -> str | None:
         run = self._find("report", key, "FINISHED")
         return run.info.run_id if run else None
+
+    def kept(self, runs: Iterable[str] | None = None, condition: str = "") -> list[Kept]:
+        if runs is not None:
+            found = [self.client.get_run(run) for run in runs]
+        else:
+            wanted = "tags.type = 'explain' and attributes.status = 'FINISHED'"
+            both = f"{wanted} and {condition}" if condition else wanted
+            try:
+                found = reading.matching(self.client, self.experiment, both)
+            except Exception as error:
+                raise InputError(
+                    f"filter: got {condition!r}, which can't be searched by ({_line(error)}); "
+                    "allowed: such as tags.dataset = 'counting' and tags.seed = '0'"
+                ) from error
+        return reading.kept(self.client, found, _KEY["explain"])
 
     def ui_command(self, runs: Iterable[str] = ()) -> str:
         """`make ui` in a checkout with the usual settings; empty if another server shows them."""

@@ -1,0 +1,78 @@
+"""What finished runs hold, read back."""
+
+import logging
+import math
+import tempfile
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from xai_exp.tracking.interface import Kept
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+_PAGE = 1000  # runs that one call asks for
+
+_log = logging.getLogger(__name__)
+
+
+def matching(client: "MlflowClient", experiment: str, condition: str) -> "list[Run]":
+    """All runs that fulfil a condition, the newest first."""
+    order, found, token = ["attributes.start_time DESC"], [], None
+    while True:
+        page = client.search_runs(
+            [experiment], condition, order_by=order, max_results=_PAGE, page_token=token
+        )
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def kept(client: "MlflowClient", runs: "Iterable[Run]", key: str) -> list[Kept]:
+    """Of runs of type `explain`, the first of every key, without those whose scores are lost."""
+    first: dict[str, Run] = {}
+    for run in runs:
+        first.setdefault(run.data.tags.get(key, run.info.run_id), run)
+    held = (_held(client, run) for run in first.values())
+    return [one for one in held if one is not None]
+
+
+def _held(client: "MlflowClient", run: "Run") -> Kept | None:
+    scores = artifact(client, run.info.run_id, "scores.parquet", pd.read_parquet)
+    if scores is None:
+        return None
+    return Kept(
+        run=run.info.run_id,
+        tags=dict(run.data.tags),
+        params=dict(run.data.params),
+        scores=scores,
+        accuracy=run.data.metrics.get("accuracy", math.nan),
+        seconds=run.data.metrics.get("explain_seconds_per_image", math.nan),
+        arrays=partial(_heatmaps, client, run.info.run_id),
+    )
+
+
+def _heatmaps(client: "MlflowClient", run: str) -> dict[str, np.ndarray]:
+    return artifact(client, run, "heatmaps.npz", _arrays) or {}
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as file:
+        return dict(file)
+
+
+def artifact(client: "MlflowClient", run: str, name: str, read: Callable[[Path], Any]) -> Any:  # noqa: ANN401
+    """One file of a run, read; None if it was removed by hand, to be made again."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return read(Path(client.download_artifacts(run, name, folder)))
+        except Exception:
+            _log.warning("run %s has lost its %s; it is made again", run[:8], name)
+            return None
