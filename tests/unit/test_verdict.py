@@ -1,0 +1,132 @@
+"""Verdicts on scores whose answer is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from xai_exp.config import InputError
+from xai_exp.statistics import crossed_interval, holm
+from xai_exp.verdict import Claim, audit, judge, oriented, sentence
+
+MEANS = {"exact_mask": 3.0, "good": 2.0, "bad": 1.0, "random": 0.0, "inverted_mask": -1.0}
+CLAIM = Claim(text="good beats bad", better="good", worse="bad", metrics=("up",))
+
+
+def scored(settings=3, models=3, images=30, seed=0, spread=0.5, **means):
+    rng = np.random.default_rng(seed)
+    table = MEANS | means
+    rows = [
+        {
+            "setting": f"s{setting}",
+            "model": f"s{setting}m{model}",
+            "explainer": name,
+            "image": image,
+            "metric": "up",
+            "higher_is_better": True,
+            "score": mean + spread * rng.standard_normal(),
+        }
+        for setting in range(settings)
+        for model in range(models)
+        for name, mean in table.items()
+        for image in range(images)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_a_clear_difference_is_supported_and_its_opposite_refuted():
+    scores = scored()
+    opposite = Claim(text="bad beats good", better="bad", worse="good", metrics=("up",))
+    yes, no = judge([CLAIM, opposite], scores)
+    assert (yes.answer, yes.holds, yes.reversed, yes.settings) == ("supported", 3, 0, 3)
+    assert (no.answer, no.holds, no.reversed, no.settings) == ("refuted", 0, 3, 3)
+    assert "holds in 3 of 3 settings" in sentence(yes)
+    assert (yes.rows["difference"].to_numpy() == -no.rows["difference"].to_numpy()).all()
+
+
+def test_no_difference_is_undecided():
+    (found,) = judge([CLAIM], scored(good=1.0))
+    assert found.answer == "undecided"
+    assert set(found.rows["outcome"]) == {"open"}
+
+
+def test_a_claim_that_holds_here_and_is_reversed_there_is_undecided():
+    scores = pd.concat(
+        [scored(settings=2), scored(settings=1, good=0.0).assign(setting="other")],
+        ignore_index=True,
+    )
+    (found,) = judge([CLAIM], scores)
+    assert (found.answer, found.holds, found.reversed) == ("undecided", 2, 1)
+
+
+def test_a_metric_where_lower_is_better_is_turned_round():
+    scores = scored()
+    turned = scores.assign(score=-scores["score"], higher_is_better=False)
+    for name in ("difference", "effect", "p", "outcome"):
+        one, other = (judge([CLAIM], table)[0].rows[name].tolist() for table in (scores, turned))
+        assert one == other
+
+
+def test_the_numbers_of_a_setting_by_hand_and_corrected_over_all_tests():
+    scores = scored(models=2, good=1.1, spread=1.0)
+    found, other = judge([CLAIM, Claim(**(vars(CLAIM) | {"worse": "random"}))], scores)
+    raw = []
+    for table in (found, other):
+        for row in table.rows.itertuples():
+            mine = scores[scores["setting"] == row.setting]
+            pairs = mine.pivot_table(index=["model", "image"], columns="explainer", values="score")
+            apart = (pairs["good"] - pairs[table.claim.worse]).unstack()
+            assert row.difference == pytest.approx(apart.to_numpy().mean())
+            assert row.low == pytest.approx(crossed_interval(apart.to_numpy()).low)
+            raw.append(stats.wilcoxon(apart.mean(axis=0)).pvalue)
+            assert row.p == pytest.approx(raw[-1])
+    adjusted = [*found.rows["adjusted"], *other.rows["adjusted"]]
+    assert adjusted == pytest.approx(holm(raw))
+
+
+def test_the_audit_passes_a_metric_that_puts_known_maps_in_order():
+    (row,) = audit(scored()).itertuples()
+    assert (row.passed, row.asked, row.reason) == (True, 2, "")
+
+
+@pytest.mark.parametrize(
+    ("means", "reason"),
+    [
+        ({"random": 3.0}, "exact_mask not above random in 3 of 3 settings"),
+        ({"inverted_mask": 4.0}, "exact_mask not above inverted_mask in 3 of 3 settings"),
+        ({"sobel": 4.0}, "sobel above exact_mask in 3 of 3 settings"),
+    ],
+)
+def test_a_metric_that_misorders_known_maps_is_left_out_and_named(means, reason):
+    scores = scored(**means)
+    (row,) = audit(scores).itertuples()
+    assert (row.passed, row.reason) == (False, reason)
+    (found,) = judge([CLAIM], scores)
+    assert (found.answer, found.settings) == ("undecided", 0)
+    assert "Up failed the audit" in sentence(found)
+
+
+def test_an_edge_filter_as_good_as_the_mask_is_no_failure():
+    assert audit(scored(sobel=3.0))["passed"].all()
+
+
+def test_a_metric_without_known_maps_has_not_passed():
+    scores = scored()
+    (row,) = audit(scores[scores["explainer"].isin(["good", "bad"])]).itertuples()
+    assert not row.passed
+    assert row.reason == "no map of known order was scored"
+
+
+def test_cells_are_paired_by_model_and_image_whatever_their_order():
+    scores = scored(settings=1)
+    shuffled = scores.sample(frac=1, random_state=1)
+    for one, other in zip(
+        oriented(scores, "good", "bad"), oriented(shuffled, "good", "bad"), strict=True
+    ):
+        assert np.array_equal(one, other)
+
+
+def test_a_claim_about_what_was_not_scored_is_refused():
+    for change in ({"better": "lpr"}, {"metrics": ("upp",)}):
+        with pytest.raises(InputError, match=r"claim 'good beats bad': got .*; allowed: one of"):
+            judge([Claim(**(vars(CLAIM) | change))], scored(settings=1))
