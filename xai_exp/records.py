@@ -60,6 +60,7 @@ def explanation(
             "dataset": {"name": names["dataset"], **plain(config.dataset)},
             "model": {"name": names["model"], **plain(config.model)},
             "explainer": {"name": name, **plain(config.explainer[name])},
+            "imputer": {"name": names["imputer"], **plain(config.imputer)},
             "metric": plain(config.metric),
             "images": len(sample.images),
             "target": settings.target,
@@ -71,10 +72,15 @@ def explanation(
 
 
 def arrays(sample: Sample, scored: Scored) -> dict[str, np.ndarray]:
-    """The heatmaps, and what a page shows beside them: images and masks as bytes, 255 for 1."""
+    """The heatmaps, images and masks (bytes, 255 for 1), and mean curves as curve/METRIC/NAME."""
     beside = {"images": sample.images, "masks": _masks(sample)}
     found = {name: _bytes(pixels) for name, pixels in beside.items() if pixels is not None}
-    return {"heatmaps": scored.heatmaps.cpu().numpy(), **found}
+    drawn = {
+        f"curve/{metric}/{name}": rows.double().nanmean(0).cpu().numpy()
+        for metric, curves_ in scored.curves.items()
+        for name, rows in curves_.items()
+    }
+    return {"heatmaps": scored.heatmaps.cpu().numpy(), **found, **drawn}
 
 
 def _bytes(pixels: Tensor) -> np.ndarray:
