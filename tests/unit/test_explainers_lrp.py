@@ -1,5 +1,7 @@
 """LRP on whole networks: zennit as the oracle, the papers' laws, residual nets, batch norm."""
 
+import itertools
+
 import pytest
 import torch
 import torchvision
@@ -13,8 +15,10 @@ from zennit.layer import Sum
 from zennit.types import Linear
 
 from xai_exp.config import InputError
-from xai_exp.explainers.gradients import InputXGradient
+from xai_exp.explainers.deep_taylor import DeepTaylor
+from xai_exp.explainers.gradients import Gradient, InputXGradient
 from xai_exp.explainers.lrp import LRP
+from xai_exp.explainers.modified import BetaSmooth, DeconvNet, ExcitationBackprop, GuidedBackprop
 from xai_exp.layers import Add
 from xai_exp.models.cnn import CNN
 from xai_exp.models.resnet import ResNet18
@@ -128,12 +132,91 @@ def test_a_composite_equals_zennits(images, name):
     close(LRP(rule=name)(network, images, TARGETS), expected)
 
 
+FROM_ONE = {
+    "excitation_backprop": (
+        ExcitationBackprop(),
+        lambda given: composites.ExcitationBackprop(
+            stabilizer=TINY, zero_params="bias", canonizers=given
+        ),
+    ),
+    "beta_smooth": (
+        BetaSmooth(beta=3.0),
+        lambda given: composites.BetaSmooth(beta_smooth=3.0, canonizers=given),
+    ),
+    "deconvnet": (DeconvNet(), lambda given: composites.DeconvNet(canonizers=given)),
+    "guided_backprop": (
+        GuidedBackprop(),
+        lambda given: composites.GuidedBackprop(canonizers=given),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FROM_ONE)
+def test_a_composite_that_starts_from_one_equals_zennits(images, name):
+    ours, theirs = FROM_ONE[name]
+    network = seeded(plain)
+    composite = theirs([SequentialMergeBatchNorm()])
+    with ZennitGradient(network, composite) as attributor:
+        _, expected = attributor(images.clone(), torch.eye(4, dtype=images.dtype)[TARGETS])
+    close(ours(network, images, TARGETS), expected.sum(1))
+
+
+def test_excitation_probabilities_add_up_to_one_and_very_sharp_slopes_are_relus(images):
+    network = seeded(plain)
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.uniform_(module.weight, 0.0, 1.0)  # no unit without excitation
+    found = ExcitationBackprop()(network, images, TARGETS).sum((1, 2))
+    torch.testing.assert_close(found, torch.ones_like(found), rtol=1e-5, atol=1e-5)
+    sharp = BetaSmooth(beta=1e9)(network, images, TARGETS)
+    close(sharp, Gradient()(network, images, TARGETS))
+
+
+def test_alpha_beta_by_name_is_alpha_beta_by_number(images):
+    network = seeded(plain)
+    for bias in ("paper", "both", "ignore"):
+        for name, alpha in (("alpha2_beta1", 2.0), ("alpha1_beta0", 1.0)):
+            numbered = LRP(rule="alpha_beta", alpha=alpha, beta=alpha - 1, bias=bias)
+            named = LRP(rule=name, bias=bias)
+            assert torch.equal(named(network, images, TARGETS), numbered(network, images, TARGETS))
+
+
+def test_the_first_rule_holds_until_the_layer_that_is_said(images):
+    """Up to the last layer it is the uniform rule, whatever the composite."""
+    network = seeded(plain)
+    flat = LRP(rule="flat")(network, images, TARGETS)
+    for rule in ("epsilon_plus_flat", "sequential_preset_b_flat"):
+        assert torch.equal(LRP(rule=rule, until=4)(network, images, TARGETS), flat)
+        parts = [LRP(rule=rule, until=until)(network, images, TARGETS) for until in range(5)]
+        for one, other in itertools.pairwise(parts):
+            assert (one - other).abs().max() > 1e-2 * one.abs().max()
+
+
+def test_deep_taylor_conserves_a_positive_logit_and_is_silent_about_others(images):
+    network = seeded(plain)
+    chosen = network(images).gather(1, TARGETS[:, None])[:, 0].detach()
+    assert chosen.min() < 0 < chosen.max()
+    for explain in (DeepTaylor(), DeepTaylor(low=-0.1, high=1.1)):
+        found = explain(network, images, TARGETS)
+        torch.testing.assert_close(found.sum((1, 2)), chosen.clamp(min=0), rtol=1e-4, atol=1e-6)
+        assert not found[chosen <= 0].any()
+
+
+def test_deep_taylor_needs_both_bounds_or_none():
+    with pytest.raises(InputError, match=r"got low 0\.0 and high None; allowed: both or neither"):
+        DeepTaylor(low=0.0)
+    with pytest.raises(InputError, match="got 2; allowed: below high = 1"):
+        DeepTaylor(low=2.0, high=1.0)
+
+
 @pytest.mark.parametrize(
     ("name", "make"),
     [
         ("epsilon_plus", torchvision.models.resnet18),
         ("epsilon_gamma_box", torchvision.models.resnet18),
         ("epsilon_alpha2_beta1", torchvision.models.resnet18),
+        ("epsilon_plus_flat", torchvision.models.resnet18),
+        ("epsilon_alpha2_beta1_flat", torchvision.models.resnet18),
         ("epsilon_plus", torchvision.models.resnet50),
     ],
 )
@@ -325,4 +408,50 @@ def test_impossible_settings_are_refused_in_one_line(given, told):
     with pytest.raises(InputError) as error:
         LRP(**given)
     assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_diagnostics_say_where_relevance_was_lost_and_how_near_input_x_gradient_is(images):
+    """By hand: R -> R z / (z + epsilon) at the output, and biases take their share."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(288, 3), nn.ReLU(), nn.Linear(3, 4)).double()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for module in (network[1], network[3]):
+            nn.init.normal_(module.weight)
+            nn.init.normal_(module.bias)
+    found = LRP(rule="z").diagnostics(network, images, TARGETS)
+    assert list(found) == [
+        "conservation_error/01 3",
+        "conservation_error/00 1",
+        "conservation_error",
+        "distance_to_input_x_gradient",
+    ]
+    chosen = network(images).gather(1, TARGETS[:, None])[:, 0]
+    bias = network[3].bias[TARGETS]
+    torch.testing.assert_close(found["conservation_error/01 3"], (bias / chosen).abs().detach())
+    sums = LRP(rule="z")(network, images, TARGETS).sum((1, 2))
+    total = ((sums - chosen) / chosen).abs().detach()
+    torch.testing.assert_close(found["conservation_error"], total)
+    gradient = InputXGradient()(network, images, TARGETS)
+    torch.testing.assert_close(sums, gradient.sum((1, 2)))
+    assert found["distance_to_input_x_gradient"].max() < 1e-6
+
+    far = LRP(rule="epsilon_plus").diagnostics(seeded(plain), images, TARGETS)
+    assert far["distance_to_input_x_gradient"].min() > 0.3
+    ours, theirs = (
+        explain(seeded(plain), images, TARGETS).flatten(1)
+        for explain in (LRP(rule="epsilon_plus"), InputXGradient())
+    )
+    expected = (ours - theirs).norm(dim=1) / (ours.norm(dim=1) + theirs.norm(dim=1))
+    torch.testing.assert_close(far["distance_to_input_x_gradient"], expected)
+
+
+def test_a_refused_step_is_named_with_its_layer_and_what_can_be_done(images):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(288, 6), nn.LayerNorm(6), nn.Linear(6, 4))
+    with pytest.raises(InputError) as error:
+        LRP()(network.double(), images, TARGETS)
+    assert str(error.value).startswith("layer 2 (LayerNorm): this explainer has no rule for layer_")
+    assert str(error.value).endswith(
+        "use a gradient or perturbation method, for transformers attn_lrp"
+    )
     assert "\n" not in str(error.value)

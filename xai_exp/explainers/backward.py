@@ -23,14 +23,34 @@ from torch.overrides import TorchFunctionMode
 
 from xai_exp.config import InputError
 from xai_exp.explainers import functions
-from xai_exp.explainers.functions import arguments, bare, refusal
+from xai_exp.explainers.functions import arguments, bare, located, refusal
 from xai_exp.explainers.layer import Layer, convolution
 from xai_exp.explainers.pullback import pullback
 from xai_exp.types import Images, Labels
 
 Back = Callable[[Tensor], Any]
+Activate = Callable[[Tensor, "Activated"], Tensor]
 Handler = Callable[[Any, str, tuple[Any, ...], dict[str, Any]], Tensor]
 _STABILIZER = 1e-9
+
+
+@dataclass(frozen=True)
+class Activated:
+    """One call of an activation; called, it is the activation's own derivative times relevance.
+
+    Args:
+        name: of the function.
+        before: its input, the root of a graph of its own.
+        after: its output.
+    """
+
+    name: str
+    before: Tensor
+    after: Tensor
+
+    def __call__(self, relevance: Tensor) -> Tensor:
+        """What the gradient makes of what comes back."""
+        return torch.autograd.grad(self.after, self.before, relevance, retain_graph=True)[0]
 
 
 @dataclass(frozen=True)
@@ -44,7 +64,7 @@ class Rules:
             averages share relevance in proportion, and a function without a rule is refused.
     """
 
-    activation: Callable[[Tensor, Back], Tensor] | None = None
+    activation: Activate | None = None
     linear: Callable[[Layer, Tensor], Tensor] | None = None
 
 
@@ -92,14 +112,17 @@ def backpropagate(
     _refuse_hidden_modules(model)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     within = partial(ModifiedBackward, rules, names, account)
-    return pullback(
-        model,
-        images,
-        targets,
-        from_logit=from_logit,
-        within=within,
-        check=_refuse_hidden_functions,
-    )
+    try:
+        return pullback(
+            model,
+            images,
+            targets,
+            from_logit=from_logit,
+            within=within,
+            check=_refuse_hidden_functions,
+        )
+    except InputError as error:
+        raise located(error, model) from error
 
 
 def stabilized(values: Tensor, epsilon: float = _STABILIZER) -> Tensor:
@@ -142,6 +165,11 @@ class _Graft(torch.autograd.Function):
 def ruled(value: Tensor, back: Back, *inputs: Tensor) -> Tensor:
     """`value`, from which the backward pass goes to `inputs` through `back`."""
     return _Ruled.apply(value.detach(), back, *inputs)  # pyright: ignore[reportReturnType]
+
+
+def passed_through(relevance: Tensor, _gradient: Activated) -> Tensor:
+    """LRP's rule for activations: an output that has one input gives it all of its relevance."""
+    return relevance
 
 
 def tracked(value: object) -> bool:
@@ -204,14 +232,11 @@ class ModifiedBackward(TorchFunctionMode):
                 "activations by their names, such as relu; or use a gradient method"
             )
 
-    def _activation(self, func: Any, name: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401, ARG002
+    def _activation(self, func: Any, name: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401
         rule = self.rules.activation
         assert rule is not None
         inputs, before, after = _again(func, args, kwargs)
-
-        def gradient(relevance: Tensor) -> Tensor:
-            return torch.autograd.grad(after, before, relevance, retain_graph=True)[0]
-
+        gradient = Activated(name, before, after)
         return ruled(after, lambda relevance: rule(relevance, gradient), inputs)
 
     def _linear(self, func: Any, name: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401

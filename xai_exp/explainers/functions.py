@@ -6,6 +6,8 @@ A module, a function and a method that do the same thing carry the same name her
 
 from typing import Any
 
+from torch import nn
+
 from xai_exp.config import InputError
 
 
@@ -56,6 +58,13 @@ STRUCTURE = _words(
 )
 """What moves or selects values, or asks about them: the gradient is relevance's way back, too."""
 
+PRODUCTS = _words("matmul __matmul__ __rmatmul__ bmm baddbmm einsum mm")
+SOFTMAX = _words("softmax")
+LAYER_NORM = _words("layer_norm rms_norm")
+PRODUCT_ATTENTION = _words("scaled_dot_product_attention")
+ATTENTION = PRODUCTS | SOFTMAX | LAYER_NORM | PRODUCT_ATTENTION | {"multi_head_attention_forward"}
+"""What transformers are made of beside linear layers; rules for it are those of AttnLRP."""
+
 HIDDEN_ACTIVATIONS = _words("maximum fmax where heaviside sign masked_fill")
 """Ways to write a rectifier that no rule for activations can see."""
 
@@ -80,8 +89,20 @@ def arguments(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[
 
 def refusal(name: str, why: str = "") -> InputError:
     """The error that names a function which no rule covers, and says what can be done."""
+    other = ", for transformers attn_lrp" if bare(name) in ATTENTION else ""
     return InputError(
         f"this explainer has no rule for {name}(){' ' if why else ''}{why}; allowed: networks of "
         "convolutions, linear layers, activations, pooling, batch norm and residual sums; write "
-        "that step with these, or use a gradient or perturbation method"
+        f"that step with these, or use a gradient or perturbation method{other}"
     )
+
+
+def located(error: InputError, model: nn.Module) -> InputError:
+    """The same error with the name of the layer in whose forward pass it arose, if any."""
+    names = {id(module): name for name, module in model.named_modules() if name}
+    found, step = "", error.__traceback__
+    while step is not None:
+        found = names.get(id(step.tb_frame.f_locals.get("self")), found)
+        step = step.tb_next
+    kind = type(model.get_submodule(found)).__name__
+    return InputError(f"layer {found} ({kind}): {error}") if found else error

@@ -7,72 +7,26 @@ norm that stands alone and arithmetic with constants pass it through, since an o
 input. Where a rule has no bias term, relevance is conserved from layer to layer.
 
 With rule z a network of ReLUs without biases gives input x gradient and nothing else (Kindermans et
-al. 2016; Ancona et al. 2018): LRP's merits lie in the other rules.
+al. 2016; Ancona et al. 2018): LRP's merits lie in the other rules. `diagnostics` says how near a
+run came to that, and where relevance was lost.
+
+Differences from the libraries, on purpose: iNNvestigate treats batch norm as a layer of its own;
+zennit keeps the bias in z+ (here epsilon_plus has it, z_plus has not); DeepExplain leaves epsilon
+out of a last layer without activation.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from torch import Tensor, nn
 
 from xai_exp import ops
 from xai_exp.config import InputError, Range, configured
-from xai_exp.explainers.backward import Account, Rules, backpropagate
+from xai_exp.explainers import guards
+from xai_exp.explainers.backward import Account, Rules, backpropagate, passed_through
 from xai_exp.explainers.cost import Cost
-from xai_exp.explainers.layer import Layer
-from xai_exp.explainers.lrp_rules import (
-    AlphaBeta,
-    Epsilon,
-    Flat,
-    Gamma,
-    Rule,
-    WSquare,
-    ZBox,
-    ZPlusFast,
-)
+from xai_exp.explainers.lrp_composites import COMPOSITES, Composite, RuleName
 from xai_exp.types import Heatmaps, Images, Labels
-
-RuleName = Literal[
-    "z",
-    "epsilon",
-    "gamma",
-    "alpha_beta",
-    "z_plus",
-    "z_plus_fast",
-    "flat",
-    "w_square",
-    "z_box",
-    "epsilon_plus",
-    "epsilon_plus_flat",
-    "epsilon_gamma_box",
-    "epsilon_alpha2_beta1",
-    "epsilon_alpha2_beta1_flat",
-    "epsilon_alpha1_beta0",
-    "sequential_preset_a",
-    "sequential_preset_b",
-]
-
-
-@dataclass(frozen=True)
-class Composite:
-    """Rules by the position of a layer.
-
-    Args:
-        convolution, linear: the rule of convolutions and of matrix products.
-        first: the rule of the first layer; None: the same as further on.
-    """
-
-    convolution: Rule
-    linear: Rule
-    first: Rule | None = None
-
-    def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
-        """Send relevance back by the rule of the layer's place."""
-        rule = self.convolution if layer.kind == "convolution" else self.linear
-        if layer.index == 0 and self.first is not None:
-            rule = self.first
-        return rule(layer, relevance)
 
 
 @configured
@@ -83,7 +37,8 @@ class LRP:
     Composites choose by position (Kohlbrenner et al. 2020): epsilon in linear layers, and in
     convolutions z+ with the bias's positive part (epsilon_plus = epsilon_alpha1_beta0), gamma with
     the box rule first (epsilon_gamma_box), or alpha 2 beta 1 (epsilon_alpha2_beta1); `_flat` puts
-    the flat rule first. sequential_preset_a and _b are iNNvestigate's (epsilon 0.1, its biases).
+    the flat rule first. sequential_preset_a and _b are iNNvestigate's (epsilon 0.1, its biases);
+    their form flat_until_idx is `_flat` with `until`.
 
     Cost: one forward and one backward pass (z, epsilon, flat, w_square); two forward passes and
     one backward (gamma, z_plus and their composites); three and two (alpha_beta).
@@ -97,6 +52,8 @@ class LRP:
             denominator, for alpha_beta each sign with its part), both (all of it in both parts, as
             iNNvestigate has it) or ignore (nowhere).
         low, high: the range of the values that the first layer sees, for the box rule.
+        until: the last layer to have a composite's rule for the first one, counted from 0 among
+            convolutions and matrix products in the order of the forward pass.
 
     Raises:
         InputError: for a network with a step that no rule covers, by its name.
@@ -110,6 +67,7 @@ class LRP:
     bias: Literal["paper", "both", "ignore"] = "paper"
     low: float = 0.0
     high: float = 1.0
+    until: Annotated[int, Range(0)] = 0
 
     def __post_init__(self) -> None:
         if abs(self.alpha - self.beta - 1) > 1e-9:
@@ -140,62 +98,19 @@ class LRP:
         self._relevance(model, images, targets, account)
         return account.closed()
 
+    def diagnostics(
+        self, model: nn.Module, images: Images, targets: Labels
+    ) -> Mapping[str, Tensor]:
+        """Conservation error by layer and distance to input x gradient; see `guards`."""
+        account = Account()
+        relevance = self._relevance(model, images, targets, account)
+        return guards.of_relevance(model, images, targets, relevance, account)
+
     def _relevance(
         self, model: nn.Module, images: Images, targets: Labels, account: Account | None
     ) -> Images:
-        rules = Rules(activation=_pass, linear=self._composite())
+        rules = Rules(activation=passed_through, linear=self._composite())
         return backpropagate(model, images, targets, rules, from_logit=True, account=account)
 
     def _composite(self) -> Composite:
-        return _COMPOSITES[self.rule](self)
-
-
-def _pass(relevance: Tensor, _gradient: object) -> Tensor:
-    return relevance
-
-
-def _uniform(make: Callable[[LRP], Rule]) -> Callable[[LRP], Composite]:
-    def composite(lrp: LRP) -> Composite:
-        rule = make(lrp)
-        return Composite(rule, rule)
-
-    return composite
-
-
-def _by_place(
-    convolution: Callable[[LRP], Rule], first: Callable[[LRP], Rule] | None = None
-) -> Callable[[LRP], Composite]:
-    return lambda lrp: Composite(
-        convolution(lrp), Epsilon(lrp.epsilon), None if first is None else first(lrp)
-    )
-
-
-def _preset(alpha: float) -> Callable[[LRP], Composite]:
-    rule = AlphaBeta(alpha, alpha - 1, "both")
-    return lambda _: Composite(rule, Epsilon(0.1))
-
-
-def _box(lrp: LRP) -> Rule:
-    return ZBox(lrp.low, lrp.high)
-
-
-_Z_PLUS = AlphaBeta(1.0, 0.0, "ignore")
-_COMPOSITES: dict[str, Callable[[LRP], Composite]] = {
-    "z": _uniform(lambda lrp: Epsilon(0.0, lrp.bias)),
-    "epsilon": _uniform(lambda lrp: Epsilon(lrp.epsilon, lrp.bias)),
-    "gamma": _uniform(lambda lrp: Gamma(lrp.gamma)),
-    "alpha_beta": _uniform(lambda lrp: AlphaBeta(lrp.alpha, lrp.beta, lrp.bias)),
-    "z_plus": _uniform(lambda _: _Z_PLUS),
-    "z_plus_fast": _uniform(lambda _: ZPlusFast()),
-    "flat": _uniform(lambda _: Flat()),
-    "w_square": _uniform(lambda _: WSquare()),
-    "z_box": lambda lrp: Composite(_Z_PLUS, _Z_PLUS, _box(lrp)),
-    "epsilon_plus": _by_place(lambda _: AlphaBeta(1.0, 0.0)),
-    "epsilon_plus_flat": _by_place(lambda _: AlphaBeta(1.0, 0.0), lambda _: Flat()),
-    "epsilon_gamma_box": _by_place(lambda lrp: Gamma(lrp.gamma), _box),
-    "epsilon_alpha2_beta1": _by_place(lambda _: AlphaBeta(2.0, 1.0)),
-    "epsilon_alpha2_beta1_flat": _by_place(lambda _: AlphaBeta(2.0, 1.0), lambda _: Flat()),
-    "epsilon_alpha1_beta0": _by_place(lambda _: AlphaBeta(1.0, 0.0)),
-    "sequential_preset_a": _preset(1.0),
-    "sequential_preset_b": _preset(2.0),
-}
+        return COMPOSITES[self.rule](self)

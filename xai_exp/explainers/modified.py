@@ -1,18 +1,22 @@
-"""Gradients whose way back through activations is changed.
+"""Backpropagation whose way back is changed.
 
-Both methods leave every other function its gradient and start from 1, so the heatmap is in units of
-logit per grey level. They hardly depend on the class (Nie et al. 2018) nor, guided backpropagation
-least of all, on the later layers (Sixt et al. 2020): they are here to be compared.
+All start from 1. Deconvolution, guided backpropagation and smoothed ReLUs change the activations
+alone and leave every other function its gradient, so the heatmap is in units of logit per grey
+level; excitation backpropagation sends back probabilities. The first two hardly depend on the class
+(Nie et al. 2018) nor, guided backpropagation least of all, on the later layers (Sixt et al. 2020):
+they are here to be compared.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
+import torch
 from torch import Tensor, nn
 
 from xai_exp import ops
-from xai_exp.config import configured
-from xai_exp.explainers.backward import Back, Rules, backpropagate
+from xai_exp.config import Range, configured
+from xai_exp.explainers.backward import Activated, Rules, backpropagate, passed_through
 from xai_exp.explainers.cost import Cost
+from xai_exp.explainers.lrp_rules import AlphaBeta
 from xai_exp.types import Heatmaps, Images, Labels
 
 
@@ -70,12 +74,65 @@ class GuidedBackprop:
         return ops.channel_sum(back)
 
 
-def _positive(relevance: Tensor, _gradient: Back) -> Tensor:
+@configured
+class ExcitationBackprop:
+    """Excitation backpropagation: how probably a winner is reached from the target by excitation.
+
+    P_j = sum_k x_j w+_jk / (sum_j x_j w+_jk) P_k from P = 1 at the target (Zhang et al. 2016, Top-
+    down neural attention by excitation backprop, eq. 2 and 5): LRP's z+ rule without biases, so
+    that the heatmap adds up to 1 behind ReLUs. The contrastive form is not included.
+
+    Cost: two forward passes and one backward pass.
+    """
+
+    @property
+    def cost(self) -> Cost:
+        """Passes for one heatmap of a network of convolutions behind ReLUs."""
+        return Cost(forward=2, backward=1)
+
+    def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
+        """The winning probability of every pixel, summed over channels."""
+        return ops.channel_sum(backpropagate(model, images, targets, _EXCITATION))
+
+
+@configured
+class BetaSmooth:
+    """The gradient of the network as if its ReLUs were softplus functions, in the backward pass.
+
+    R_in = sigmoid(beta x) R_out at every ReLU: no kinks, so a neighbourhood of the image has about
+    one heatmap (Dombrowski et al. 2019, Explanations can be manipulated and geometry is to blame,
+    sec. 4). Other activations keep their slope.
+
+    Cost: one forward and one backward pass.
+
+    Args:
+        beta: how sharply the slope steps from 0 to 1, per unit of activation; infinite: a ReLU's.
+    """
+
+    beta: Annotated[float, Range(0, exclusive_low=True)] = 10.0
+
+    @property
+    def cost(self) -> Cost:
+        """Passes for one heatmap."""
+        return Cost(forward=1, backward=1)
+
+    def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
+        """The smoothed gradient at every pixel, summed over channels."""
+        return ops.channel_sum(backpropagate(model, images, targets, Rules(activation=self._slope)))
+
+    def _slope(self, relevance: Tensor, gradient: Activated) -> Tensor:
+        if gradient.name != "relu":
+            return gradient(relevance)
+        return relevance * torch.sigmoid(self.beta * gradient.before.detach())
+
+
+def _positive(relevance: Tensor, _gradient: Activated) -> Tensor:
     return relevance.clamp(min=0)
 
 
-def _guided(relevance: Tensor, gradient: Back) -> Tensor:
+def _guided(relevance: Tensor, gradient: Activated) -> Tensor:
     return gradient(relevance.clamp(min=0))
 
 
 _POSITIVE, _GUIDED = Rules(activation=_positive), Rules(activation=_guided)
+_EXCITATION = Rules(activation=passed_through, linear=AlphaBeta(1.0, 0.0, "ignore"))
