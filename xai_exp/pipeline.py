@@ -154,11 +154,11 @@ def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Sample) -> E
         explainer = scoring.bound(
             job.experiment.explainers[name], trained.network, job.experiment.dataset, sample
         )
+        how = {"target": settings.target, "seed": settings.seed}
+        scored = scoring.score(explainer, metrics, trained.network, sample, **how)
     except InputError as error:
         job.console.print(f"explainer {name} is skipped: {error}")
         return None
-    how = {"target": settings.target, "seed": settings.seed}
-    scored = scoring.score(explainer, metrics, trained.network, sample, **how)
     record = records.explanation(job.experiment, job.config, name, sample, scored)
     run = job.tracker.record_explanation(
         replace(

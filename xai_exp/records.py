@@ -66,13 +66,20 @@ def explanation(
             "target": settings.target,
             "seed": settings.seed,
         },
-        metrics={**means, "explain_seconds_per_image": scored.seconds_per_image},
+        metrics={
+            **means,
+            **_medians(scored),
+            "explain_seconds_per_image": scored.seconds_per_image,
+        },
         figures=figures,
     )
 
 
 def arrays(sample: Sample, scored: Scored) -> dict[str, np.ndarray]:
-    """The heatmaps, images and masks (bytes, 255 for 1), and mean curves as curve/METRIC/NAME."""
+    """The heatmaps, images and masks (bytes, 255 for 1), mean curves as curve/METRIC/NAME.
+
+    What the explainer says of its own work is there image by image as guard/NAME.
+    """
     beside = {"images": sample.images, "masks": _masks(sample)}
     found = {name: _bytes(pixels) for name, pixels in beside.items() if pixels is not None}
     drawn = {
@@ -80,7 +87,13 @@ def arrays(sample: Sample, scored: Scored) -> dict[str, np.ndarray]:
         for metric, curves_ in scored.curves.items()
         for name, rows in curves_.items()
     }
-    return {"heatmaps": scored.heatmaps.cpu().numpy(), **found, **drawn}
+    guards = {f"guard/{name}": rows.cpu().numpy() for name, rows in scored.diagnostics.items()}
+    return {"heatmaps": scored.heatmaps.cpu().numpy(), **found, **drawn, **guards}
+
+
+def _medians(scored: Scored) -> dict[str, float]:
+    """The medians of what the explainer says of its own work: a mean is one bad image's."""
+    return {f"guard/{name}": float(rows.median()) for name, rows in scored.diagnostics.items()}
 
 
 def _bytes(pixels: Tensor) -> np.ndarray:

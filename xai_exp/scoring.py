@@ -42,7 +42,8 @@ class Scored:
     """What one explainer gave: a heatmap an image, a row a score, curves where a metric has them.
 
     `scores` has the columns image, label, prediction, target, metric, higher_is_better, score,
-    reason, which says why a score is missing and is empty otherwise.
+    reason, which says why a score is missing and is empty otherwise. `diagnostics` is what the
+    explainer says of its own work, a value an image; most say nothing.
     """
 
     heatmaps: Tensor
@@ -51,6 +52,7 @@ class Scored:
     scores: pd.DataFrame
     curves: Mapping[str, Mapping[str, Tensor]]
     seconds_per_image: float
+    diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def sample(data: Dataset, count: int, device: torch.device) -> Sample:
@@ -97,6 +99,8 @@ def score(
         start = time.perf_counter()
         heatmaps = explainer(network, chosen.images, targets).detach()
         seconds = time.perf_counter() - start
+        diagnose = getattr(explainer, "diagnostics", None)
+        diagnostics = diagnose(network, chosen.images, targets) if diagnose else {}
         case = Case(
             model=network,
             images=chosen.images,
@@ -122,6 +126,7 @@ def score(
         scores=pd.concat(tables, ignore_index=True) if tables else _EMPTY.copy(),
         curves=curves,
         seconds_per_image=seconds / len(heatmaps),
+        diagnostics=diagnostics,
     )
 
 

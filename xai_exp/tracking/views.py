@@ -41,7 +41,7 @@ def columns(runs: "Sequence[Run]") -> list[str]:
     """
     telling = [run for run in runs if run.data.tags.get("type") != "train"]
     metrics = {name for run in telling or runs for name in run.data.metrics}
-    metrics = {name for name in metrics if not name.endswith(_BOUNDS)}
+    metrics = {name for name in metrics if not name.endswith(_BOUNDS) and "/" not in name}
     if telling and any("accuracy" in run.data.metrics for run in runs):
         metrics.add("accuracy")
     names = sorted({name for run in runs for name in run.data.params})
