@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 
 from xai_exp.config import InputError
 from xai_exp.explainers.cost import Cost
+from xai_exp.models.vit import ViT
 from xai_exp.types import Explainer
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -42,6 +43,11 @@ def suited(make_case, explainer):
         case = make_case()
         case.model[-1].bias.data += 10
         return case
+    if requires == "attention":
+        with torch.random.fork_rng():
+            torch.manual_seed(5)
+            vit = ViT(patch=4, depth=2, width=16, heads=2).build(2, (12, 12), 3)
+        return make_case(model=vit.eval())
     assert not requires
     return make_case()
 

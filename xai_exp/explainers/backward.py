@@ -30,7 +30,8 @@ from xai_exp.types import Images, Labels
 
 Back = Callable[[Tensor], Any]
 Activate = Callable[[Tensor, "Activated"], Tensor]
-Handler = Callable[[Any, str, tuple[Any, ...], dict[str, Any]], Tensor]
+Handler = Callable[[Any, str, tuple[Any, ...], dict[str, Any]], Any]
+Other = Callable[["ModifiedBackward", Any, str, tuple[Any, ...], dict[str, Any]], Any]
 _STABILIZER = 1e-9
 
 
@@ -62,10 +63,12 @@ class Rules:
             `gradient(r)` is what the activation's own derivative makes of r.
         linear: (layer, relevance of the output) -> relevance of the input. With it sums and
             averages share relevance in proportion, and a function without a rule is refused.
+        others: rules for further functions, by the function's name; each gets the mode, too.
     """
 
     activation: Activate | None = None
     linear: Callable[[Layer, Tensor], Tensor] | None = None
+    others: Mapping[str, Other] = field(default_factory=dict)
 
 
 @dataclass
@@ -193,6 +196,7 @@ class ModifiedBackward(TorchFunctionMode):
             self._handle(functions.SUMS, self._sum)
             self._handle(functions.SCALES, self._scale)
             self._handle(functions.AVERAGES, self._average)
+        self.handlers |= {name: partial(other, self) for name, other in rules.others.items()}
 
     def _handle(self, names: frozenset[str], handler: Handler) -> None:
         self.handlers |= dict.fromkeys(names, handler)

@@ -58,11 +58,12 @@ STRUCTURE = _words(
 )
 """What moves or selects values, or asks about them: the gradient is relevance's way back, too."""
 
-PRODUCTS = _words("matmul __matmul__ __rmatmul__ bmm baddbmm einsum mm")
+PRODUCTS = _words("matmul __matmul__ bmm mm")
 SOFTMAX = _words("softmax")
 LAYER_NORM = _words("layer_norm rms_norm")
 PRODUCT_ATTENTION = _words("scaled_dot_product_attention")
-ATTENTION = PRODUCTS | SOFTMAX | LAYER_NORM | PRODUCT_ATTENTION | {"multi_head_attention_forward"}
+MULTI_HEAD = _words("multi_head_attention_forward")
+ATTENTION = PRODUCTS | SOFTMAX | LAYER_NORM | PRODUCT_ATTENTION | MULTI_HEAD
 """What transformers are made of beside linear layers; rules for it are those of AttnLRP."""
 
 HIDDEN_ACTIVATIONS = _words("maximum fmax where heaviside sign masked_fill")

@@ -132,8 +132,9 @@ class Attention(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens (batch, token, width) to tokens."""
         batch, count, width = tokens.shape
-        split = self.queries_keys_values(tokens).view(batch, count, 3, self.heads, -1)
+        size = width // self.heads
+        split = self.queries_keys_values(tokens).view(batch, count, 3, self.heads, size)
         queries, keys, values = split.permute(2, 0, 3, 1, 4).unbind(0)
-        scores = queries @ keys.transpose(-2, -1) * (width // self.heads) ** -0.5
+        scores = queries @ keys.transpose(-2, -1) * size**-0.5
         attended = scores.softmax(-1) @ values
         return self.out(attended.transpose(1, 2).reshape(batch, count, width))
