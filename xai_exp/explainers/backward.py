@@ -97,6 +97,7 @@ def backpropagate(
     rules: Rules,
     *,
     from_logit: bool = False,
+    positive: bool = False,
     account: Account | None = None,
 ) -> Images:
     """What comes back at the pixels by `rules`, signed and by channel.
@@ -107,6 +108,7 @@ def backpropagate(
         targets: the class of each image.
         rules: how the backward pass goes.
         from_logit: start from the logit's value (relevance) rather than from 1 (gradient).
+        positive: start from nothing where the logit is not positive.
         account: where to write what each layer got and passed on.
 
     Raises:
@@ -121,6 +123,7 @@ def backpropagate(
             images,
             targets,
             from_logit=from_logit,
+            positive=positive,
             within=within,
             check=_refuse_hidden_functions,
         )

@@ -80,17 +80,5 @@ class DeepTaylor:
         first = ZBox(self.low, self.high) if bounded else None  # pyright: ignore
         rules = Rules(activation=passed_through, linear=Composite(plus, plus, first))
         return backpropagate(
-            _Positive(model), images, targets, rules, from_logit=True, account=account
+            model, images, targets, rules, from_logit=True, positive=True, account=account
         )
-
-
-class _Positive(nn.Module):
-    """A network whose negative logits are zero."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Images) -> Tensor:
-        """Logits, none below zero."""
-        return self.model(images).relu()

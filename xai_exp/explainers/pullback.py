@@ -19,6 +19,7 @@ def pullback(
     targets: Labels,
     *,
     from_logit: bool = False,
+    positive: bool = False,
     within: Context = nullcontext,
     check: Callable[[Tensor], None] = lambda _: None,
 ) -> Images:
@@ -32,6 +33,7 @@ def pullback(
         images: (batch, channel, height, width).
         targets: the class of each image.
         from_logit: start from the logit's value (relevance) rather than from 1 (gradient).
+        positive: start from nothing where the logit is not positive.
         within: makes the context of each forward pass.
         check: called with the chosen logits before the backward pass.
 
@@ -54,6 +56,8 @@ def pullback(
         chosen = ops.pick(logits, wanted)
         check(chosen)
         start = chosen.detach() if from_logit else torch.ones_like(chosen)
+        if positive:
+            start = start.where(chosen.detach() > 0, 0)
         return torch.autograd.grad(chosen, pixels, start)[0]
 
     with torch.inference_mode(False), torch.enable_grad(), ops.evaluating(model):
