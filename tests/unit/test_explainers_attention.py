@@ -41,8 +41,8 @@ def images():
 class Oracle:
     """AttnLRP of one image and one transformer, with loops over tokens and units (numpy)."""
 
-    def __init__(self, network, heads):
-        self.network, self.heads = network, heads
+    def __init__(self, network, heads, softmax):
+        self.network, self.heads, self.softmax = network, heads, softmax
         self.weights = {k: v.detach().numpy() for k, v in network.state_dict().items()}
 
     def parameters(self, name):
@@ -70,6 +70,17 @@ class Oracle:
             offset
         )
 
+    def norm_back(self, name, x, relevance):
+        """Prop. 3.4: dividing is the identity; x - mean and the rest are linear (eq. 8)."""
+        gain, _ = self.parameters(name)
+        y, found, count = self.norm(name, x), np.zeros_like(x), x.shape[1]
+        for token in range(len(x)):
+            deviation = math.sqrt(x[token].var() + 1e-5)
+            for i, j in np.ndindex(count, count):
+                slope = ((i == j) - 1 / count) * gain[j] / deviation
+                found[token, i] += x[token, i] * slope * relevance[token, j] / stable(y[token, j])
+        return found
+
     def attend(self, name, x):
         """The output, and how relevance goes back to x."""
         count, width = x.shape
@@ -91,6 +102,10 @@ class Oracle:
             given = np.zeros_like(split)
             for head, (q, k, v, scores, weights) in enumerate(steps):
                 first, given[:, 2, head] = product_back(weights, v, relevance[:, head])
+                if self.softmax == "constant":
+                    alone = relevance[:, head] / stable(weights @ v)
+                    given[:, 2, head] = v * (weights.T @ alone)
+                    continue
                 first = softmax_back(scores, weights, first)
                 given[:, 0, head], keys = product_back(q, k.T, first)
                 given[:, 1, head] = keys.T
@@ -119,22 +134,24 @@ class Oracle:
         start = np.zeros_like(logits)
         start[0, target] = logits[0, target]
         relevance = self.linear_back("head", mean, start)
-        relevance = last / len(last) * (relevance / mean)
+        relevance = self.norm_back("norm", tokens, last / len(last) * (relevance / mean))
         for name, tokens, attended, attended_back, between, thought, active, out in reversed(
             blocks
         ):
             whole = between + out
             aside = self.linear_back(f"{name}.think.3", active, out / whole * relevance)
             aside = self.linear_back(f"{name}.think.1", thought, aside)
+            aside = self.norm_back(f"{name}.think.0", between, aside)
             relevance = between / whole * relevance + aside
             aside = attended_back(attended / between * relevance)
+            aside = self.norm_back(f"{name}.attend.0", tokens, aside)
             relevance = tokens / between * relevance + aside
         relevance = torch.tensor(self.linear_back("patches", patches, relevance))
         return functional.fold(relevance.T[None], image.shape[1:], 2, stride=2)[0].sum(0)
 
 
 def stable(value):
-    return value + EPSILON * (1 if value >= 0 else -1)
+    return value + EPSILON * np.where(value >= 0, 1, -1)
 
 
 def product_back(first, second, relevance):
@@ -154,11 +171,12 @@ def softmax_back(scores, weights, relevance):
     return scores * (relevance - weights * relevance.sum(1, keepdims=True))
 
 
-def test_attn_lrp_equals_loops_from_the_paper(images):
+@pytest.mark.parametrize("softmax", ["taylor", "constant"])
+def test_attn_lrp_equals_loops_from_the_paper(images, softmax):
     network = transformer()
-    explain = AttnLRP(epsilon=EPSILON, convolution_gamma=0.0, linear_gamma=0.0)
+    explain = AttnLRP(epsilon=EPSILON, convolution_gamma=0.0, linear_gamma=0.0, softmax=softmax)
     found = explain(network, images, TARGETS)
-    oracle = Oracle(network, 2)
+    oracle = Oracle(network, 2, softmax)
     for image, target, heatmap in zip(images, TARGETS.tolist(), found, strict=True):
         expected = oracle(image, target)
         assert expected.abs().max() > 1e-2
@@ -172,10 +190,11 @@ class Bilinear(nn.Module):
         super().__init__()
         self.first, self.second = (nn.Linear(6, 6, bias=False) for _ in range(2))
         self.norm, self.head = nn.LayerNorm(6, bias=False), nn.Linear(6, 3, bias=False)
+        self.rms = nn.RMSNorm(6)
 
     def forward(self, x):
         x = x[:, 0]
-        y = self.norm(self.first(x) @ self.second(x).transpose(1, 2) @ x)
+        y = self.norm(self.first(self.rms(x)) @ self.second(x).transpose(1, 2) @ x)
         return self.head((x + y).mean(1))
 
 
@@ -248,7 +267,9 @@ class MultiHead(nn.Module):
 
 
 @pytest.mark.parametrize("kind", [Fused, MultiHead])
-@pytest.mark.parametrize("explain", [AttnLRP(epsilon=1e-3), AttentionRollout()])
+@pytest.mark.parametrize(
+    "explain", [AttnLRP(epsilon=1e-3), AttnLRP(softmax="constant"), AttentionRollout()]
+)
 def test_attention_written_differently_has_the_same_heatmap(images, kind, explain):
     network, other = transformer(), transformer()
     for block in other.blocks:

@@ -6,7 +6,7 @@ with `nn.MultiheadAttention`.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,11 +31,11 @@ class AttnLRP:
     """Layer-wise relevance propagation through attention (Achtibat et al. 2024, AttnLRP).
 
     Products give each factor half of the relevance (prop. 3.3), the softmax follows its first
-    Taylor expansion (prop. 3.1), layer norm passes relevance through (prop. 3.4), activations too;
-    linear layers have the epsilon rule (eq. 8) or, against noise in vision transformers, the gamma
-    rule (app. A.2.2). Relevance that reaches a class token's or position's own parameters, biases
-    or the constant of a softmax is lost, so the heatmap need not add up to the logit; `diagnostics`
-    says by how much. On a network without attention it is LRP.
+    Taylor expansion (prop. 3.1), a layer norm's division passes relevance through (prop. 3.4),
+    activations too; linear layers and means have the epsilon rule (eq. 8) or, against noise in
+    vision transformers, linear layers the gamma rule. Relevance that reaches a class token's own
+    parameters, biases or the constant of a softmax is lost, so the heatmap need not add up to the
+    logit; `diagnostics` says by how much. On a network without attention it is LRP.
 
     Cost: two forward passes and one backward pass; three and two with gamma, whose layers have
     inputs of either sign.
@@ -44,6 +44,8 @@ class AttnLRP:
         epsilon: of the epsilon rule and of products, in units of a layer's output.
         convolution_gamma, linear_gamma: of the gamma rule in convolutions (patches) and in linear
             layers; 0: the epsilon rule.
+        softmax: taylor, or constant: attention weights get no relevance and values all of it
+            (Ali et al. 2022).
 
     Raises:
         InputError: for a network with a step that no rule covers, by its name.
@@ -52,6 +54,7 @@ class AttnLRP:
     epsilon: Annotated[float, Range(0, exclusive_low=True)] = 1e-6
     convolution_gamma: Annotated[float, Range(0)] = 0.25
     linear_gamma: Annotated[float, Range(0)] = 0.05
+    softmax: Literal["taylor", "constant"] = "taylor"
 
     @property
     def cost(self) -> Cost:
@@ -77,7 +80,7 @@ class AttnLRP:
         rules = Rules(
             activation=passed_through,
             linear=Composite(self._rule(self.convolution_gamma), self._rule(self.linear_gamma)),
-            others=attention_rules(self.epsilon),
+            others=attention_rules(self.epsilon, self.softmax),
         )
         return backpropagate(model, images, targets, rules, from_logit=True, account=account)
 

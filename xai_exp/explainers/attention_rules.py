@@ -8,14 +8,18 @@ to:
   so that each factor gets half of it; a factor that does not depend on the image gets nothing and
   leaves all to the other.
 - softmax s (prop. 3.1): x_i gets x_i (R_i - s_i sum_j R_j), a first Taylor expansion; what its
-  constant term stands for is lost.
-- layer norm (prop. 3.4): the identity.
+  constant term stands for is lost. If attention counts as constant (Ali et al. 2022, XAI for
+  transformers: better explanations through conservative propagation), scores get nothing and
+  values all.
+- layer norm y (prop. 3.4): the division by the standard deviation passes relevance through; what
+  is left is linear and has the epsilon rule: x_i gets sum_j x_i (d_ij - 1/N) w_j / std R_j / (y_j +
+  epsilon). RMS norm, which is a division only, passes all of it through.
 """
 
 from collections.abc import Callable
 from functools import partial
 from inspect import signature
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -25,18 +29,21 @@ from xai_exp.explainers import functions
 from xai_exp.explainers.backward import Other, ruled, stabilized, tracked
 from xai_exp.explainers.functions import refusal
 
+Softmax = Literal["taylor", "constant"]
+Soften = Callable[[Tensor, int], Tensor]
 _MULTI_HEAD = signature(functional.multi_head_attention_forward)
 _UNUSUAL = "bias_k bias_v attn_mask key_padding_mask static_k static_v use_separate_proj_weight"
 
 
-def attention_rules(epsilon: float) -> dict[str, Other]:
+def attention_rules(epsilon: float, softmax: Softmax = "taylor") -> dict[str, Other]:
     """A handler for each function that transformers are made of, by the function's name."""
-    product = partial(_product, epsilon)
+    soften = softened if softmax == "taylor" else _constant
     return {
-        **dict.fromkeys(functions.PRODUCTS, product),
-        **dict.fromkeys(functions.SOFTMAX, _softmax),
-        **dict.fromkeys(functions.LAYER_NORM, _identity),
-        **dict.fromkeys(functions.PRODUCT_ATTENTION, partial(_attention, epsilon)),
+        **dict.fromkeys(functions.PRODUCTS, partial(_product, epsilon)),
+        **dict.fromkeys(functions.SOFTMAX, partial(_softmax, soften)),
+        **dict.fromkeys(functions.LAYER_NORM, partial(_layer_norm, epsilon)),
+        **dict.fromkeys(functions.RMS_NORM, _identity),
+        **dict.fromkeys(functions.PRODUCT_ATTENTION, partial(_attention, epsilon, soften)),
         **dict.fromkeys(functions.MULTI_HEAD, _multi_head),
     }
 
@@ -79,12 +86,53 @@ def _product(epsilon: float, _mode: Any, func: Any, name: str, args: Any, kwargs
     return multiplied(func, factors[0], factors[1], epsilon)
 
 
-def _softmax(_mode: Any, _func: Any, name: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401
+def _softmax(
+    soften: Soften,
+    _mode: Any,  # noqa: ANN401
+    _func: Any,  # noqa: ANN401
+    name: str,
+    args: Any,  # noqa: ANN401
+    kwargs: Any,  # noqa: ANN401
+) -> Tensor:
     scores = args[0] if args else kwargs["input"]
     dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
     if dim is None:
         raise refusal(name, "without its axis")
-    return softened(scores, dim)
+    return soften(scores, dim)
+
+
+def _constant(scores: Tensor, dim: int) -> Tensor:
+    return scores.detach().softmax(dim)
+
+
+def _layer_norm(
+    epsilon: float,
+    _mode: Any,  # noqa: ANN401
+    _func: Any,  # noqa: ANN401
+    _name: str,
+    args: Any,  # noqa: ANN401
+    kwargs: Any,  # noqa: ANN401
+) -> Tensor:
+    call = dict(zip(_NORM, args, strict=False)) | kwargs
+    inputs, dims = call["input"], tuple(range(-len(call["normalized_shape"]), 0))
+    with torch.enable_grad():
+        root = inputs.detach().requires_grad_()
+        centred = root - root.mean(dims, keepdim=True)
+        variance = centred.detach().square().mean(dims, keepdim=True)
+        output = centred * (variance + call.get("eps", 1e-5)).rsqrt()
+        if call.get("weight") is not None:
+            output = output * call["weight"].detach()
+        if call.get("bias") is not None:
+            output = output + call["bias"].detach()
+
+    def back(relevance: Tensor) -> Tensor:
+        share = relevance / stabilized(output.detach(), epsilon)
+        return root.detach() * torch.autograd.grad(output, root, share, retain_graph=True)[0]
+
+    return ruled(output, back, inputs)
+
+
+_NORM = ("input", "normalized_shape", "weight", "bias", "eps")
 
 
 def _identity(_mode: Any, func: Any, _name: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401
@@ -97,7 +145,15 @@ def _identity(_mode: Any, func: Any, _name: str, args: Any, kwargs: Any) -> Tens
 _ATTENTION = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 
 
-def _attention(epsilon: float, _mode: Any, _func: Any, name: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401
+def _attention(
+    epsilon: float,
+    soften: Soften,
+    _mode: Any,  # noqa: ANN401
+    _func: Any,  # noqa: ANN401
+    name: str,
+    args: Any,  # noqa: ANN401
+    kwargs: Any,  # noqa: ANN401
+) -> Tensor:
     """softmax(Q K^T scale + mask) V, step by step."""
     call = dict(zip(_ATTENTION, args, strict=False)) | kwargs
     queries, keys, values, mask = (call.get(key) for key in ("query", "key", "value", "attn_mask"))
@@ -111,7 +167,7 @@ def _attention(epsilon: float, _mode: Any, _func: Any, name: str, args: Any, kwa
     if mask is not None:
         masked = scores.masked_fill(~mask, -torch.inf)
         scores = masked if mask.dtype == torch.bool else scores + mask
-    return multiplied(torch.matmul, softened(scores, -1), values, epsilon)
+    return multiplied(torch.matmul, soften(scores, -1), values, epsilon)
 
 
 def _multi_head(mode: Any, _func: Any, name: str, args: Any, kwargs: Any) -> Any:  # noqa: ANN401

@@ -60,10 +60,11 @@ STRUCTURE = _words(
 
 PRODUCTS = _words("matmul __matmul__ bmm mm")
 SOFTMAX = _words("softmax")
-LAYER_NORM = _words("layer_norm rms_norm")
+LAYER_NORM = _words("layer_norm")
+RMS_NORM = _words("rms_norm")
 PRODUCT_ATTENTION = _words("scaled_dot_product_attention")
 MULTI_HEAD = _words("multi_head_attention_forward")
-ATTENTION = PRODUCTS | SOFTMAX | LAYER_NORM | PRODUCT_ATTENTION | MULTI_HEAD
+ATTENTION = PRODUCTS | SOFTMAX | LAYER_NORM | RMS_NORM | PRODUCT_ATTENTION | MULTI_HEAD
 """What transformers are made of beside linear layers; rules for it are those of AttnLRP."""
 
 HIDDEN_ACTIVATIONS = _words("maximum fmax where heaviside sign masked_fill")
