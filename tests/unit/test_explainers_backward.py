@@ -12,11 +12,13 @@ from torch.nn import functional
 from xai_exp.config import InputError
 from xai_exp.explainers.gradients import Gradient, InputXGradient, IntegratedGradients
 from xai_exp.explainers.lrp import LRP
-from xai_exp.explainers.modified import DeconvNet, GuidedBackprop
+from xai_exp.explainers.modified import BetaSmooth, DeconvNet, GuidedBackprop, RectGrad
 
 RULED = {
     "deconvnet": DeconvNet(),
     "guided_backprop": GuidedBackprop(),
+    "rectgrad": RectGrad(quantile=0.5),
+    "beta_smooth": BetaSmooth(),
     "epsilon_plus": LRP(),
     "epsilon_alpha2_beta1": LRP(rule="epsilon_alpha2_beta1"),
     "flat": LRP(rule="flat"),
@@ -77,7 +79,8 @@ class Sliced(Modules):
         x = self.relus[0](self.first(x))
         x = torch.cat(x.chunk(2, 1), 1).permute(0, 2, 3, 1).permute(0, 3, 1, 2)
         x = functional.relu(sum([x, self.norm(self.second(x))]))
-        return self.head(functional.avg_pool2d(functional.dropout(x, training=False), 2).flatten(1))
+        x = functional.relu(functional.avg_pool2d(functional.dropout(x, training=False), 2))
+        return self.head(x.flatten(1))
 
 
 WRITTEN = [Functions, Reused, InPlace, Sliced]
@@ -142,6 +145,34 @@ def test_guided_backpropagation_keeps_the_slope_of_other_activations():
     torch.testing.assert_close(GuidedBackprop()(network, images, targets)[0, 0, 0], guided)
     deconvolved = (w[:, 0] * v[0].clamp(min=0)).sum()
     torch.testing.assert_close(DeconvNet()(network, images, targets)[0, 0, 0], deconvolved)
+
+
+@pytest.mark.parametrize("quantile", [0.0, 0.3, 0.8])
+def test_rectgrad_lets_the_largest_contributions_of_each_layer_through(quantile):
+    """Loops over units: two layers of tanh, whose slope and value differ."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = nn.Sequential(
+            *(nn.Flatten(), nn.Linear(9, 10), nn.Tanh()),
+            *(nn.Linear(10, 7), nn.Tanh(), nn.Linear(7, 3)),
+        ).double()
+        images = torch.rand(3, 1, 3, 3, dtype=torch.float64)
+    found = RectGrad(quantile=quantile)(network, images, TARGETS)
+    times = RectGrad(quantile=quantile, times_input=True)(network, images, TARGETS)
+    torch.testing.assert_close(times, images[:, 0] * found)
+    for image, target, heatmap in zip(images, TARGETS, found, strict=True):
+        first = network[2](network[1](image.flatten())).detach()
+        second = network[4](network[3](first)).detach()
+        relevance = network[5].weight[target].tolist()
+        for layer, active in ((network[3], second), (network[1], first)):
+            order = sorted(range(len(relevance)), key=lambda i: float(active[i] * relevance[i]))
+            gone = set(order[: int(quantile * len(order))])
+            slopes = (1 - active.square()).tolist()
+            passed = [0 if i in gone else r * slopes[i] for i, r in enumerate(relevance)]
+            relevance = (torch.tensor(passed).double() @ layer.weight.detach()).tolist()
+        torch.testing.assert_close(heatmap.flatten(), torch.tensor(relevance).double())
+    if not quantile:
+        torch.testing.assert_close(found, Gradient()(network, images, TARGETS))
 
 
 class OwnRelu(torch.autograd.Function):

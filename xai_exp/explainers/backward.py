@@ -40,7 +40,7 @@ class Activated:
     """One call of an activation; called, it is the activation's own derivative times relevance.
 
     Args:
-        name: of the function.
+        name: of the function; relu however it is written.
         before: its input, the root of a graph of its own.
         after: its output.
     """
@@ -243,6 +243,7 @@ class ModifiedBackward(TorchFunctionMode):
         rule = self.rules.activation
         assert rule is not None
         inputs, before, after = _again(func, args, kwargs)
+        name = "relu" if functions.rectifies(name, args, kwargs) else name
         gradient = Activated(name, before, after)
         return ruled(after, lambda relevance: rule(relevance, gradient), inputs)
 

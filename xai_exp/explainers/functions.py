@@ -89,6 +89,21 @@ def arguments(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[
     return dict(zip(_SIGNATURES[family].split(), args, strict=False)) | kwargs
 
 
+def rectifies(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a call of an activation is a ReLU under another name.
+
+    >>> rectifies("clamp", (None,), {"min": 0}), rectifies("clamp", (None, 0, 1), {})
+    (True, False)
+    """
+    if name in ("threshold", "_threshold"):
+        call = dict(zip(("input", "threshold", "value"), args, strict=False)) | kwargs
+        return call["threshold"] == call["value"] == 0
+    call = dict(zip(("input", "min", "max"), args, strict=False)) | kwargs
+    return (
+        name in ("clamp", "clip", "clamp_min") and call.get("min") == 0 and call.get("max") is None
+    )
+
+
 def refusal(name: str, why: str = "") -> InputError:
     """The error that names a function which no rule covers, and says what can be done."""
     other = ", for transformers attn_lrp" if bare(name) in ATTENTION else ""

@@ -126,6 +126,44 @@ class BetaSmooth:
         return relevance * torch.sigmoid(self.beta * gradient.before.detach())
 
 
+@configured
+class RectGrad:
+    """RectGrad: the gradient through the units that contribute most (Kim et al. 2019, sec. 4).
+
+    R_in = f'(x) [a R_out > tau] R_out at every activation a = f(x), where tau is a quantile of a
+    R_out over the layer's units, image by image; so of each layer only the largest contributions go
+    on. Quantile 0 is the gradient.
+
+    Cost: one forward and one backward pass.
+
+    Args:
+        quantile: the share of units that is cut off.
+        times_input: multiply by the pixels, as the authors do.
+    """
+
+    quantile: Annotated[float, Range(0, 1, exclusive_high=True)] = 0.9
+    times_input: bool = False
+
+    @property
+    def cost(self) -> Cost:
+        """Passes for one heatmap."""
+        return Cost(forward=1, backward=1)
+
+    def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
+        """The rectified gradient at every pixel, summed over channels."""
+        found = backpropagate(model, images, targets, Rules(activation=self._rectified))
+        return ops.channel_sum(images * found if self.times_input else found)
+
+    def _rectified(self, relevance: Tensor, gradient: Activated) -> Tensor:
+        contributions = (gradient.after.detach() * relevance).flatten(1)
+        cut = int(self.quantile * contributions.shape[1])
+        if not cut or not len(contributions):
+            return gradient(relevance)
+        threshold = contributions.kthvalue(cut, 1, keepdim=True).values
+        kept = (contributions > threshold).view_as(relevance)
+        return gradient(relevance * kept)
+
+
 def _positive(relevance: Tensor, _gradient: Activated) -> Tensor:
     return relevance.clamp(min=0)
 
