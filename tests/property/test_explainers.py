@@ -6,12 +6,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from xai_exp.explainers.attention import AttnLRP
 from xai_exp.explainers.controls import ExactMask, Random, Sobel
+from xai_exp.explainers.deep_taylor import DeepTaylor
 from xai_exp.explainers.gradients import Gradient, InputXGradient, IntegratedGradients
 from xai_exp.explainers.lrp import LRP
-from xai_exp.explainers.modified import DeconvNet, GuidedBackprop
+from xai_exp.explainers.modified import (
+    BetaSmooth,
+    DeconvNet,
+    ExcitationBackprop,
+    GuidedBackprop,
+    RectGrad,
+)
 
-RULES = LRP.__annotations__["rule"].__args__
+SAME = {"alpha2_beta1", "alpha1_beta0", "epsilon_alpha1_beta0"}  # as others under another name
+RULES = [rule for rule in LRP.__annotations__["rule"].__args__ if rule not in SAME]
 EXPLAINERS = [
     Gradient(),
     Gradient(absolute=True),
@@ -20,6 +29,12 @@ EXPLAINERS = [
     IntegratedGradients(steps=40, method="right"),
     DeconvNet(),
     GuidedBackprop(),
+    RectGrad(),
+    BetaSmooth(),
+    ExcitationBackprop(),
+    DeepTaylor(),
+    DeepTaylor(low=0.0, high=1.0, bias="paper"),
+    AttnLRP(epsilon=0.1),
     Random(),
     Sobel(),
     *(LRP(rule=rule, epsilon=0.1) for rule in RULES),
