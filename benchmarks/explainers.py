@@ -30,6 +30,7 @@ from zennit.torchvision import ResNetCanonizer
 from zennit.types import Linear
 
 from xai_exp import machine, ops
+from xai_exp.config import InputError
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.lrp import LRP
 
@@ -66,8 +67,12 @@ def main() -> None:
     )
     print(f"{'explainer':34}{'passes':>9}{'ms/image':>10}{'floor':>7}{'once':>7}{'gain':>7}  peer")
     for name, explainer in explainers().items():
-        if not options.explainers or name in options.explainers:
+        if options.explainers and name not in options.explainers:
+            continue
+        try:
             print(row(name, explainer, case, options.repeats))
+        except InputError as error:
+            print(f"{name:34}{error}")
 
 
 def made(model: str, count: int, channels: int, device: torch.device) -> Case:
@@ -87,12 +92,14 @@ def explainers() -> dict[str, Any]:
     with initialize_config_dir(str(_CONF), version_base=None):
         config: Any = compose("config", [*(f"~{name}" for name in others), "explainer=all"])
     chosen: dict[str, Any] = {
-        name: instantiate(config.explainer[name], _convert_="all") for name in config.explainer
+        name: instantiate(config.explainer[name], _convert_="all")
+        for name in config.explainer
+        if not name.startswith("lrp_")
     }
     lrp = chosen.pop("lrp")
     for rule in LRP.__annotations__["rule"].__args__:
         chosen[f"lrp.{rule}"] = replace(lrp, rule=rule)
-    return {name: one for name, one in chosen.items() if one.cost.backward}
+    return {name: one for name, one in chosen.items() if one.cost != (0, 0)}
 
 
 def row(name: str, explainer: Any, case: Case, repeats: int) -> str:  # noqa: ANN401
@@ -160,6 +167,10 @@ def peers() -> dict[str, tuple[str, Callable[[nn.Module, Tensor, Tensor], Tensor
         "integrated_gradients": captum(
             attr.IntegratedGradients, n_steps=32, internal_batch_size=32
         ),
+        "excitation_backprop": zennit(
+            "", lambda **given: composites.ExcitationBackprop(zero_params="bias", **given)
+        ),
+        "beta_smooth": zennit("", composites.BetaSmooth),
         "lrp.epsilon": zennit("Epsilon", everywhere(rules.Epsilon)),
         "lrp.gamma": zennit("Gamma", everywhere(rules.Gamma)),
         "lrp.alpha_beta": zennit("AlphaBeta", everywhere(rules.AlphaBeta)),

@@ -134,7 +134,7 @@ class RectGrad:
     R_out over the layer's units, image by image; so of each layer only the largest contributions go
     on. Quantile 0 is the gradient.
 
-    Cost: one forward and one backward pass.
+    Cost: one forward and one backward pass; finding each layer's quantile takes as long again.
 
     Args:
         quantile: the share of units that is cut off.
