@@ -83,8 +83,12 @@ class ExactMask:
 
 @dataclass(frozen=True, kw_only=True)
 class BoundMask:
-    """Masks, found by the image."""
+    """Masks, found by the image.
 
+    `only_known_images` tells metrics that an image which is moved or turned has no mask here.
+    """
+
+    only_known_images: ClassVar[bool] = True
     images: Images
     masks: Heatmaps
 

@@ -1,0 +1,402 @@
+"""Robustness: how much a heatmap changes when the image changes a little.
+
+Robust is not right: the edge filter and a mask that never looks at the network do well in all of
+these. Read them beside a measure of faithfulness or of truth.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from xai_exp import ops
+from xai_exp.config import Range, configured
+from xai_exp.metrics import shared
+from xai_exp.types import Case, Heatmaps, Images, Labels, Logits, Neighbours, Samples, Scores
+
+Positive = Annotated[float, Range(0, exclusive_low=True)]
+Count = Annotated[int, Range(1)]
+Scale = Literal["heatmap", "none"]
+
+
+class Around(NamedTuple):
+    """What was seen around each image.
+
+    Shapes: heatmaps (batch, sample, height, width), distances |x' - x| in the Euclidean norm
+    (batch, sample), `kept`: whether the prediction stayed the same (batch, sample).
+    """
+
+    heatmaps: Neighbours
+    distances: Samples
+    kept: Tensor
+
+
+def noisy(case: Case, rows: Tensor, radius: float) -> Images:
+    """Images with uniform noise in [-radius, radius] at every value; row = image + sample * batch.
+
+    The noise of a sample depends on the image, the seed and the sample's number alone.
+    """
+    count = len(case)
+    samples = range(int(rows.max()) // count + 1)
+    names = [shared.keys(case, f"around {sample}") for sample in samples]
+    images = case.images[rows % count]
+    drawn = ops.keyed_uniform(torch.cat(names)[rows], images[0].numel())
+    return images + radius * (2 * drawn - 1).view(images.shape).to(images)
+
+
+def around(case: Case, samples: int, radius: float) -> Around:
+    """`samples` neighbours of every image explained, once for all metrics that ask for them."""
+
+    def neighbours(rows: Tensor) -> Images:
+        return noisy(case, rows, radius)
+
+    return shared.once(case, ("around", samples, radius), lambda: seen(case, samples, neighbours))
+
+
+def seen(case: Case, samples: int, neighbours: Callable[[Tensor], Images]) -> Around:
+    """Explain `neighbours(rows)`, rows running over all images, then over samples, in chunks."""
+    count = len(case)
+    rows = torch.arange(count * samples, device=case.images.device)
+    clean = shared.clean_logits(case).argmax(1)
+
+    def chunk(part: Tensor) -> Tensor:
+        images, own = neighbours(part), part % count
+        heat = explained(case, images, case.targets[own]).to(case.heatmaps)
+        apart = (images - case.images[own]).flatten(1).norm(dim=1)
+        kept = ops.logits(case.model, images).argmax(1) == clean[own]
+        return torch.cat([heat.flatten(1), apart[:, None], kept[:, None]], 1)
+
+    with ops.evaluating(case.model):
+        found = ops.in_chunks(chunk, rows, size=ops.chunk_size(case.images))
+    found = found.unflatten(0, (samples, count)).transpose(0, 1)
+    return Around(
+        heatmaps=found[..., :-2].unflatten(2, case.heatmaps.shape[1:]),
+        distances=found[..., -2],
+        kept=found[..., -1] > 0,
+    )
+
+
+def explained(
+    case: Case, images: Images, targets: Labels, model: nn.Module | None = None
+) -> Heatmaps:
+    """The heatmaps of other images, or of another model, in chunks."""
+
+    def chunk(part: Tensor, wanted: Tensor) -> Tensor:
+        return case.explain(case.model if model is None else model, part, wanted).detach()
+
+    return ops.in_chunks(chunk, images, targets)
+
+
+def knows_any_image(case: Case) -> bool:
+    """Whether the explainer explains any image, not only those that it was bound to."""
+    return not getattr(case.explain, "only_known_images", False)
+
+
+def largest(values: Samples, counted: Tensor) -> Scores:
+    """The largest counted value of every row; NaN where nothing is counted."""
+    top = torch.where(counted, values, -torch.inf).amax(1)
+    return torch.where(counted.any(1), top, torch.nan)
+
+
+def mean(values: Samples, counted: Tensor) -> Scores:
+    """The mean of every row's counted values; NaN where nothing is counted."""
+    return torch.where(counted, values, 0).sum(1) / counted.sum(1)
+
+
+def _scale(case: Case, scale: Scale) -> Scores:
+    """What heatmaps are divided by: the norm of the clean one, or 1."""
+    norms = case.heatmaps.flatten(1).norm(dim=1)
+    return norms if scale == "heatmap" else torch.ones_like(norms)
+
+
+@configured
+class Sensitivity:
+    r"""How far the heatmap moves when every pixel gets a little uniform noise.
+
+    Yeh et al. 2019 (NeurIPS, "On the (in)fidelity and sensitivity of explanations", Definition 2):
+
+        max over |x' - x|_inf <= radius of ||h(x') - h(x)||_2 / ||h(x)||_2,
+
+    with `samples` draws for the maximum; `score_by: mean` is their average instead (Bhatt et al.
+    2020, IJCAI). `scale: none` leaves out the division, as the definition is printed; with it
+    (captum and Quantus do so) a factor on the heatmap changes nothing. Range 0..infinity, LOWER is
+    better.
+
+    Cost: `samples` explanations and forward passes an image, shared by max_sensitivity,
+    avg_sensitivity, local_lipschitz and the relative stabilities of equal samples and radius.
+
+    Pitfalls: a constant explanation is perfect, so is the edge of an image that hardly moves. The
+    target stays the clean image's. Noise may leave 0..1. A maximum over few draws is a lower
+    bound and grows with their number. An explainer that draws noise of its own (smoothgrad, random)
+    draws anew for every changed image, and that counts as sensitivity.
+    """
+
+    higher_is_better: ClassVar[bool] = False
+    needs: ClassVar[frozenset[str]] = frozenset()
+    undefined: ClassVar[str] = "the heatmap is all zero, or none was finite around the image"
+
+    score_by: Literal["max", "mean"] = "max"
+    samples: Count = 10
+    radius: Positive = 0.02
+    scale: Scale = "heatmap"
+
+    def __call__(self, case: Case) -> Scores:
+        """Score every image of the case."""
+        near = around(case, self.samples, self.radius)
+        moved = (near.heatmaps - case.heatmaps[:, None]).flatten(2).norm(dim=2)
+        reduce = {"max": largest, "mean": mean}[self.score_by]
+        scale = _scale(case, self.scale)
+        scores = reduce(moved / scale[:, None], moved.isfinite())
+        return shared.where_defined(case, scores, scale > 0)
+
+
+@configured
+class LocalLipschitz:
+    r"""The steepest change of the heatmap around the image: an estimate of its Lipschitz constant.
+
+    Alvarez-Melis & Jaakkola 2018 ("On the robustness of interpretability methods", Eq. 2):
+
+        max over x' near x of ||h(x) - h(x')||_2 / ||x - x'||_2
+
+    over `samples` draws of uniform noise in [-radius, radius]. `scale: heatmap` divides by
+    ||h(x)||_2, so that explainers in different units compare; `none` is the definition as printed.
+    Range 0..infinity, LOWER is better; unit: 1 / grey level.
+
+    Cost: `samples` explanations and forward passes an image, shared with max_sensitivity.
+
+    Pitfalls: those of max_sensitivity; and in many dimensions random draws find far less than the
+    true maximum. Explainers that jump (gradients of ReLU networks) have no finite constant: the
+    score then grows as the radius falls.
+    """
+
+    higher_is_better: ClassVar[bool] = False
+    needs: ClassVar[frozenset[str]] = frozenset()
+    undefined: ClassVar[str] = "the heatmap is all zero, or none was finite around the image"
+
+    samples: Count = 10
+    radius: Positive = 0.02
+    scale: Scale = "heatmap"
+
+    def __call__(self, case: Case) -> Scores:
+        """Score every image of the case."""
+        near = around(case, self.samples, self.radius)
+        moved = (near.heatmaps - case.heatmaps[:, None]).flatten(2).norm(dim=2)
+        scale = _scale(case, self.scale)
+        slopes = moved / near.distances / scale[:, None]
+        return shared.where_defined(case, largest(slopes, slopes.isfinite()), scale > 0)
+
+
+def shifted(images: Images, right: int, down: int, fill: str = "edge") -> Images:
+    """Images moved by whole pixels; what comes in repeats the edge, or comes round."""
+    if fill == "circular":
+        return images.roll((down, right), (-2, -1))
+    height, width = images.shape[-2:]
+    rows = (torch.arange(height, device=images.device) - down).clamp(0, height - 1)
+    columns = (torch.arange(width, device=images.device) - right).clamp(0, width - 1)
+    return images[..., rows, :][..., columns]
+
+
+@configured
+class Continuity:
+    r"""The strongest change of the heatmap while the image glides sideways.
+
+    Montavon, Samek & Mueller 2018 (Digital Signal Processing 73, Section 6.1, "explanation
+    continuity"):
+
+        max over x' of ||h(x) - h(x')||_1 / ||x - x'||_2,
+
+    x' being the image moved by 1..`pixels` whole pixels to the left or to the right. `pixels: null`
+    is an eighth of the width. `scale: heatmap` divides by ||h(x)||_1, so that explainers in
+    different units compare; `none` is the definition as printed. Range 0..infinity, LOWER is
+    better.
+
+    Cost: 2 x `pixels` explanations and forward passes an image.
+
+    Pitfalls: the heatmap SHOULD move with the object, so this compares with others, not with 0;
+    see equivariance for the part that is not due to the motion. What comes in repeats the edge
+    (Quantus fills with black, which may be an object of its own, begins where the whole image is
+    pushed out, and never looks at the image itself). Undefined for explainers that know only the
+    images they were bound to (exact_mask), and for images that no move changes.
+    """
+
+    higher_is_better: ClassVar[bool] = False
+    needs: ClassVar[frozenset[str]] = frozenset()
+    undefined: ClassVar[str] = (
+        "the heatmap is all zero, no move changes the image, or the explainer knows only its images"
+    )
+
+    pixels: Count | None = None
+    scale: Scale = "heatmap"
+
+    def __call__(self, case: Case) -> Scores:
+        """Score every image of the case."""
+        count = self.pixels or max(1, case.images.shape[-1] // 8)
+        moves = [*range(-count, 0), *range(1, count + 1)]
+        norms = case.heatmaps.flatten(1).abs().sum(1)
+        if not knows_any_image(case):
+            return torch.full_like(norms, torch.nan)
+        wide = torch.cat([shifted(case.images, move, 0) for move in moves])
+        near = seen(case, len(moves), lambda rows: wide[rows])
+        moved = (near.heatmaps - case.heatmaps[:, None]).flatten(2).abs().sum(2)
+        scale = norms if self.scale == "heatmap" else torch.ones_like(norms)
+        slopes = moved / near.distances / scale[:, None]
+        return shared.where_defined(case, largest(slopes, slopes.isfinite()), norms > 0)
+
+
+@configured
+class Consistency:
+    r"""How often images with the same explanation get the same prediction.
+
+    Dasgupta, Frost & Moshkovitz 2022 (ICML, "Framework for evaluating faithfulness of local
+    explanations", Definition 1): the probability that f(x') = f(x) given that x' has the
+    explanation of x, over the other images of the case. Heatmaps are never equal, so `same_if`
+    says what counts as the same:
+
+    - nearest: the `count` heatmaps of highest cosine to this one; equal cosines all count in part.
+    - top_n_sign: the same signs at each image's own `count` most relevant pixels, in order, which
+      is how Quantus discretises.
+
+    Range 0..1, HIGHER is better. Cost: none; the clean forward pass, which metrics share.
+
+    Pitfalls: the only score here that depends on the other images of the case, so compare on the
+    same images; chance is the share of the image's own prediction among the others; a heatmap that
+    shows the image itself does well where classes look different. With top_n_sign an image whose
+    explanation no other one has is undefined (Quantus gives it 0), and a heatmap that is all
+    positive has the explanation of every other such.
+    """
+
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[frozenset[str]] = frozenset()
+    undefined: ClassVar[str] = "no other image has this explanation, or the heatmap is not finite"
+
+    same_if: Literal["nearest", "top_n_sign"] = "nearest"
+    count: Count = 5
+
+    def __call__(self, case: Case) -> Scores:
+        """Score every image of the case."""
+        predictions = shared.clean_logits(case).argmax(1)
+        agree = (predictions[:, None] == predictions).double()
+        weight = {"nearest": self._nearest, "top_n_sign": self._signs}[self.same_if](case)
+        scores = (weight * agree).sum(1) / weight.sum(1)
+        return shared.where_defined(case, scores.to(case.heatmaps.dtype), weight.sum(1) > 0)
+
+    def _others(self, case: Case) -> Tensor:
+        """Which pairs are of two images, both of a finite heatmap."""
+        apart = ~torch.eye(len(case), dtype=torch.bool, device=case.images.device)
+        return apart & shared.finite(case)
+
+    def _nearest(self, case: Case) -> Tensor:
+        """How much each other image counts: the ones at the border share the places left."""
+        flat = case.heatmaps.flatten(1).double().nan_to_num(0, 0, 0)
+        unit = flat / flat.norm(dim=1, keepdim=True).clamp(min=1e-300)
+        others = self._others(case)
+        cosine = torch.where(others, (unit @ unit.T * 1e9).round(), -torch.inf)
+        count = min(self.count, len(case) - 1)
+        if count == 0:
+            return torch.zeros_like(cosine)
+        border = cosine.topk(count, dim=1).values[:, -1:]
+        above, level = (cosine > border) & others, (cosine == border) & others
+        left = count - above.sum(1, keepdim=True)
+        return above + level * left / level.sum(1, keepdim=True).clamp(min=1)
+
+    def _signs(self, case: Case) -> Tensor:
+        """Whether each other image has the same signs at its most relevant pixels."""
+        top = shared.ranking(case)[:, : self.count]
+        signs = case.heatmaps.flatten(1).gather(1, top).sign()
+        return ((signs[:, None] == signs).all(2) & self._others(case)).double()
+
+
+@configured
+class RelativeStability:
+    r"""How much more the heatmap changes, in per cent of itself, than what it should explain.
+
+    Agarwal et al. 2022 ("Rethinking stability for attribution-based explanations", Equations 2, 3
+    and 5): the maximum over `samples` neighbours with the same prediction of
+
+        ||(h(x) - h(x')) / h(x)||_2 / max(d, eps)
+
+    where d is, by `against`: input: ||(x - x') / x||_2; representation: ||(L(x) - L(x')) / L(x)||_2
+    with L what the network's last layer gets; output: ||f(x) - f(x')||_2 of the logits. All
+    quotients are taken element by element, 0 being replaced by eps below the line. Range
+    0..infinity, LOWER is better.
+
+    Cost: `samples` explanations and forward passes an image, shared with max_sensitivity; output
+    and representation one more forward pass for each.
+
+    Pitfalls: pixels of almost no relevance rule the score, since they are divided by: orders of
+    magnitude separate explainers, so compare ranks or logarithms. Black pixels do the same to the
+    input's denominator, so on black backgrounds the input form measures eps. Where one of the
+    neighbours has another prediction, Quantus gives the whole image no score (a maximum with NaN);
+    here the others count.
+    """
+
+    higher_is_better: ClassVar[bool] = False
+    needs: ClassVar[frozenset[str]] = frozenset()
+    undefined: ClassVar[str] = "every neighbour has another prediction, or no layer has weights"
+
+    against: Literal["input", "representation", "output"] = "input"
+    samples: Count = 10
+    radius: Positive = 0.02
+    eps: Positive = 1e-6
+
+    def __call__(self, case: Case) -> Scores:
+        """Score every image of the case."""
+        near = around(case, self.samples, self.radius)
+        above = _relative(case.heatmaps[:, None], near.heatmaps, self.eps)
+        below = self._change(case)
+        if below is None:
+            return torch.full_like(case.heatmaps[:, 0, 0], torch.nan)
+        ratios = above / below.clamp(min=self.eps)
+        return shared.where_defined(case, largest(ratios, near.kept & ratios.isfinite()))
+
+    def _change(self, case: Case) -> Samples | None:
+        """The denominator for every neighbour; None where there is no representation."""
+        view = {"input": _input, "representation": last_input, "output": _output}[self.against]
+        count = len(case)
+
+        @torch.no_grad()
+        def chunk(rows: Tensor) -> Tensor:
+            before = view(case.model, case.images[rows % count])
+            after = view(case.model, noisy(case, rows, self.radius))
+            if self.against == "output":
+                return (before - after).norm(dim=1)
+            return _relative(before[:, None], after[:, None], self.eps)[:, 0]
+
+        rows = torch.arange(count * self.samples, device=case.images.device)
+        with ops.evaluating(case.model):
+            if not view(case.model, case.images[:1]).numel():
+                return None
+            change = ops.in_chunks(chunk, rows, size=ops.chunk_size(case.images))
+        return change.view(self.samples, count).T.to(case.heatmaps)
+
+
+def _relative(before: Tensor, after: Tensor, eps: float) -> Tensor:
+    """||(before - after) / before|| over all but the first two axes."""
+    base = torch.where(before == 0, eps, before)
+    return ((before - after) / base).flatten(2).norm(dim=2)
+
+
+def _input(model: nn.Module, images: Images) -> Tensor:  # noqa: ARG001
+    return images.flatten(1)
+
+
+def _output(model: nn.Module, images: Images) -> Logits:
+    return model(images)
+
+
+def last_input(model: nn.Module, images: Images) -> Tensor:
+    """What the last layer with weights that ran was given, flattened; empty if there is none."""
+    found: list[Tensor] = [images.new_zeros(len(images), 0)]
+
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:  # noqa: ARG001
+        found[0] = inputs[0].detach().flatten(1)
+
+    layers = [m for m in model.modules() if isinstance(getattr(m, "weight", None), nn.Parameter)]
+    handles = [layer.register_forward_pre_hook(keep) for layer in layers]
+    try:
+        model(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0]
