@@ -23,7 +23,7 @@ def config_folder() -> Path:
 
 
 @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")
-def experiment(config: DictConfig) -> float | None:
+def experiment(config: DictConfig) -> float | list[float] | None:
     """One experiment as composed by Hydra; the value that a sweep optimises."""
     from xai_exp import pipeline
 

@@ -29,6 +29,8 @@ class Settings:
     images: Annotated[int, Range(1)] = 64
     target: Literal["predicted", "label"] = "predicted"
     study: str | None = None
+    trial: Annotated[int, Range(0)] | None = None
+    objective: str | tuple[str, ...] = "validation_accuracy"
     models: str = "mlruns/models"
     reuse: bool = True
 

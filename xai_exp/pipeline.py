@@ -1,6 +1,7 @@
 """The whole experiment: data -> model -> heatmaps -> scores -> tracking."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from rich.console import Console
 from torch import nn
 from tqdm import tqdm
 
-from xai_exp import build, machine, records, scoring, show
+from xai_exp import build, machine, objectives, records, scoring, show
 from xai_exp.build import Experiment, plain
 from xai_exp.config import InputError
 from xai_exp.scoring import Sample, Scored
@@ -56,11 +57,11 @@ class Explained:
     fresh: Scored | None = None
 
 
-def run(config: DictConfig) -> float:
+def run(config: DictConfig) -> float | list[float]:
     """Do the experiment that `config` describes; what is finished already is found and reused.
 
     Returns:
-        The model's accuracy on the validation split, which a sweep can optimise.
+        What a sweep optimises: the setting `objective`, a number or several.
 
     Raises:
         InputError: when the configuration asks for something that can't be.
@@ -81,8 +82,28 @@ def run(config: DictConfig) -> float:
     comparison = compare(job, trained, sample, done)
     show.results(console, experiment, trained.result, {e.name: e.scores for e in done})
     runs = [trained.link.run if trained.link else None, *(e.run for e in done), comparison]
+    _tag_with_study(job, [r for r in runs if r])
     show.where(console, tracker, [r for r in runs if r], reused=sum(e.fresh is None for e in done))
-    return trained.result.validation_accuracy
+    return objectives.values(
+        experiment.settings.objective, trained.result, {e.name: e.scores for e in done}
+    )
+
+
+def _tag_with_study(job: Job, runs: list[str]) -> None:
+    """What is found again belongs to this study and trial as well."""
+    settings = job.experiment.settings
+    if settings.study:
+        trial = "" if settings.trial is None else str(settings.trial)
+        job.tracker.tag(runs, {f"study.{settings.study}": trial})
+
+
+def _watch(config: DictConfig) -> Callable[[int, float], None] | None:
+    """Who ends a training that a sweep finds hopeless; optuna is imported only there."""
+    if config.get("trial") is None:
+        return None
+    from xai_exp.sweeping.job import watcher
+
+    return watcher(config)
 
 
 def train_or_reuse(job: Job) -> Trained:
@@ -99,7 +120,12 @@ def train_or_reuse(job: Job) -> Trained:
             result = store.load(key, network)
         else:
             result = job.experiment.trainer.fit(
-                data, network, seed=settings.seed, folder=store.folder(key), device=device
+                data,
+                network,
+                seed=settings.seed,
+                folder=store.folder(key),
+                device=device,
+                watch=_watch(job.config),
             )
             store.save(key, network, result)
         network.to(device).eval()

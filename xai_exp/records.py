@@ -142,4 +142,5 @@ def _tags(experiment: Experiment, config: DictConfig) -> dict[str, object]:
         "model": names["model"],
         "seed": settings.seed,
         "study": settings.study,
+        "trial": settings.trial,
     }

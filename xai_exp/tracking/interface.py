@@ -151,6 +151,10 @@ class Tracker(Protocol):
         """
         ...
 
+    def tag(self, runs: Iterable[str], tags: Mapping[str, str]) -> None:
+        """Add tags to finished runs: what is reused belongs to several studies."""
+        ...
+
     def ui_command(self, runs: Iterable[str] = ()) -> str:
         """What the user types to see these runs (all if none are named), or an empty string."""
         ...
@@ -198,6 +202,9 @@ class _Nowhere:
 
     def kept(self, *_: object, **__: object) -> list[Kept]:
         return []
+
+    def tag(self, *_: object, **__: object) -> None:
+        return None
 
     def ui_command(self, *_: object, **__: object) -> str:
         return ""

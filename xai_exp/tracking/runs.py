@@ -179,6 +179,11 @@ class _Runs:
                 ) from error
         return reading.kept(self.client, found, _KEY["explain"])
 
+    def tag(self, runs: Iterable[str], tags: Mapping[str, str]) -> None:
+        for run in runs:
+            for name, value in tags.items():
+                self.client.set_tag(run, name, value)
+
     def ui_command(self, runs: Iterable[str] = ()) -> str:
         """`make ui` in a checkout with the usual settings; empty if another server shows them."""
         if self.settings.uri:

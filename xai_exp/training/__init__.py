@@ -3,6 +3,7 @@
 Lightning takes seconds to import, which a run that trains nothing need not wait for.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -53,6 +54,7 @@ class Trainer:
         folder: Path,
         device: torch.device,
         progress: bool = True,
+        watch: Callable[[int, float], None] | None = None,
     ) -> TrainingResult:
         """Train `network` in place, or go on where an interrupted run stopped.
 
@@ -65,6 +67,7 @@ class Trainer:
             folder: where the checkpoint of every epoch is kept.
             device: where to train.
             progress: whether to show a progress bar.
+            watch: told the epoch and its validation accuracy; it may raise, to end training.
 
         Raises:
             InputError: when the loss is no longer finite.
@@ -74,7 +77,7 @@ class Trainer:
         from xai_exp.training import loop
 
         options = {"seed": seed, "folder": folder, "device": device, "progress": progress}
-        return loop.fit(self, data, network, **options)
+        return loop.fit(self, data, network, watch=watch, **options)
 
 
 def _measured(data: Dataset, network: nn.Module, device: torch.device) -> TrainingResult:

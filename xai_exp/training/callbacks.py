@@ -3,7 +3,7 @@
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,18 @@ class Progress(Callback):
         """Close the bar, however training ended."""
         if self.bar is not None:
             self.bar.close()
+
+
+class Watch(Callback):
+    """Tells someone how training goes; raising there ends it, with the checkpoint kept."""
+
+    def __init__(self, watch: Callable[[int, float], None]) -> None:
+        self.watch = watch
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ANN401, ARG002
+        """Tell the epoch's number and validation accuracy."""
+        row = pl_module.history[-1]
+        self.watch(row["epoch"], row["validation_accuracy"])
 
 
 @contextmanager

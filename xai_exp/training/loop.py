@@ -7,7 +7,7 @@ was never interrupted.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch.nn import functional
 from xai_exp.config import InputError
 from xai_exp.store import CHECKPOINT, TrainingResult
 from xai_exp.training import Trainer, accuracy
-from xai_exp.training.callbacks import Checkpoint, Progress, quiet
+from xai_exp.training.callbacks import Checkpoint, Progress, Watch, quiet
 from xai_exp.types import Dataset, Split
 
 _CHECK_EVERY = 50  # steps between looks at the loss on a GPU, where a look waits for the device
@@ -34,6 +34,7 @@ def fit(
     folder: Path,
     device: torch.device,
     progress: bool = True,
+    watch: Callable[[int, float], None] | None = None,
 ) -> TrainingResult:
     """Train `network` in place, or go on where an interrupted run stopped.
 
@@ -42,7 +43,7 @@ def fit(
     """
     learner = _Learner(config, data, network, seed, device)
     checkpoint = folder / CHECKPOINT
-    callbacks = [Checkpoint(checkpoint), Progress(progress)]
+    callbacks = [Checkpoint(checkpoint), Progress(progress), *([Watch(watch)] if watch else [])]
     with torch.random.fork_rng([device] if device.type == "cuda" else []), quiet():
         trainer = lightning.Trainer(
             accelerator="gpu" if device.type == "cuda" else device.type,

@@ -1,0 +1,1 @@
+"""The Optuna sweeper as a plugin of Hydra."""

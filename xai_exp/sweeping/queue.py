@@ -1,0 +1,167 @@
+"""Which trial comes next, and what became of the last ones."""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from xai_exp.config import InputError
+from xai_exp.sweeping.job import ERROR, PRUNED, VALUES
+from xai_exp.sweeping.plan import Plan
+from xai_exp.sweeping.space import Varied, grid, replicas, suggest
+
+AGAIN, SAME = "again", "same_as"
+_DRAWS = 200  # proposals in a row that were all run before: the space holds nothing new
+_INTERRUPTED = "interrupted: put back"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queue:
+    """The trials of one study."""
+
+    study: optuna.Study
+    storage: optuna.storages.BaseStorage
+    plan: Plan
+    space: Sequence[Varied]
+
+    def recover(self) -> int:
+        """Deal with trials that a killed process left running; how many were put back.
+
+        One whose job had noted its result is finished; any other is put back with the same
+        parameters, once, whatever moment this process is killed at.
+        """
+        back = 0
+        trials = self.study.get_trials(deepcopy=False)
+        known = {trial.user_attrs.get(AGAIN) for trial in trials}
+        for trial in trials:
+            if trial.state == TrialState.RUNNING:
+                back += self._recovered(trial, known)
+        if self.plan.retry_failed:
+            for trial in self._finished(TrialState.FAIL):
+                if trial.number not in known:
+                    self.study.enqueue_trial(trial.params, user_attrs={AGAIN: trial.number})
+        return back
+
+    def _recovered(self, trial: FrozenTrial, known: set[Any]) -> int:
+        noted = trial.user_attrs
+        if VALUES in noted or PRUNED in noted or ERROR in noted:
+            self.tell(trial.number, noted.get(VALUES), noted.get(ERROR, ""))
+            return 0
+        params = _params(trial)
+        if params and trial.number not in known:
+            self.study.enqueue_trial(params, user_attrs={AGAIN: trial.number})
+        self._fail(trial.number, _INTERRUPTED)
+        return int(bool(params))
+
+    def fill(self) -> None:
+        """Queue what is due beyond what the sampler proposes: a grid's points, replicas."""
+        trials = self.study.get_trials(deepcopy=False)
+        known = {_text(_params(trial)) for trial in trials}
+        due: Iterator[dict[str, Any]] = iter(())
+        if self.plan.sampler == "grid":
+            due = grid(self.space)
+        else:
+            done = [trial.params for trial in self._finished(TrialState.COMPLETE)]
+            due = (other for params in done for other in replicas(self.space, params))
+        room = self.left() - sum(trial.state == TrialState.WAITING for trial in trials)
+        for params in due:
+            if room > 0 and _text(params) not in known:
+                self.study.enqueue_trial(params)
+                known.add(_text(params))
+                room -= 1
+
+    def left(self) -> int:
+        """How many trials are still to be run to an end."""
+        return self.plan.trials - len(self._finished())
+
+    def ask(self, count: int) -> dict[int, dict[str, Any]]:
+        """Up to `count` trials that were not run before, by number; fewer if the space ends."""
+        self.fill()
+        asked: dict[int, dict[str, Any]] = {}
+        for _ in range(min(count, self.left())):
+            found = self._new()
+            if found is None:
+                break
+            asked[found.number] = found.params
+        return asked
+
+    def _new(self) -> optuna.Trial | None:
+        for _ in range(_DRAWS):
+            trials = self.study.get_trials(deepcopy=False)
+            waits = any(trial.state == TrialState.WAITING for trial in trials)
+            if self.plan.sampler == "grid" and not waits:
+                return None
+            before = {_text(t.params): t.number for t in trials if _counts(t)}
+            trial = self.study.ask()
+            suggest(self.space, trial)
+            same = before.get(_text(trial.params))
+            if same is None or AGAIN in trial.user_attrs:
+                return trial
+            trial.set_user_attr(SAME, same)
+            self._fail(trial.number, f"not run: the same as trial {same}")
+        return None
+
+    def tell(self, number: int, values: Sequence[float] | None, error: str) -> None:
+        """Close a trial: with its values, with its error, or (neither) as pruned."""
+        if error:
+            self._fail(number, error)
+        elif values is None:
+            self.study.tell(number, state=TrialState.PRUNED)
+        elif len(values) != len(self.plan.directions):
+            raise InputError(
+                f"sweep: got {len(values)} objectives from a job; allowed: "
+                f"{len(self.plan.directions)}, one for each direction"
+            )
+        elif not all(math.isfinite(value) for value in values):
+            self._fail(number, f"the objective is {values}")
+        else:
+            self.study.tell(number, list(values))
+
+    def refuse_if_hopeless(self) -> None:
+        """End the sweep once too many trials have failed.
+
+        Raises:
+            InputError: with the last error.
+        """
+        failed = self._finished(TrialState.FAIL)
+        again = {trial.user_attrs.get(AGAIN) for trial in self.study.get_trials(deepcopy=False)}
+        failed = [trial for trial in failed if trial.number not in again]
+        if len(failed) > self.plan.max_failure_rate * self.plan.trials:
+            raise InputError(
+                f"sweep {self.plan.study}: {len(failed)} of {self.plan.trials} trials failed; "
+                f"allowed: max_failure_rate {self.plan.max_failure_rate:g}; the last error: "
+                f"{failed[-1].user_attrs.get(ERROR)}"
+            )
+
+    def _finished(self, *states: TrialState) -> list[FrozenTrial]:
+        """Trials that were run to an end, one way or another."""
+        ends = states or (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+        trials = self.study.get_trials(deepcopy=False)
+        again = {trial.user_attrs.get(AGAIN) for trial in trials}
+        return [t for t in trials if t.state in ends and _counts(t) and t.number not in again]
+
+    def _fail(self, number: int, error: str) -> None:
+        study = self.storage.get_study_id_from_name(self.plan.study)
+        trial = self.storage.get_trial_id_from_study_id_trial_number(study, number)
+        self.storage.set_trial_user_attr(trial, ERROR, error)
+        self.study.tell(number, state=TrialState.FAIL)
+
+
+def _counts(trial: FrozenTrial) -> bool:
+    """Whether this trial was, or is being, run."""
+    if trial.state == TrialState.WAITING or SAME in trial.user_attrs:
+        return False
+    return trial.user_attrs.get(ERROR) != _INTERRUPTED
+
+
+def _params(trial: FrozenTrial) -> dict[str, Any]:
+    """What is known of a trial's parameters, those it was queued with included."""
+    return trial.system_attrs.get("fixed_params", {}) | trial.params
+
+
+def _text(params: dict[str, Any]) -> str:
+    return json.dumps(params, sort_keys=True)
