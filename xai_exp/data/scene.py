@@ -92,6 +92,15 @@ class Scene:
         names = ("sides", "centres", "radii", "angles", "levels", "background")
         return dataclasses.replace(self, **{name: function(getattr(self, name)) for name in names})
 
+    def turned(self, angle: float) -> "Scene":
+        """The same scenes turned about the image's centre by `angle` radians, x towards y."""
+        height, width = self.size
+        middle = self.centres.new_tensor([width / 2, height / 2])
+        x, y = (self.centres - middle).unbind(-1)
+        sine, cosine = math.sin(angle), math.cos(angle)
+        around = torch.stack([cosine * x - sine * y, sine * x + cosine * y], -1)
+        return dataclasses.replace(self, centres=middle + around, angles=self.angles + angle)
+
     @property
     def divisions(self) -> tuple[str, ...]:
         """The ways these scenes can be divided: those of a polygon need scenes of one polygon."""

@@ -187,8 +187,8 @@ class LocalLipschitz:
         return shared.where_defined(case, largest(slopes, slopes.isfinite()), scale > 0)
 
 
-def shifted(images: Images, right: int, down: int, fill: str = "edge") -> Images:
-    """Images moved by whole pixels; what comes in repeats the edge, or comes round."""
+def shifted(images: Tensor, right: int, down: int, fill: str = "edge") -> Tensor:
+    """Images or heatmaps moved by whole pixels; what comes in repeats the edge, or comes round."""
     if fill == "circular":
         return images.roll((down, right), (-2, -1))
     height, width = images.shape[-2:]
