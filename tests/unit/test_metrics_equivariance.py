@@ -91,7 +91,7 @@ def test_what_a_shift_brings_in_is_not_compared(make_case):
 @pytest.mark.parametrize(("size", "count"), [((8, 8), 9), ((8, 6), 7)])
 def test_equivariance_equals_its_definition_one_change_at_a_time(make_case, size, count):
     case = own_case(make_case, size=size)
-    scores = Equivariance(pixels=2)(case)
+    scores = Equivariance(pixels=2, measure="spearman")(case)
     moves = list(changes(("rotate", "flip", "shift"), size, 2, "edge"))
     assert len(moves) == count
     for row in range(6):

@@ -60,8 +60,9 @@ class Equivariance:
 
         mean over T of likeness(h(T x), T h(x))
 
-    Range -1..1, HIGHER is better; 1: the heatmap follows exactly. What a shift brings in repeats
-    the edge and is left out of the comparison, or comes round (`fill: circular`).
+    (the paper takes the cosine). Range -1..1, HIGHER is better; 1: the heatmap follows exactly.
+    What a shift brings in repeats the edge and is left out of the comparison, or comes round
+    (`fill: circular`).
 
     `pixels: null` shifts by an eighth of the short side. Cost: one explanation for each change, 9
     with all of them (7, if the image is no square).
@@ -69,8 +70,9 @@ class Equivariance:
     Pitfalls: the network itself is not equivariant, so no faithful heatmap gets 1 but where the
     network's output is unchanged (convolutions with circular padding, global pooling, no stride:
     shifts); a drop says that network or explainer changed its mind, not which: compare explainers
-    of one network. The edge filter is perfect. Explainers that draw noise draw anew for T x. A
-    digit upside down is another digit: choose `which` by the data.
+    of one network. Spearman counts the order of pixels that hold next to nothing. The edge filter
+    is perfect. Explainers that draw noise draw anew for T x. A digit upside down is another digit:
+    choose `which` by the data.
     """
 
     higher_is_better: ClassVar[bool] = True
@@ -80,7 +82,7 @@ class Equivariance:
     which: tuple[Change, ...] = ("rotate", "flip", "shift")
     pixels: Annotated[int, Range(1)] | None = None
     fill: Literal["edge", "circular"] = "edge"
-    measure: Likeness = "spearman"
+    measure: Likeness = "cosine"
 
     def __post_init__(self) -> None:
         """Refuse to do nothing."""
