@@ -1,0 +1,162 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from skimage.metrics import structural_similarity
+
+from xai_exp import stability
+
+
+@pytest.fixture
+def draw() -> np.random.Generator:
+    return np.random.default_rng(3)
+
+
+def maps(draw: np.random.Generator, models: int = 4, images: int = 5, size: int = 12) -> np.ndarray:
+    return draw.normal(size=(models, images, size, size))
+
+
+def test_similarities_equal_their_definitions_pair_by_pair(draw: np.random.Generator) -> None:
+    heat = maps(draw)
+    heat[0, 0] = heat[0, 0].round(0)
+    parts = np.zeros((5, 2, 12, 12))
+    parts[:, 0, :4, :4], parts[:, 1, 6:, 6:] = 1, 1
+    found = stability.similarities(heat, heat, parts)
+    for a, b, i in ((0, 1, 0), (2, 3, 4), (1, 3, 2)):
+        one, other = heat[a, i].ravel(), heat[b, i].ravel()
+        assert found["spearman"][a, b, i] == pytest.approx(stats.spearmanr(one, other)[0])
+        cosine = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+        assert found["cosine"][a, b, i] == pytest.approx(cosine)
+        top = [set(np.argsort(-m, kind="stable")[:14].tolist()) for m in (one, other)]
+        assert found["top"][a, b, i] == pytest.approx(len(top[0] & top[1]) / 14)
+        shares = []
+        for m in (heat[a, i].clip(0), heat[b, i].clip(0)):
+            sums = np.array([m[:4, :4].sum(), m[6:, 6:].sum(), 0])
+            sums[2] = m.sum() - sums.sum()
+            shares.append(sums / sums.sum())
+        assert found["parts"][a, b, i] == pytest.approx(1 - np.abs(shares[0] - shares[1]).sum() / 2)
+
+
+def test_structural_similarity_equals_scikit_image_inside_the_border(
+    draw: np.random.Generator,
+) -> None:
+    heat = maps(draw, 2, 1, 40)
+    scaled = heat / np.abs(heat).max((2, 3), keepdims=True)
+    _, full = structural_similarity(
+        scaled[0, 0], scaled[1, 0], data_range=2, full=True, use_sample_covariance=False
+    )
+    assert stability.similarities(heat, heat)["ssim"][0, 1, 0] == pytest.approx(full.mean())
+
+
+def test_a_heatmap_equals_itself_and_a_constant_one_has_no_direction(
+    draw: np.random.Generator,
+) -> None:
+    heat = maps(draw)
+    heat[2, 1] = 0.0
+    found = stability.similarities(heat, heat)
+    for measure in ("spearman", "cosine", "ssim", "top"):
+        assert found[measure][1, 1] == pytest.approx(1)
+    assert np.isnan(found["spearman"][2, 0, 1])
+    assert np.isnan(found["cosine"][2, 0, 1])
+
+
+def test_the_mean_of_pairs_leaves_models_beside_themselves_out() -> None:
+    groups = np.array(["a", "a", "b", "b", "c", "c"])
+    table = np.full((6, 6, 4), 0.2)
+    table[groups[:, None] == groups[None]] = 0.8
+    table[np.eye(6, dtype=bool)] = 1
+    kinds = stability.kinds(groups)
+    assert stability.pair_interval(table, kinds["other seed"], groups)[0] == pytest.approx(0.8)
+    found = stability.pair_interval(table, kinds["other architecture"], groups)
+    assert tuple(found) == pytest.approx((0.2, 0.2, 0.2, 12))
+
+
+def test_the_interval_over_models_and_images_covers(draw: np.random.Generator) -> None:
+    hits, rounds, models = 0, 60, 12
+    groups = np.arange(models)
+    pairs = ~np.eye(models, dtype=bool)
+    for _ in range(rounds):
+        own, image = draw.normal(size=models), draw.normal(size=20)
+        noise = draw.normal(size=(models, models, 20))
+        table = own[:, None, None] + own[None, :, None] + image + noise + noise.transpose(1, 0, 2)
+        found = stability.pair_interval(table, pairs, groups, resamples=199)
+        hits += found.low <= 0 <= found.high
+    assert 0.83 <= hits / rounds <= 1
+
+
+def test_one_factor_of_euclidean_distances_explains_what_analysis_of_variance_says(
+    draw: np.random.Generator,
+) -> None:
+    factor = np.repeat(["x", "y", "z"], 5)
+    values = draw.normal(size=15) + np.repeat([0.0, 2.0, 3.0], 5)
+    choices = pd.DataFrame({"shift": factor, "same": "1", "noise": draw.permutation(factor)})
+    found = stability.explained_variance(np.abs(values[:, None] - values[None]), choices)
+    groups = [values[factor == name] for name in "xyz"]
+    within = sum(((g - g.mean()) ** 2).sum() for g in groups)
+    row = found.set_index("choice").loc["shift"]
+    assert row["share"] == pytest.approx(1 - within / ((values - values.mean()) ** 2).sum())
+    assert row["p"] == pytest.approx(stats.f_oneway(*groups).pvalue, abs=0.02)
+    assert row["expected"] == pytest.approx(2 / 14)
+    assert found.iloc[0]["choice"] == "shift"
+    assert "same" not in set(found["choice"])
+    assert found.set_index("choice").loc["noise", "p"] > 0.05
+
+
+def test_a_number_enters_as_a_line(draw: np.random.Generator) -> None:
+    width = draw.permutation(np.arange(12.0))
+    values = 3 * width + draw.normal(size=12)
+    found = stability.explained_variance(
+        np.abs(values[:, None] - values[None]), pd.DataFrame({"width": width})
+    )
+    assert found["share"][0] == pytest.approx(stats.pearsonr(width, values)[0] ** 2)
+
+
+def test_tracking_tells_an_unstable_explainer_from_changed_networks(
+    draw: np.random.Generator,
+) -> None:
+    pairs = ~np.eye(8, dtype=bool)
+    worth = draw.uniform(size=(8, 8, 10))
+    worth = (worth + worth.transpose(1, 0, 2)) / 2
+    faithful = stability.tracking(0.7 * worth, worth, pairs)
+    assert faithful.intercept[:3] == pytest.approx((0, 0, 0), abs=1e-9)
+    assert faithful.slope[:3] == pytest.approx((0.7, 0.7, 0.7))
+    assert (faithful.due, faithful.correlation) == pytest.approx((1, 1))
+    noise = draw.normal(0.5, 0.05, size=(8, 8, 10))
+    unstable = stability.tracking(noise, worth, pairs)
+    assert unstable.intercept.low < 0.5 < unstable.intercept.high
+    assert unstable.slope.low < 0 < unstable.slope.high
+    assert abs(unstable.due) < 0.15
+
+
+def test_tracking_equals_least_squares(draw: np.random.Generator) -> None:
+    pairs = ~np.eye(5, dtype=bool)
+    x, y = draw.uniform(size=(2, 5, 5, 6))
+    y[1, 2, 3] = np.nan
+    upper = np.triu_indices(5, 1)
+    xs, ys = x[upper].ravel(), y[upper].ravel()
+    known = ~np.isnan(ys)
+    line = stats.linregress(xs[known], ys[known])
+    found = stability.tracking(y, x, pairs)
+    assert (found.intercept.mean, found.slope.mean) == pytest.approx((line.intercept, line.slope))
+    assert found.correlation == pytest.approx(line.rvalue)
+    assert found.n == known.sum()
+
+
+def test_the_more_accurate_the_more_alike_is_found() -> None:
+    accuracy = np.linspace(0.9, 1, 8)
+    table = np.repeat((accuracy[:, None] + accuracy[None])[..., None], 3, 2)
+    mean, rho, p = stability.against_accuracy(table, accuracy, ~np.eye(8, dtype=bool))
+    assert (np.argsort(mean) == np.arange(8)).all()
+    assert rho == pytest.approx(1)
+    assert p < 0.01
+
+
+def test_seeds_of_one_architecture_are_no_independent_evidence(draw: np.random.Generator) -> None:
+    groups = np.repeat(np.arange(4), 6)
+    values = np.repeat([0.0, 0.1, 5.0, 5.1], 6) + draw.normal(0, 0.01, 24)
+    choices = pd.DataFrame({"norm": np.repeat(["a", "a", "b", "b"], 6)})
+    distances = np.abs(values[:, None] - values[None])
+    alone = stability.explained_variance(distances, choices)["p"][0]
+    within = stability.explained_variance(distances, choices, groups)["p"][0]
+    assert alone < 0.01
+    assert within == pytest.approx(1 / 3, abs=0.05)

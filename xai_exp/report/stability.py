@@ -1,0 +1,123 @@
+"""Stability as plots."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.cluster import hierarchy
+from scipy.spatial.distance import squareform
+
+Array = NDArray[Any]
+_COLOURS = ("#2166ac", "#b2182b", "#1b7837", "#762a83", "#b35806", "#4d4d4d")
+_MOST = 12  # models side by side
+
+
+def figures(maps: Any, found: Any) -> dict[str, Figure]:  # noqa: ANN401
+    """All plots of the report by name, of what `xai_exp.stability_tables` read and found."""
+    drawn = {
+        "similarity": matrices(found.matrices, list(maps.models["architecture"])),
+        "accuracy": against_accuracy(found.likeness, maps.models["accuracy"].to_numpy()),
+        "side_by_side": side_by_side(maps),
+    }
+    if len(found.variance):
+        drawn["variance"] = variance(found.variance)
+    return drawn
+
+
+def clustered(matrix: Array) -> list[int]:
+    """The order of models in which those that agree stand side by side (average linkage)."""
+    if len(matrix) < 3:
+        return list(range(len(matrix)))
+    distance = np.clip(1 - np.nan_to_num(matrix), 0, None)
+    distance = (distance + distance.T) / 2
+    np.fill_diagonal(distance, 0)
+    linked = hierarchy.linkage(squareform(distance, checks=False), "average", optimal_ordering=True)
+    return [int(place) for place in hierarchy.leaves_list(linked)]
+
+
+def matrices(found: Any, names: list[str]) -> Figure:  # noqa: ANN401
+    """The mean similarity of every two models, a panel an explainer, each in its own order."""
+    side = min(6.0, 1.5 + 0.16 * len(names))
+    size = (side * len(found) + 1.2, side + 0.8)
+    figure = Figure(figsize=size, dpi=150, layout="constrained")
+    panels = figure.subplots(1, len(found), squeeze=False)[0]
+    numbers = {name: place for place, name in enumerate(dict.fromkeys(names), 1)}
+    shown = None
+    for axes, (name, matrix) in zip(panels, found.items(), strict=True):
+        order = clustered(matrix)
+        shown = axes.imshow(matrix[np.ix_(order, order)], vmin=-1, vmax=1, cmap="RdBu_r")
+        words = [str(numbers[names[place]]) for place in order]
+        axes.set_xticks(range(len(order)), words, fontsize=6, rotation=90)
+        axes.set_yticks(range(len(order)), words, fontsize=6)
+        axes.set_title(name.replace("_", " "), fontsize=9)
+    figure.supxlabel("architecture (a number twice: another seed)", fontsize=8)
+    if shown is not None:
+        figure.colorbar(shown, ax=list(panels), shrink=0.7, label="Spearman correlation")
+    return figure
+
+
+def against_accuracy(likeness: Any, accuracy: Array) -> Figure:  # noqa: ANN401
+    """Each model's mean similarity to the others against its accuracy."""
+    figure = Figure(figsize=(5.6, 3.8), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    for place, (name, values) in enumerate(likeness.items()):
+        colour = _COLOURS[place % len(_COLOURS)]
+        axes.plot(100 * accuracy, values, "o", ms=4, color=colour, label=name.replace("_", " "))
+    axes.set(xlabel="test accuracy (%)", ylabel="Spearman correlation\nwith the other models")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, linewidth=0.5)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    return figure
+
+
+def variance(table: Any) -> Figure:  # noqa: ANN401
+    """The share of differences that each choice explains; the tick is what chance explains."""
+    names = list(dict.fromkeys(table["explainer"]))
+    choices = list(table.groupby("choice")["share"].mean().sort_values().index)
+    figure = Figure(figsize=(6.0, 1.6 + 0.45 * len(choices)), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    thick = 0.8 / len(names)
+    for place, name in enumerate(names):
+        part = table[table["explainer"] == name].set_index("choice").reindex(choices)
+        at = np.arange(len(choices)) + 0.4 - thick * (place + 0.5)
+        colour = _COLOURS[place % len(_COLOURS)]
+        axes.barh(at, part["share"], thick, color=colour, label=name.replace("_", " "))
+        axes.plot(part["expected"], at, "|", color="black", ms=6)
+        for height, (share, p) in zip(at, part[["share", "p"]].to_numpy(), strict=True):
+            if p <= 0.05:
+                axes.text(share, height, " *", va="center", fontsize=8)
+    axes.set_yticks(range(len(choices)), [str(one).replace("_", " ") for one in choices])
+    axes.set(xlabel="share of squared distances explained  (|: by chance, *: p <= 0.05)")
+    axes.set_xlim(0, max(0.05, 1.12 * float(table["share"].max())))
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    return figure
+
+
+def side_by_side(maps: Any, image: int = 0) -> Figure:  # noqa: ANN401
+    """One image explained by all models (the twelve most accurate if there are more)."""
+    best = np.sort(np.argsort(-maps.models["accuracy"].to_numpy(), kind="stable")[:_MOST])
+    names = list(maps.heatmaps)
+    numbers = {
+        name: place for place, name in enumerate(dict.fromkeys(maps.models["architecture"]), 1)
+    }
+    columns = len(best) + 1
+    figure = Figure(figsize=(0.95 * columns + 0.6, 1.0 * len(names) + 0.5), dpi=150)
+    panels = figure.subplots(len(names), columns, squeeze=False)
+    figure.subplots_adjust(0.08, 0.02, 0.99, 0.84, wspace=0.08, hspace=0.08)
+    for row, name in zip(panels, names, strict=True):
+        row[0].imshow(maps.images[image].mean(0), cmap="gray", vmin=0, vmax=255)
+        row[0].set_ylabel(name.replace("_", "\n"), fontsize=7)
+        for axes, model in zip(row[1:], best, strict=True):
+            heat = maps.heatmaps[name][model, image]
+            largest = float(np.abs(heat).max()) or 1.0
+            axes.imshow(heat, cmap="RdBu_r", vmin=-largest, vmax=largest)
+        for axes in row:
+            axes.set(xticks=[], yticks=[])
+    panels[0, 0].set_title("image", fontsize=7)
+    for axes, model in zip(panels[0, 1:], best, strict=True):
+        one = maps.models.iloc[int(model)]
+        number, seed = numbers[one["architecture"]], one["seed"]
+        axes.set_title(f"{number}, seed {seed}\n{100 * one['accuracy']:.1f} %", fontsize=6)
+    return figure

@@ -1,0 +1,91 @@
+"""Stability of a study: what its runs left, compared, drawn and recorded; a callback of Hydra."""
+
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    from xai_exp.tracking import Kept, Tracker
+
+
+class Stability(Callback):
+    """Compare the heatmaps of all models of the study once its runs are finished.
+
+    Args:
+        least_accuracy: models below it on the test split are left out, in 0..1.
+    """
+
+    def __init__(self, least_accuracy: float = 0.95) -> None:
+        self.least_accuracy = least_accuracy
+        self.job: DictConfig | None = None
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:  # noqa: ANN401, ARG002
+        """Remember where the runs are tracked."""
+        self.job = config
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
+        """Report; also on a study that was finished before."""
+        from hydra.utils import instantiate
+        from rich.console import Console
+
+        from xai_exp.config import InputError
+
+        job = self.job if self.job is not None else config
+        if job.get("study") is None:
+            return
+        try:
+            report(instantiate(job.tracking).open(), job.study, self.least_accuracy)
+        except InputError as error:
+            Console().print(f"no stability report: {error}", highlight=False, markup=False)
+
+
+def of_study(tracker: "Tracker", study: str) -> "list[Kept]":
+    """Every finished explanation that belongs to the study, reused ones included."""
+    return tracker.kept(condition=f"tags.`study.{study}` LIKE '%'")
+
+
+def report(tracker: "Tracker", study: str, least_accuracy: float) -> str | None:
+    """Compare, print, record; the run's id.
+
+    Raises:
+        InputError: when fewer than two models are good enough.
+    """
+    from rich.console import Console
+
+    from xai_exp import stability_tables as tables
+    from xai_exp.report import stability as plots
+    from xai_exp.store import model_key
+    from xai_exp.tracking import Record
+
+    console = Console()
+    maps = tables.gathered(of_study(tracker, study), least_accuracy)
+    found = tables.compared(maps)
+    console.print(
+        f"stability of {study}: {len(maps.models)} models of at least {least_accuracy:g} accuracy, "
+        f"{maps.left_out} left out, {maps.models['architecture'].nunique()} architectures",
+        highlight=False,
+    )
+    console.print(tables.printed(found), highlight=False)
+    record = Record(
+        key=model_key(
+            {"stability": sorted(maps.runs), "least": least_accuracy, "version": tables.VERSION}
+        ),
+        name=f"stability of {len(maps.models)} models: {study}",
+        tags={"study": study},
+        params={
+            "models": len(maps.models),
+            "left_out_for_accuracy": maps.left_out,
+            "least_accuracy": least_accuracy,
+            "images": len(maps.images),
+        },
+        metrics=tables.numbers(found),
+        figures=plots.figures(maps, found),
+    )
+    run = tracker.reported(record.key) or tracker.record_report(
+        record, pages={}, tables={key: one for key, one in found.tables().items() if len(one)}
+    )
+    if run:
+        console.print(f"report run {run}", highlight=False)
+    return run
