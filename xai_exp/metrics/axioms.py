@@ -61,7 +61,7 @@ class Completeness:
 class NonSensitivity:
     r"""Which regions the heatmap and the network disagree about using.
 
-    Nguyen & Martinez 2020 ("On quantitative aspects of model interpretability", Section 3.2): the
+    Nguyen & Martinez 2020 ("On quantitative aspects of model interpretability"): the
     size of the symmetric difference of the regions without relevance and the regions that the
     network does not react to, here as a share of all regions:
 

@@ -55,7 +55,7 @@ class Equivariance:
     r"""How well the heatmap follows when the image is turned, mirrored or moved.
 
     Crabbe & van der Schaar 2023 (NeurIPS, "Evaluating the robustness of interpretability methods
-    through explanation invariance and equivariance", Section 2.3): with T the changes of `which`
+    through explanation invariance and equivariance"): with T the changes of `which`
     that map pixels on pixels exactly (turns by 90 degrees, mirrorings, shifts by whole pixels),
 
         mean over T of likeness(h(T x), T h(x))

@@ -17,7 +17,7 @@ from xai_exp.types import Case, Images, Scores
 class InputInvariance:
     r"""How much the heatmap changes when image and network are shifted so that nothing happens.
 
-    Kindermans et al. 2019 ("The (un)reliability of saliency methods", Section 2): a constant c is
+    Kindermans et al. 2019 ("The (un)reliability of saliency methods"): a constant c is
     added to every pixel and taken out again by the bias of the first layer, b - W c, so that
     f'(x + c) = f(x) for every image and the weights are the same. The score is
 

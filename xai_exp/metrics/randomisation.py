@@ -216,7 +216,7 @@ def entropy(heatmaps: Heatmaps, bins: int) -> Scores:
 class RandomLogit:
     r"""How alike the heatmaps of the target and of another class are.
 
-    Sixt, Granz & Landgraf 2020 (ICML, "When explanations lie", Section 4, "random logit"):
+    Sixt, Granz & Landgraf 2020 (ICML, "When explanations lie"):
 
         likeness(h_t(x), h_s(x))    for a class s, other than t, drawn by the seed for each image;
 

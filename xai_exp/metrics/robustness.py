@@ -114,7 +114,7 @@ def _scale(case: Case, scale: Scale) -> Scores:
 class Sensitivity:
     r"""How far the heatmap moves when every pixel gets a little uniform noise.
 
-    Yeh et al. 2019 (NeurIPS, "On the (in)fidelity and sensitivity of explanations", Definition 2):
+    Yeh et al. 2019 (NeurIPS, "On the (in)fidelity and sensitivity of explanations"):
 
         max over |x' - x|_inf <= radius of ||h(x') - h(x)||_2 / ||h(x)||_2,
 
@@ -155,7 +155,7 @@ class Sensitivity:
 class LocalLipschitz:
     r"""The steepest change of the heatmap around the image: an estimate of its Lipschitz constant.
 
-    Alvarez-Melis & Jaakkola 2018 ("On the robustness of interpretability methods", Eq. 2):
+    Alvarez-Melis & Jaakkola 2018 ("On the robustness of interpretability methods"):
 
         max over x' near x of ||h(x) - h(x')||_2 / ||x - x'||_2
 
@@ -201,7 +201,7 @@ def shifted(images: Tensor, right: int, down: int, fill: str = "edge") -> Tensor
 class Continuity:
     r"""The strongest change of the heatmap while the image glides sideways.
 
-    Montavon, Samek & Mueller 2018 (Digital Signal Processing 73, Section 6.1, "explanation
+    Montavon, Samek & Mueller 2018 (Digital Signal Processing 73, "explanation
     continuity"):
 
         max over x' of ||h(x) - h(x')||_1 / ||x - x'||_2,
@@ -249,7 +249,7 @@ class Consistency:
     r"""How often images with the same explanation get the same prediction.
 
     Dasgupta, Frost & Moshkovitz 2022 (ICML, "Framework for evaluating faithfulness of local
-    explanations", Definition 1): the probability that f(x') = f(x) given that x' has the
+    explanations"): the probability that f(x') = f(x) given that x' has the
     explanation of x, over the other images of the case. Heatmaps are never equal, so `same_if`
     says what counts as the same:
 
@@ -311,8 +311,8 @@ class Consistency:
 class RelativeStability:
     r"""How much more the heatmap changes, in per cent of itself, than what it should explain.
 
-    Agarwal et al. 2022 ("Rethinking stability for attribution-based explanations", Equations 2, 3
-    and 5): the maximum over `samples` neighbours with the same prediction of
+    Agarwal et al. 2022 ("Rethinking stability for attribution-based explanations"):
+    the maximum over `samples` neighbours with the same prediction of
 
         ||(h(x) - h(x')) / h(x)||_2 / max(d, eps)
 
