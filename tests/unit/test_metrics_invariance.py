@@ -140,6 +140,8 @@ def test_a_heatmap_of_what_the_network_uses_has_no_disagreement(make_case, imput
     assert torch.equal(metric(half_blind(make_case, left(1.0))), zero)
     assert torch.equal(metric(half_blind(make_case, left(-1.0))), zero), "sign is no insensitivity"
     assert torch.equal(metric(half_blind(make_case, 1e-9 * left(1.0))), zero), "nor is a factor"
+    rounding = left(1.0) + 1e-9
+    assert torch.equal(metric(half_blind(make_case, rounding)), zero), "nor is rounding relevance"
     inverted = 1 - left(1.0)
     assert torch.equal(metric(half_blind(make_case, inverted)), zero + 1)
 
