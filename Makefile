@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint type ui sweep study bench docs accuracy screenshots lock clean
+.PHONY: help setup run test lint type ui sweep dashboard study bench docs accuracy screenshots lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,8 +35,11 @@ type: $(STAMP)  ## types only
 ui: $(STAMP)  ## the MLflow pages, on this machine only (RUNS="1a2b 3c4d": only these runs)
 	$(BIN)/python -m xai_exp.ui $(RUNS)
 
-sweep: $(STAMP)  ## three explainers on models of three seeds; each model is trained once
-	$(BIN)/python -m xai_exp -m dataset=triangles_squares explainer=lrp,gradient,deconvnet seed=0,1,2
+sweep: $(STAMP)  ## 20 trials of architectures on triangles and squares, and how stable heatmaps are
+	$(BIN)/python -m xai_exp sweep=architectures study=make_sweep dataset=triangles_squares 'explainer=[lrp,gradient,deconvnet]' metric=sparseness trainer=quick trainer.samples=20000 trainer.learning_rate=0.003 trainer.target_accuracy=0.97 dataset.count=12000 model.norm=batch model.dropout=0 images=16 hydra.sweeper.trials=20
+
+dashboard: $(STAMP)  ## the sweeps' own pages, on this machine only
+	$(BIN)/optuna-dashboard --host 127.0.0.1 sqlite:///mlruns/optuna.db
 
 study: $(STAMP)  ## the named study: is LRP better than sensitivity and deconvolution?
 	$(BIN)/python -m xai_exp -m experiment=lrp_vs_sensitivity
