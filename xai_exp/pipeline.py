@@ -18,7 +18,7 @@ from xai_exp.build import Experiment, plain
 from xai_exp.config import InputError
 from xai_exp.scoring import Sample, Scored
 from xai_exp.store import ModelStore, TrainingResult, model_key
-from xai_exp.tracking import Link, Tracker
+from xai_exp.tracking import Found, Link, Tracker
 from xai_exp.training import accuracy
 
 SCORING_VERSION = 2  # raise it when a change of explainers or metrics changes scores
@@ -201,8 +201,8 @@ def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Sample) -> E
     return Explained(name=name, key=key, scores=scored.scores, run=run, fresh=scored)
 
 
-def finished(config: DictConfig, tracker: Tracker) -> tuple[str, dict[str, pd.DataFrame]]:
-    """What a run of `config` has left: the model's key and the scores of each explainer."""
+def finished(config: DictConfig, tracker: Tracker) -> tuple[str, dict[str, Found]]:
+    """What a run of `config` has left: the model's key and each explainer's run and scores."""
     experiment = build.experiment(config)
     device = torch.device("cpu")
     job = Job(
@@ -214,7 +214,7 @@ def finished(config: DictConfig, tracker: Tracker) -> tuple[str, dict[str, pd.Da
         name: tracker.explained(model_key(_explaining(job, name, model, images)))
         for name in experiment.explainers
     }
-    return model, {name: one.scores for name, one in found.items() if one is not None}
+    return model, {name: one for name, one in found.items() if one is not None}
 
 
 def _explaining(job: Job, name: str, model: str, images: int) -> dict[str, Any]:

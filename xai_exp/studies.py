@@ -3,8 +3,14 @@
 Nothing heavy is imported before that, so that the command line answers at once.
 """
 
+import math
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -15,7 +21,46 @@ if TYPE_CHECKING:
     from xai_exp.tracking import Record
 
 
-class MetricValidity(Callback):
+class _Study(Callback):
+    """Says how far the matrix of runs has come, and reports once it is finished."""
+
+    def __init__(self) -> None:
+        self.jobs: list[DictConfig] = []
+        self.total = 0
+        self.started = 0.0
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
+        """Count the runs before the first begins."""
+        self.total = matrix(config)
+        self.started = time.monotonic()
+
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401, ARG002
+        """Say which run of how many this is, and how long the rest may take."""
+        if self.total > 1:
+            from rich.console import Console
+
+            Console().rule(progress(len(self.jobs), self.total, time.monotonic() - self.started))
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:  # noqa: ANN401
+        """Remember what was run."""
+        if job_return.status == JobStatus.COMPLETED:
+            self.jobs.append(_without_hydra(config))
+
+    def on_run_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
+        """Report after a single run."""
+        if self.jobs:
+            self._report(config)
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
+        """Report after several."""
+        if self.jobs:
+            self._report(config)
+
+    def _report(self, config: DictConfig) -> None:
+        raise NotImplementedError
+
+
+class MetricValidity(_Study):
     """Grade the metrics against exact truth over all runs of the study.
 
     What the runs left is asked of tracking, so a study whose runs were finished before is graded
@@ -26,25 +71,118 @@ class MetricValidity(Callback):
     """
 
     def __init__(self, truth: str = "part_shapley") -> None:
+        super().__init__()
         self.truth = truth
-        self.jobs: list[DictConfig] = []
 
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:  # noqa: ANN401
-        """Remember what was run."""
-        if job_return.status == JobStatus.COMPLETED:
-            self.jobs.append(_without_hydra(config))
+    def _report(self, config: DictConfig) -> None:  # noqa: ARG002
+        report_validity(self.jobs, self.truth)
 
-    def on_run_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401, ARG002
-        """Grade after a single run."""
-        self._report()
 
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401, ARG002
-        """Grade after several."""
-        self._report()
+class Report(_Study):
+    """Judge the study's claims and write its page: reports/STUDY.html, and a run of type `report`.
 
-    def _report(self) -> None:
-        if self.jobs:
-            report_validity(self.jobs, self.truth)
+    Args:
+        title: the question that the study answers.
+        claims: what to judge, as `xai_exp.verdict.Claim`s.
+        least_accuracy: models below it are left out, in 0..1.
+        folder: where the page and its tables go.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        claims: Sequence[Any] = (),
+        least_accuracy: float = 0.0,
+        folder: str = "reports",
+    ) -> None:
+        super().__init__()
+        self.title, self.claims = title, claims
+        self.least_accuracy, self.folder = least_accuracy, folder
+
+    def _report(self, config: DictConfig) -> None:
+        name = self.jobs[0].study or "report"
+        task = list(config.hydra.overrides.task)
+        report_study(
+            self.jobs,
+            title=self.title,
+            name=str(name),
+            claims=self.claims,
+            command=" ".join(["python -m xai_exp", *(shlex.quote(str(one)) for one in task)]),
+            folder=Path(self.folder),
+            least_accuracy=self.least_accuracy,
+        )
+
+
+def matrix(config: DictConfig) -> int:
+    """How many runs a sweep has; 0 if its sweeper does not say beforehand.
+
+    Counts the choices of hydra.sweeper.params and of the command line, which win.
+    """
+    sweeper = config.hydra.sweeper
+    if not str(sweeper.get("_target_", "")).endswith("BasicSweeper"):
+        return 0
+    lines = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
+    lines += [str(line) for line in config.hydra.overrides.task]
+    sizes: dict[str, int] = {}
+    for override in OverridesParser.create().parse_overrides(lines):
+        swept = override.is_sweep_override()
+        sizes[override.get_key_element()] = len(list(override.sweep_iterator())) if swept else 1
+    return math.prod(sizes.values())
+
+
+def progress(done: int, total: int, seconds: float) -> str:
+    """Where a matrix of runs stands.
+
+    >>> progress(2, 6, 60.0)
+    'run 3 of 6, about 2 min left'
+    >>> progress(0, 6, 0.0)
+    'run 1 of 6'
+    """
+    if not done:
+        return f"run {done + 1} of {total}"
+    left = seconds / done * (total - done)
+    words = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
+    return f"run {done + 1} of {total}, about {words} left"
+
+
+def report_study(
+    jobs: list[DictConfig],
+    *,
+    title: str,
+    name: str,
+    claims: Sequence[Any],
+    command: str,
+    folder: Path,
+    least_accuracy: float,
+) -> None:
+    """Publish what these runs have left, and print the verdicts."""
+    from hydra.utils import instantiate
+    from rich.console import Console
+
+    from xai_exp import build, pipeline
+    from xai_exp.publish import publish
+    from xai_exp.verdict import Claim, sentence
+
+    console = Console()
+    tracker = build.experiment(jobs[0]).tracking.open()
+    found = [one.run for job in jobs for one in pipeline.finished(job, tracker)[1].values()]
+    if not found:
+        console.print("no report: tracking=off keeps nothing to report on")
+        return
+    made = [one if isinstance(one, Claim) else instantiate(one, _convert_="all") for one in claims]
+    path, verdicts = publish(
+        tracker.kept(list(dict.fromkeys(found))),
+        tracker,
+        title=title,
+        name=name,
+        claims=made,
+        commands=[command],
+        folder=folder,
+        least_accuracy=least_accuracy,
+    )
+    for one in verdicts:
+        console.print(f"{one.claim.text}\n  {sentence(one)}", highlight=False)
+    console.print(f"report: {path}", highlight=False, soft_wrap=True)
 
 
 def _without_hydra(config: DictConfig) -> DictConfig:
@@ -71,8 +209,8 @@ def report_validity(jobs: list[DictConfig], truth: str) -> "pd.DataFrame | None"
         raise InputError(f"study: got {truth} as truth; allowed: one of its metrics, {allowed}")
     rows = []
     for job in jobs:
-        model, tables = pipeline.finished(job, tracker)
-        rows += [table.assign(explainer=name, model=model) for name, table in tables.items()]
+        model, left = pipeline.finished(job, tracker)
+        rows += [found.scores.assign(explainer=name, model=model) for name, found in left.items()]
     if not rows:
         console.print("no validity of metrics: tracking=off keeps nothing to grade them by")
         return None

@@ -143,3 +143,21 @@ def test_impossible_settings_are_refused_in_one_line(given, told):
     with pytest.raises(InputError) as error:
         IntegratedGradients(**given)
     assert told in str(error.value)
+
+
+def test_the_border_baseline_is_the_background_of_each_image_and_channel(make_case):
+    from xai_exp.explainers.gradients import uniform
+
+    case = make_case(dtype=torch.float64)
+    images = torch.zeros(2, 2, 5, 6, dtype=torch.float64)
+    images += torch.tensor([[0.1, 0.2], [0.3, 0.4]]).double()[:, :, None, None]
+    images[:, :, 1:4, 1:5] = 0.9
+    images[0, 0, 0, 2] = 0.7  # an object that touches the border
+    wanted = torch.tensor([[0.1, 0.2], [0.3, 0.4]]).double()[:, :, None, None].expand_as(images)
+    assert torch.allclose(uniform(images, "border"), wanted)
+    method = IntegratedGradients(steps=300, method="midpoint", baseline="border")
+    start = uniform(case.images, "border")
+    rows = torch.arange(len(case))
+    gap = (case.model(case.images) - case.model(start))[rows, case.targets]
+    maps = method(case.model, case.images, case.targets)
+    assert torch.allclose(maps.sum((1, 2)).double(), gap, atol=1e-3 * gap.abs().max().item())

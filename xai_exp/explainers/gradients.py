@@ -78,12 +78,13 @@ class IntegratedGradients:
         steps: points on the way.
         method: how the integral is summed: gauss_legendre (exact for smooth ways), midpoint,
             trapezoid, left (as iNNvestigate has it) or right (as DeepExplain).
-        baseline: the grey level of the uniform baseline x'.
+        baseline: the grey level of the uniform baseline x', or `border`: each image's own, the
+            median of the pixels on its border, which is the background of rendered scenes.
     """
 
     steps: Annotated[int, Range(1, 10_000)] = 32
     method: Literal["gauss_legendre", "midpoint", "trapezoid", "left", "right"] = "gauss_legendre"
-    baseline: Annotated[float, Range(-1e6, 1e6)] = 0.0
+    baseline: Annotated[float, Range(-1e6, 1e6)] | Literal["border"] = 0.0
 
     @property
     def cost(self) -> Cost:
@@ -92,9 +93,17 @@ class IntegratedGradients:
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """Integrated gradients at every pixel, summed over channels."""
-        start = torch.full_like(images, self.baseline)
+        start = uniform(images, self.baseline)
         places, weights = _SUMS[self.method](self.steps)
         return ops.channel_sum(path_integral(model, images, start, targets, places, weights))
+
+
+def uniform(images: Images, level: float | str) -> Images:
+    """Images of one level: the one given, or for `border` each image's and channel's own."""
+    if level != "border":
+        return torch.full_like(images, float(level))
+    edge = [images[..., 0, :], images[..., -1, :], images[..., 1:-1, 0], images[..., 1:-1, -1]]
+    return torch.cat(edge, -1).median(-1).values[..., None, None].expand_as(images).contiguous()
 
 
 def path_integral(

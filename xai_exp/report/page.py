@@ -1,0 +1,249 @@
+"""One self-contained HTML page from a study's scores: nothing is loaded from elsewhere."""
+
+import base64
+import html
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jinja2 import Environment
+from matplotlib.figure import Figure
+
+from xai_exp import statistics, verdict
+from xai_exp.report import gallery, plots, tables
+from xai_exp.verdict import Verdict
+
+_MOST_IMAGES, _MOST_MODELS, _MOST_MAPS = 12, 3, 24
+_INTERVALS = (
+    "Several models: a two-way layout of models and images with Student's t; one model: the "
+    "bootstrap over its images (BCa)."
+)
+REFERENCES = (
+    "Samek, Binder, Montavon, Lapuschkin, Müller: Evaluating the visualization of what a deep "
+    "neural network has learned. IEEE TNNLS 2017.",
+    "Shapley: A value for n-person games. 1953.",
+    "Demsar: Statistical comparisons of classifiers over multiple data sets. JMLR 2006.",
+    "Holm: A simple sequentially rejective multiple test procedure. 1979.",
+    "Efron: Better bootstrap confidence intervals. JASA 1987.",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Maps:
+    """What the image browser shows of one setting.
+
+    Attributes:
+        setting: its name.
+        images: (image, height, width) grey levels in bytes.
+        masks: (image, height, width) coverage by objects in bytes, if known.
+        captions: a line an image.
+        models: for a model's name, its heatmaps (image, height, width) by explainer.
+    """
+
+    setting: str
+    images: np.ndarray
+    masks: np.ndarray | None
+    captions: Sequence[str]
+    models: Mapping[str, Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What a page is made of.
+
+    Attributes:
+        title: the question.
+        scores: the tidy table, as `collect.tidy` makes it.
+        verdicts: on the claims, if there are any.
+        audited: which metrics passed, as `verdict.audit` has it.
+        commands: that make it again.
+        versions: of what it was made with, by name.
+        curves: for a metric, x and each explainer's mean curve.
+        maps: for the image browser.
+    """
+
+    title: str
+    scores: pd.DataFrame
+    verdicts: Sequence[Verdict] = ()
+    audited: pd.DataFrame = field(default_factory=pd.DataFrame)
+    commands: Sequence[str] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    curves: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]] = field(default_factory=dict)
+    maps: Sequence[Maps] = ()
+
+
+def render(study: Study) -> str:
+    """The page as text."""
+    template = resources.files("xai_exp.report").joinpath("page.html").read_text("utf-8")
+    made = {
+        "claims": [_claim(one) for one in study.verdicts],
+        "audit": tables.audit(study.audited),
+        "leaders": tables.leaderboards(study.scores),
+        "ranks": _ranks(study.scores, study.audited),
+        "agreement": _agreement(study.scores),
+        "curves": [
+            {"title": name, "figure": _picture(plots.curves(x, drawn, title=tables.words(name)))}
+            for name, (x, drawn) in study.curves.items()
+        ],
+        "images": _browser(study.maps),
+        "failed": tables.failed(study.scores),
+        "models": tables.models(study.scores),
+    }
+    sections = [("answers", "answers"), ("repeat", "how to repeat"), ("leaders", "leaderboard")]
+    later = {"agreement": "agreement", "curves": "curves", "images": "images"}
+    ids = {"images": "browser"}
+    sections += [(ids.get(key, key), name) for key, name in later.items() if made[key]]
+    return (
+        Environment(autoescape=False)  # its values are HTML already; texts are escaped here
+        .from_string(template)
+        .render(
+            title=html.escape(study.title),
+            summary=_summary(study.scores),
+            sections=[*sections, ("failed", "what failed"), ("references", "references")],
+            commands=[html.escape(line) for line in study.commands],
+            versions=_versions(study.versions),
+            intervals=_INTERVALS,
+            references=[html.escape(line) for line in REFERENCES],
+            **made,
+        )
+    )
+
+
+def _summary(scores: pd.DataFrame) -> str:
+    counts = {
+        "setting": scores["setting"].nunique(),
+        "model": scores["model"].nunique(),
+        "explainer": scores["explainer"].nunique(),
+        "metric": scores["metric"].nunique(),
+        "score": len(scores),
+    }
+    return ", ".join(f"{n:,} {name}{'s' * (n != 1)}" for name, n in counts.items()) + "."
+
+
+def _claim(one: Verdict) -> dict[str, Any]:
+    rows = one.rows.to_dict("records")
+    heads = ["setting", "metric", "difference", "95 % interval", "effect"]
+    heads += ["p", "p (Holm)", "images"]
+    body = [
+        [
+            tables.cell(row["setting"]),
+            tables.cell(tables.words(row["metric"]) + ("" if row["audited"] else " (not counted)")),
+            tables.cell(f"{row['difference']:+.3g}", row["difference"]),
+            tables.cell(f"{row['low']:+.3g} .. {row['high']:+.3g}", row["low"]),
+            tables.cell(f"{row['effect']:+.2f}", row["effect"]),
+            tables.cell(tables.p_value(row["p"]), row["p"]),
+            tables.cell(tables.p_value(row["adjusted"]), row["adjusted"]),
+            tables.cell(str(row["n"]), row["n"]),
+        ]
+        for row in rows
+    ]
+    better, worse = one.claim.better, one.claim.worse
+    return {
+        "text": html.escape(one.claim.text),
+        "source": html.escape(one.claim.source),
+        "answer": one.answer,
+        "sentence": html.escape(verdict.sentence(one).partition(": ")[2].capitalize()),
+        "figure": _picture(plots.forest(one.rows, better, worse)),
+        "table": tables.table(heads, body, name=f"{better} against {worse}"),
+    }
+
+
+def _ranks(scores: pd.DataFrame, audited: pd.DataFrame) -> list[dict[str, str]]:
+    """A critical-difference diagram for every metric that passed (for all if none was audited)."""
+    passed = audited.loc[audited["passed"], "metric"].tolist() if len(audited) else []
+    found = []
+    for metric in passed or scores["metric"].unique().tolist():
+        names, table = blocks(scores, metric)
+        ranking = statistics.friedman(table)
+        if ranking.n < 2 or np.isnan(ranking.critical):
+            continue
+        test = f"{ranking.n} images of models, Friedman p {tables.p_value(ranking.p)}"
+        caption = f"{tables.words(metric)}: {test}"
+        figure = plots.critical_difference(ranking, names)
+        found.append({"caption": html.escape(caption), "figure": _picture(figure)})
+    return found
+
+
+def blocks(scores: pd.DataFrame, metric: str) -> tuple[list[str], np.ndarray]:
+    """One metric's scores, (setting, model and image) by explainers, turned so that more is better.
+
+    Explainers without a score in more than half of the blocks are left out.
+    """
+    mine = pd.DataFrame(scores[scores["metric"] == metric])
+    wide = mine.pivot_table(
+        index=["setting", "model", "image"], columns="explainer", values="score", dropna=True
+    )
+    table = wide.to_numpy(float)
+    often = (~np.isnan(table)).mean(0) > 0.5
+    sign = 1 if np.all(mine["higher_is_better"].to_numpy(bool)) else -1
+    return [str(name) for name in wide.columns[often]], sign * table[:, often]
+
+
+def _agreement(scores: pd.DataFrame) -> str:
+    names = [str(name) for name in scores["metric"].unique()]
+    explainers = [str(name) for name in scores["explainer"].unique()]
+    if len(names) < 2 or len(explainers) < 3:
+        return ""
+    sign = np.where(scores["higher_is_better"].astype(bool), 1, -1)
+    turned = scores.assign(score=scores["score"] * sign)
+    index = ["setting", "model", "image"]
+    wide = turned.pivot_table(
+        index=index, columns=["metric", "explainer"], values="score", dropna=False
+    )
+    cube = [pd.DataFrame(wide[name]).reindex(columns=explainers).to_numpy() for name in names]
+    table, order = statistics.agreement(cube)
+    return _picture(plots.agreement(table[np.ix_(order, order)], [names[i] for i in order]))
+
+
+def _versions(versions: Mapping[str, str]) -> str:
+    words = ", ".join(f"{name} {value}" for name, value in versions.items())
+    return f'<p class="soft">Made with {html.escape(words)}.</p>' if words else ""
+
+
+def _browser(maps: Sequence[Maps]) -> str:
+    if not maps:
+        return ""
+    found = [
+        {
+            "name": one.setting,
+            "size": list(one.images.shape[1:]),
+            "images": _encoded(one.images[:_MOST_IMAGES]),
+            "masks": _encoded(one.masks[:_MOST_IMAGES]) if one.masks is not None else None,
+            "captions": list(one.captions[:_MOST_IMAGES]),
+            "models": [
+                {
+                    "name": name,
+                    "heatmaps": {
+                        tables.words(method): _encoded(_signed(drawn[:_MOST_IMAGES]))
+                        for method, drawn in list(heatmaps.items())[:_MOST_MAPS]
+                    },
+                }
+                for name, heatmaps in list(one.models.items())[:_MOST_MODELS]
+            ],
+        }
+        for one in maps
+    ]
+    return json.dumps(found).replace("</", "<\\/")
+
+
+def _signed(heatmaps: np.ndarray) -> np.ndarray:
+    """Each map in -127..127, its 99.5 % quantile at the end of the scale."""
+    ends = np.array([gallery.limit(torch.from_numpy(one)) for one in heatmaps])[:, None, None]
+    return (np.clip(np.nan_to_num(heatmaps / ends), -1, 1) * 127).round().astype(np.int8)
+
+
+def _encoded(block: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(block).tobytes()).decode()
+
+
+def _picture(figure: Figure) -> str:
+    """A figure as the address of an image within the page."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", facecolor="white")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,141 @@
+"""The tables of a study's page, as HTML whose columns sort; a cell's text is always escaped."""
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from xai_exp import statistics
+
+
+def means(scores: pd.DataFrame) -> pd.DataFrame:
+    """Each explainer's mean by setting and metric, with its interval over models and images.
+
+    Returns:
+        setting, metric, higher_is_better, explainer, mean, low, high, n, models.
+    """
+    rows = []
+    keys = ["setting", "metric", "higher_is_better", "explainer"]
+    for names, mine in scores.groupby(keys, sort=False):
+        wide = mine.pivot_table(index="model", columns="image", values="score", dropna=False)
+        found = statistics.crossed_interval(wide.to_numpy(float))
+        rows.append((*tuple(names), *found, len(wide)))  # pyright: ignore
+    return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "n", "models"])
+
+
+def leaderboards(scores: pd.DataFrame) -> list[tuple[str, str]]:
+    """For each setting a table: explainers by metrics."""
+    found = []
+    for setting, rows in means(scores).groupby("setting", sort=False):
+        metrics = rows.drop_duplicates("metric")[["metric", "higher_is_better"]]
+        heads = ["explainer"] + [
+            f"{words(name)}<br><small>{'higher' if up else 'lower'} is better</small>"
+            for name, up in metrics.itertuples(index=False)
+        ]
+        cells = {(r["explainer"], r["metric"]): r for r in rows.to_dict("records")}
+        body = [
+            [cell(words(name))]
+            + [_estimate(cells.get((name, metric))) for metric in metrics["metric"]]
+            for name in rows["explainer"].unique()
+        ]
+        made = table(heads, body, name=f"leaderboard {setting}", escaped=False)
+        found.append((html.escape(str(setting)), made))
+    return found
+
+
+def audit(audited: pd.DataFrame) -> str:
+    """Which metrics passed, and why the others did not."""
+    if audited.empty:
+        return ""
+    body = [
+        [
+            cell(words(row["metric"])),
+            cell("passed" if row["passed"] else "failed", kind="text"),
+            cell(words(row["reason"]), kind="text"),
+        ]
+        for row in audited.to_dict("records")
+    ]
+    return table(["metric", "audit", "because"], body, name="audit")
+
+
+def failed(scores: pd.DataFrame) -> str:
+    """Scores that are missing, counted by metric and reason."""
+    missing = pd.DataFrame(scores[scores["score"].isna()])
+    if missing.empty:
+        return ""
+    counts = missing.assign(n=1).groupby(["metric", "explainer", "reason"], sort=False)["n"].sum()
+    several = pd.DataFrame(counts).reset_index().groupby(["metric", "reason"], sort=False)
+    body = [
+        [
+            cell(words(names[0])),  # pyright: ignore
+            cell(names[1], kind="text"),  # pyright: ignore
+            cell(", ".join(words(name) for name in rows["explainer"]), kind="text"),
+            cell(str(rows["n"].sum()), rows["n"].sum()),
+        ]
+        for names, rows in several
+    ]
+    return table(["metric", "no score because", "explainers", "scores"], body, name="failed")
+
+
+def models(scores: pd.DataFrame) -> str:
+    """Every trained network of the study."""
+    columns = ["setting", "architecture", "seed", "accuracy"]
+    found = pd.DataFrame(scores.drop_duplicates(["setting", "model"])[columns])
+    body = [
+        [
+            cell(row["setting"]),
+            cell(row["architecture"], kind="text"),
+            cell(str(row["seed"]), row["seed"]),
+            cell(f"{100 * row['accuracy']:.2f} %", row["accuracy"]),
+        ]
+        for row in found.to_dict("records")
+    ]
+    return table(["setting", "architecture", "seed", "test accuracy"], body, name="models")
+
+
+def _estimate(row: Mapping[str, Any] | None) -> str:
+    if row is None or row["n"] == 0:
+        return cell("")
+    spread = "" if np.isnan(row["low"]) else f"{row['low']:.3g} .. {row['high']:.3g}"
+    return (
+        f'<td data-value="{row["mean"]:.6g}">{row["mean"]:.3g}'
+        f'<br><small class="soft">{spread}</small></td>'
+    )
+
+
+def cell(text: object, value: object = None, kind: str = "") -> str:
+    """One cell; `value` is what its column sorts by."""
+    data = "" if value is None else f' data-value="{value}"'
+    style = f' class="{kind}"' if kind else ""
+    return f"<td{style}{data}>{html.escape(str(text))}</td>"
+
+
+def table(
+    heads: Sequence[str], body: Sequence[Sequence[str]], *, name: str, escaped: bool = True
+) -> str:
+    """A table of cells, whose columns sort and which downloads as NAME.csv."""
+    shown = [html.escape(head) if escaped else head for head in heads]
+    top = "".join(f"<th>{head}</th>" for head in shown)
+    rows = "\n".join(f"<tr>{''.join(cells)}</tr>" for cells in body)
+    return (
+        f'<div class="wide"><table class="sortable" data-name="{html.escape(name)}">'
+        f"<thead><tr>{top}</tr></thead>\n<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def p_value(value: float) -> str:
+    """A p value as people write it.
+
+    >>> p_value(0.0002), p_value(0.0312)
+    ('< 0.001', '0.031')
+    """
+    if np.isnan(value):
+        return "none"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def words(name: object) -> str:
+    """A name as words."""
+    return str(name).replace("_", " ")
