@@ -32,6 +32,7 @@ def publish(
     commands: Sequence[str] = (),
     folder: Path = Path("reports"),
     least_accuracy: float = 0.0,
+    truths: Sequence[str] = (),
 ) -> tuple[Path, list[Verdict]]:
     """Write FOLDER/NAME.html with NAME.parquet and NAME.csv beside it, and record them.
 
@@ -47,6 +48,7 @@ def publish(
         commands: that make the explanations.
         folder: where the files go.
         least_accuracy: models below it are left out, in 0..1.
+        truths: metrics that compare with exact truth and need no audit.
 
     Returns:
         The page and the verdicts.
@@ -61,7 +63,7 @@ def publish(
             f"{least_accuracy:g}; allowed: at least one (run an experiment first)"
         )
     scores = collect.tidy(good)
-    audited = verdict.audit(scores)
+    audited = verdict.audit(scores, truths)
     verdicts = verdict.judge(claims, scores, audited)
     page = render(
         Study(

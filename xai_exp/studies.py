@@ -6,7 +6,7 @@ Nothing heavy is imported before that, so that the command line answers at once.
 import math
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,21 +83,23 @@ class Report(_Study):
 
     Args:
         title: the question that the study answers.
-        claims: what to judge, as `xai_exp.verdict.Claim`s.
+        claims: what to judge, each with the fields of `xai_exp.verdict.Claim`.
         least_accuracy: models below it are left out, in 0..1.
         folder: where the page and its tables go.
+        truths: metrics that compare with exact truth and need no audit.
     """
 
     def __init__(
         self,
         title: str,
-        claims: Sequence[Any] = (),
+        claims: Sequence[Mapping[str, Any]] = (),
         least_accuracy: float = 0.0,
         folder: str = "reports",
+        truths: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.title, self.claims = title, claims
-        self.least_accuracy, self.folder = least_accuracy, folder
+        self.least_accuracy, self.folder, self.truths = least_accuracy, folder, truths
 
     def _report(self, config: DictConfig) -> None:
         name = self.jobs[0].study or "report"
@@ -110,6 +112,7 @@ class Report(_Study):
             command=" ".join(["python -m xai_exp", *(shlex.quote(str(one)) for one in task)]),
             folder=Path(self.folder),
             least_accuracy=self.least_accuracy,
+            truths=list(self.truths),
         )
 
 
@@ -150,13 +153,13 @@ def report_study(
     *,
     title: str,
     name: str,
-    claims: Sequence[Any],
+    claims: Sequence[Mapping[str, Any]],
     command: str,
     folder: Path,
     least_accuracy: float,
+    truths: Sequence[str],
 ) -> None:
     """Publish what these runs have left, and print the verdicts."""
-    from hydra.utils import instantiate
     from rich.console import Console
 
     from xai_exp import build, pipeline
@@ -169,7 +172,7 @@ def report_study(
     if not found:
         console.print("no report: tracking=off keeps nothing to report on")
         return
-    made = [one if isinstance(one, Claim) else instantiate(one, _convert_="all") for one in claims]
+    made = [Claim(**{**one, "metrics": tuple(one["metrics"])}) for one in claims]
     path, verdicts = publish(
         tracker.kept(list(dict.fromkeys(found))),
         tracker,
@@ -179,6 +182,7 @@ def report_study(
         commands=[command],
         folder=folder,
         least_accuracy=least_accuracy,
+        truths=truths,
     )
     for one in verdicts:
         console.print(f"{one.claim.text}\n  {sentence(one)}", highlight=False)

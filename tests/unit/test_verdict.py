@@ -106,6 +106,11 @@ def test_a_metric_that_misorders_known_maps_is_left_out_and_named(means, reason)
     assert "Up failed the audit" in sentence(found)
 
 
+def test_a_metric_that_compares_with_exact_truth_is_not_audited():
+    (row,) = audit(scored(sobel=4.0), truths=["up"]).itertuples()
+    assert (row.passed, row.asked) == (True, 0)
+
+
 def test_an_edge_filter_as_good_as_the_mask_is_no_failure():
     assert audit(scored(sobel=3.0))["passed"].all()
 

@@ -1,0 +1,118 @@
+"""A study from the command line to its page."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from xai_exp.statistics import crossed_interval
+
+ROOT = Path(__file__).resolve().parents[2]
+STUDY = [
+    "experiment=exact_truth",
+    "seed=0,1",
+    "explainer=[exact_mask,inverted_mask,integrated_gradients,lrp,sensitivity,deconvnet,random]",
+    "dataset.count=2000",
+    "trainer=quick",
+    "trainer.samples=3000",
+    "images=6",
+    "hydra.callbacks.report.least_accuracy=0",
+]
+
+pytestmark = pytest.mark.slow
+
+
+def run(folder: Path, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "UserWarning" not in done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("study")
+    return folder, run(folder, "xai_exp", *STUDY)
+
+
+def test_every_claim_ends_in_a_verdict_on_the_page_and_on_the_terminal(
+    study: tuple[Path, str],
+) -> None:
+    folder, printed = study
+    assert "run 2 of 2" in printed
+    page = (folder / "reports" / "exact_truth.html").read_text()
+    answers = re.findall(r'class="badge">(\w+)', page)
+    assert len(answers) == 3
+    assert set(answers) <= {"Supported", "Refuted", "Undecided"}
+    for answer in answers:
+        assert answer in printed
+
+
+def test_the_page_loads_nothing_from_elsewhere(study: tuple[Path, str]) -> None:
+    page = (study[0] / "reports" / "exact_truth.html").read_text()
+    for source in re.findall(r'(?:src|href)="([^"]+)"', page):
+        assert source.startswith(("data:", "#"))
+    assert not re.search(r"https?://", page)
+
+
+def test_a_published_number_follows_from_the_scores_by_hand(study: tuple[Path, str]) -> None:
+    folder, _ = study
+    page = (folder / "reports" / "exact_truth.html").read_text()
+    scores = pd.read_parquet(folder / "reports" / "exact_truth.parquet")
+    assert scores["model"].nunique() == 2
+    mine = scores.query("explainer == 'lrp' and metric == 'part_shapley'")
+    table = np.stack([rows["score"].to_numpy() for _, rows in mine.groupby("model")])
+    found = crossed_interval(table)
+    shown = f'{found.mean:.3g}<br><small class="soft">{found.low:.3g} .. {found.high:.3g}<'
+    assert shown in page
+
+
+def test_the_browser_holds_every_heatmap(study: tuple[Path, str]) -> None:
+    page = (study[0] / "reports" / "exact_truth.html").read_text()
+    held = re.search(r'id="data">(.*?)</script>', page, re.DOTALL)
+    assert held
+    (setting,) = json.loads(held.group(1))
+    assert setting["size"] == [64, 64]
+    assert len(setting["captions"]) == 6
+    assert {len(model["heatmaps"]) for model in setting["models"]} == {9}
+
+
+def test_run_again_it_trains_nothing_and_changes_nothing(study: tuple[Path, str]) -> None:
+    folder, _ = study
+    files = {path: path.read_bytes() for path in (folder / "reports").glob("exact_truth.*")}
+    assert len(files) == 3
+    printed = run(folder, "xai_exp", *STUDY)
+    assert "model trained" not in printed
+    for path, content in files.items():
+        assert path.read_bytes() == content
+
+
+def test_a_report_on_what_a_filter_finds(study: tuple[Path, str]) -> None:
+    folder, _ = study
+    chosen = "tags.explainer = 'lrp'"
+    run(folder, "xai_exp.report", "--filter", chosen, "--name", "only_lrp")
+    scores = pd.read_parquet(folder / "reports" / "only_lrp.parquet")
+    assert scores["explainer"].unique().tolist() == ["lrp"]
+    words = ["-m", "xai_exp.report", "--filter", "tags.explainer = 'none'"]
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("error: report: got 0 explanations")
