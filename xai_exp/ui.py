@@ -66,7 +66,8 @@ def free_port(wanted: int | None = None) -> int:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until Ctrl-C; what the user got wrong becomes one line and exit code 1."""
     options = _options(arguments)
-    for name in (signal.SIGTERM, signal.SIGHUP):
+    # SIGINT, too: Python leaves it ignored where a shell started this in the background.
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, _interrupt)
     try:
         _serve(options)

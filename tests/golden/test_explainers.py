@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from xai_exp.explainers.deep_taylor import DeepTaylor
+from xai_exp.explainers.deeplift import DeepLIFT
 from xai_exp.explainers.gradients import Gradient, InputXGradient, IntegratedGradients
 from xai_exp.explainers.lrp import LRP
 from xai_exp.explainers.modified import DeconvNet, GuidedBackprop
@@ -51,6 +52,10 @@ DEEPEXPLAIN = {
     "intgrad|steps=100|baseline=const(-0.5)": IntegratedGradients(
         steps=100, method="right", baseline=-0.5
     ),
+}
+DEEPEXPLAIN |= {
+    "deeplift": DeepLIFT(pooling="gradient"),
+    "deeplift|baseline=const(-0.5)": DeepLIFT(baseline=-0.5, pooling="gradient"),
 }
 FRESH = {
     "lrp.sequential_preset_a_flat": LRP(rule="sequential_preset_a_flat"),

@@ -39,6 +39,10 @@ def test_explainers_put_nothing_on_what_the_network_ignores(name, ignored):
     network = Blind(ignored=ignored).build(1, (16, 18), 3).eval()
     images = torch.rand(3, 1, 16, 18, generator=torch.Generator().manual_seed(2))
     explainer = explained(name)
+    if getattr(explainer, "requires", "") == "attention":
+        with pytest.raises(InputError, match="got a network without attention"):
+            explainer(network, images, torch.tensor([0, 1, 2]))
+        return
     if hasattr(explainer, "with_parts"):
         explainer = explainer.with_parts(images, (images > 0.5).float())
     if hasattr(explainer, "fit"):

@@ -113,7 +113,8 @@ def test_killed_ten_times_a_sweep_ends_with_twenty_distinct_finished_trials(
     assert process.returncode == 0, errors
     done = trials(app, "" if storage == "null" else str(app / storage))
     complete = [t for t in done if t.state == TrialState.COMPLETE]
-    assert len(complete) == 20
+    failed = [t.user_attrs.get("error") for t in done if t.state == TrialState.FAIL]
+    assert len(complete) == 20, failed
     assert len({t.params["x"] for t in complete}) == 20
     assert not [t for t in done if t.state in (TrialState.RUNNING, TrialState.WAITING)]
     finished = Counter(line.split()[1] for line in ends(app))
@@ -262,3 +263,23 @@ def test_objectives_are_read_off_the_run() -> None:
     assert objectives.values(("accuracy", "parameters", "lrp/a"), result, scores) == [0.9, 7.0, 2.0]
     with pytest.raises(InputError, match="lrp/b"):
         objectives.values("lrp/c", result, scores)
+
+
+def test_a_sampler_that_settles_on_its_best_does_not_end_the_sweep(tmp_path: Path) -> None:
+    class Settled(optuna.samplers.RandomSampler):
+        def sample_independent(self, *_: object) -> int:
+            return 3
+
+    storage = opened(f"sqlite:///{tmp_path}/optuna.db")
+    space = {"x": {"low": 0, "high": 9}}
+    plan = Plan(study="settled", space=space, trials=10, storage="unused")
+    study = plan.open(storage)
+    study.sampler = Settled()
+    queue = Queue(study=study, storage=storage, plan=plan, space=parse(space))
+    seen = set()
+    for _ in range(10):
+        (asked,) = queue.ask(1).items()
+        queue.tell(asked[0], [1.0], "")
+        seen.add(asked[1]["x"])
+        assert isinstance(study.sampler, Settled)
+    assert seen == set(range(10))

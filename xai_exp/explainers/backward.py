@@ -242,7 +242,7 @@ class ModifiedBackward(TorchFunctionMode):
     def _activation(self, func: Any, name: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401
         rule = self.rules.activation
         assert rule is not None
-        inputs, before, after = _again(func, args, kwargs)
+        inputs, before, after = again(func, args, kwargs)
         name = "relu" if functions.rectifies(name, args, kwargs) else name
         gradient = Activated(name, before, after)
         return ruled(after, lambda relevance: rule(relevance, gradient), inputs)
@@ -332,7 +332,7 @@ class ModifiedBackward(TorchFunctionMode):
 
     def _average(self, func: Any, name: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401, ARG002
         """Share relevance in proportion among what was averaged."""
-        inputs, before, after = _again(func, args, kwargs)
+        inputs, before, after = again(func, args, kwargs)
         whole = stabilized(after.detach())
 
         def back(relevance: Tensor) -> Tensor:
@@ -376,7 +376,7 @@ def _out_of_place(
 _IN_PLACE_SUMS = {"__iadd__": "add", "__isub__": "sub", "__imul__": "mul", "__itruediv__": "div"}
 
 
-def _again(
+def again(
     func: Any,  # noqa: ANN401
     args: tuple[Any, ...],
     kwargs: dict[str, Any],

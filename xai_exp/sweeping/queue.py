@@ -16,6 +16,7 @@ from xai_exp.sweeping.space import Varied, grid, replicas, suggest
 
 AGAIN, SAME = "again", "same_as"
 _DRAWS = 200  # proposals in a row that were all run before: the space holds nothing new
+_STUCK = 5  # such proposals after which the sampler has settled, and random ones are drawn
 _INTERRUPTED = "interrupted: put back"
 
 
@@ -90,12 +91,22 @@ class Queue:
         return asked
 
     def _new(self) -> optuna.Trial | None:
-        for _ in range(_DRAWS):
+        usual = self.study.sampler
+        try:
+            return self._drawn()
+        finally:
+            self.study.sampler = usual
+
+    def _drawn(self) -> optuna.Trial | None:
+        for draw in range(_DRAWS):
             trials = self.study.get_trials(deepcopy=False)
             waits = any(trial.state == TrialState.WAITING for trial in trials)
             if self.plan.sampler == "grid" and not waits:
                 return None
             before = {_text(t.params): t.number for t in trials if _counts(t)}
+            if draw == _STUCK:
+                seed = self.plan.seed + 100_003 * len(trials)
+                self.study.sampler = optuna.samplers.RandomSampler(seed=seed)
             trial = self.study.ask()
             suggest(self.space, trial)
             same = before.get(_text(trial.params))
