@@ -3,6 +3,7 @@
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from xai_exp.tracking import Kept, Record, Tracker
 from xai_exp.verdict import Claim, Verdict
 
 _PACKAGES = ("xai_exp", "torch", "lightning", "mlflow", "scipy")
+_MODELS = 3  # of each setting in the image browser, which is part of the page
 
 
 def publish(
@@ -65,6 +67,7 @@ def publish(
     scores = collect.tidy(good)
     audited = verdict.audit(scores, truths)
     verdicts = verdict.judge(claims, scores, audited)
+    curves, maps = _drawn(good, scores)
     page = render(
         Study(
             title=title,
@@ -73,8 +76,8 @@ def publish(
             audited=audited,
             commands=commands,
             versions=versions(),
-            curves=_curves(good),
-            maps=_maps(good, scores),
+            curves=curves,
+            maps=maps,
         )
     )
     tables = {"scores": scores, "means": means(scores), "claims": _claims(verdicts)}
@@ -117,54 +120,66 @@ def _claims(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def _curves(kept: Sequence[Kept]) -> dict[str, tuple[np.ndarray, Mapping[str, np.ndarray]]]:
-    """Mean curves, the most relevant first, by setting and metric, over the models."""
+def _drawn(
+    kept: Sequence[Kept], scores: pd.DataFrame
+) -> tuple[Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]], list[Maps]]:
+    """What the page draws of heatmaps and curves; each run's arrays are fetched once.
+
+    Returns:
+        Mean curves, the most relevant first, by setting and metric, over the models; and what the
+        image browser shows: the images of each setting and the heatmaps of its first models.
+    """
     drawn: dict[str, dict[str, list[np.ndarray]]] = {}
     places: dict[str, np.ndarray] = {}
+    shown: dict[str, _Shown] = {}
     for one, setting in zip(kept, collect.settings([one.params for one in kept]), strict=True):
-        arrays = one.arrays()
-        for key, values in arrays.items():
-            kind, _, rest = key.partition("/")
-            metric, _, name = rest.partition("/")
-            if kind != "curve" or name != "morf":
-                continue
+        arrays, name = one.arrays(), one.tags["explainer"]
+        for metric in _curved(arrays):
             title = f"{setting}: {metric.replace('_', ' ')}"
             places[title] = arrays[f"curve/{metric}/x"]
-            drawn.setdefault(title, {}).setdefault(one.tags["explainer"], []).append(values)
-    return {
+            drawn.setdefault(title, {}).setdefault(name, []).append(arrays[f"curve/{metric}/morf"])
+        group = shown.setdefault(setting, _Shown(first=one.run, arrays=arrays))
+        model = f"{one.tags.get('model', '')} seed {one.tags.get('seed', '')}"
+        if model in group.models or len(group.models) < _MODELS:
+            group.models.setdefault(model, {})[name] = arrays["heatmaps"]
+    curves = {
         title: (places[title], {name: np.mean(rows, 0) for name, rows in lines.items()})
         for title, lines in drawn.items()
     }
+    return curves, [_maps(s, group, scores) for s, group in shown.items() if group.has_images]
 
 
-def _maps(kept: Sequence[Kept], scores: pd.DataFrame) -> list[Maps]:
-    """What the image browser shows: the images of each setting and heatmaps by model."""
-    groups: dict[str, dict[str, dict[str, Kept]]] = {}
-    for one, setting in zip(kept, collect.settings([one.params for one in kept]), strict=True):
-        model = f"{one.tags.get('model', '')} seed {one.tags.get('seed', '')}"
-        groups.setdefault(setting, {}).setdefault(model, {})[one.tags["explainer"]] = one
-    found = []
-    for setting, models in groups.items():
-        first = next(iter(next(iter(models.values())).values()))
-        arrays = first.arrays()
-        if "images" not in arrays or arrays["images"].ndim != 4:
-            continue
-        rows = pd.DataFrame(scores[scores["run"] == first.run])
-        rows = rows.drop_duplicates(subset="image").sort_values("image")
-        captions = [
-            f"{row['image']}: label {row['label']}, target {row['target']}"
-            for row in rows.to_dict("records")
-        ]
-        found.append(
-            Maps(
-                setting=setting,
-                images=arrays["images"].mean(1).astype(np.uint8),
-                masks=arrays.get("masks"),
-                captions=captions or [str(i) for i in range(len(arrays["images"]))],
-                models={
-                    model: {name: one.arrays()["heatmaps"] for name, one in methods.items()}
-                    for model, methods in list(models.items())[:3]
-                },
-            )
-        )
-    return found
+@dataclass(frozen=True, kw_only=True)
+class _Shown:
+    """The first run of a setting, which has the images, and heatmaps by model and explainer."""
+
+    first: str
+    arrays: Mapping[str, np.ndarray]
+    models: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+
+    @property
+    def has_images(self) -> bool:
+        return "images" in self.arrays and self.arrays["images"].ndim == 4
+
+
+def _curved(arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """The metrics that left a curve of the most relevant first."""
+    keys = [key.split("/") for key in arrays if key.startswith("curve/")]
+    return [key[1] for key in keys if key[2:] == ["morf"]]
+
+
+def _maps(setting: str, group: _Shown, scores: pd.DataFrame) -> Maps:
+    rows = pd.DataFrame(scores[scores["run"] == group.first])
+    rows = rows.drop_duplicates(subset="image").sort_values("image")
+    captions = [
+        f"{row['image']}: label {row['label']}, target {row['target']}"
+        for row in rows.to_dict("records")
+    ]
+    images = group.arrays["images"]
+    return Maps(
+        setting=setting,
+        images=images.mean(1).astype(np.uint8),
+        masks=group.arrays.get("masks"),
+        captions=captions or [str(i) for i in range(len(images))],
+        models=group.models,
+    )

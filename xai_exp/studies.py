@@ -6,6 +6,7 @@ Nothing heavy is imported before that, so that the command line answers at once.
 import math
 import shlex
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from xai_exp.tracking import Record
 
 
-class _Study(Callback):
+class _Study(Callback, ABC):
     """Says how far the matrix of runs has come, and reports once it is finished."""
 
     def __init__(self) -> None:
@@ -56,8 +57,9 @@ class _Study(Callback):
         if self.jobs:
             self._report(config)
 
+    @abstractmethod
     def _report(self, config: DictConfig) -> None:
-        raise NotImplementedError
+        """Say what the finished runs show."""
 
 
 class MetricValidity(_Study):

@@ -1,11 +1,11 @@
 """The main job from pixels to MLflow, as a user runs it, on few images."""
 
 import json
-import os
 import sqlite3
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,23 +13,12 @@ import pandas as pd
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+METHODS = ["dataset=counting", "explainer=[lrp,exact_mask]"]
 SMALL = ["dataset.count=2000", "trainer=quick", "trainer.samples=4000", "images=12"]
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
 pytestmark = pytest.mark.slow
-
-
-def xai_exp(folder: Path, *arguments: str, path: Path = ROOT) -> str:
-    settings = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(path), "COLUMNS": "160"}
-    done = subprocess.run(
-        [sys.executable, "-m", "xai_exp", *arguments],
-        cwd=folder,
-        env=settings,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
 
 
 def runs(folder: Path) -> pd.DataFrame:
@@ -47,9 +36,9 @@ def artifact(folder: Path, name: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def done(tmp_path_factory: pytest.TempPathFactory, run_module: Run) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("main_job")
-    return folder, xai_exp(folder, "dataset=counting", "explainer=[lrp,exact_mask]", *SMALL)
+    return folder, run_module(folder, "xai_exp", *METHODS, *SMALL).stdout
 
 
 def test_the_table_and_the_way_to_the_runs_are_printed(done: tuple[Path, str]) -> None:
@@ -90,19 +79,21 @@ def test_the_exact_mask_points_at_an_object_in_every_image(done: tuple[Path, str
     assert (hits.loc[empty, "reason"] != "").all()
 
 
-def test_a_second_run_trains_nothing_and_records_nothing(done: tuple[Path, str]) -> None:
+def test_a_second_run_trains_nothing_and_records_nothing(
+    done: tuple[Path, str], run_module: Run
+) -> None:
     folder, first = done
     before = runs(folder)
-    printed = xai_exp(folder, "dataset=counting", "explainer=[lrp,exact_mask]", *SMALL)
+    printed = run_module(folder, "xai_exp", *METHODS, *SMALL).stdout
     assert "found trained" in printed
     assert len(runs(folder)) == len(before)
     row = next(line for line in first.splitlines() if "lrp" in line and "│" in line)
     assert row in printed
 
 
-def test_a_multirun_trains_each_model_once(tmp_path: Path) -> None:
+def test_a_multirun_trains_each_model_once(tmp_path: Path, run_module: Run) -> None:
     small = ["dataset=digits", "trainer=quick", "images=8", "metric=sparseness"]
-    xai_exp(tmp_path, "-m", "explainer=lrp,gradient,deconvnet", "seed=0,1", *small)
+    run_module(tmp_path, "xai_exp", "-m", "explainer=lrp,gradient,deconvnet", "seed=0,1", *small)
     table = runs(tmp_path)
     assert table["type"].value_counts().to_dict() == {"explain": 6, "train": 2}
     results = list((tmp_path / "mlruns" / "models").glob("*/result.json"))
@@ -110,34 +101,30 @@ def test_a_multirun_trains_each_model_once(tmp_path: Path) -> None:
     assert all(json.loads(path.read_text())["accuracy"] > 0.8 for path in results)
 
 
-def test_without_tracking_mlflow_is_never_imported(tmp_path: Path) -> None:
+def test_without_tracking_mlflow_is_never_imported(tmp_path: Path, run_module: Run) -> None:
     (tmp_path / "mlflow.py").write_text("raise ImportError('imported')")
     small = ["dataset=digits", "trainer=quick", "images=8", "metric=sparseness", "tracking=off"]
-    settings = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "xai_exp", *small]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=settings, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    run_module(tmp_path, "xai_exp", *small, path=f"{tmp_path}:{ROOT}")
     assert not (tmp_path / "mlruns" / "mlflow.db").exists()
 
 
-def test_the_wheel_works_outside_of_the_repository(tmp_path: Path) -> None:
+def test_the_wheel_works_outside_of_the_repository(tmp_path: Path, run_module: Run) -> None:
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(tmp_path)]
     subprocess.run([*build, str(ROOT)], check=True, capture_output=True)
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         wheel.extractall(tmp_path / "site")
     small = ["dataset=digits", "trainer=quick", "images=8", "metric=sparseness", "tracking=off"]
-    assert "test accuracy" in xai_exp(tmp_path, *small, path=tmp_path / "site")
+    done = run_module(tmp_path, "xai_exp", *small, path=tmp_path / "site")
+    assert "test accuracy" in done.stdout
 
 
 def test_metrics_are_graded_against_exact_truth_and_graded_again_without_work(
-    tmp_path: Path,
+    tmp_path: Path, run_module: Run
 ) -> None:
     few = ["explainer=[exact_mask,gradient,sobel,random]", "seed=0", "images=6"]
     metrics = "metric=[relevance_mass,sparseness,part_shapley]"
     study = ["experiment=metric_validity", *few, metrics, *SMALL[:3]]
-    printed = xai_exp(tmp_path, *study)
+    printed = run_module(tmp_path, "xai_exp", *study).stdout
     assert "validity" in printed
     graded = artifact(tmp_path, "validity.parquet")
     first = pd.read_parquet(graded).set_index("metric")
@@ -154,5 +141,5 @@ def test_metrics_are_graded_against_exact_truth_and_graded_again_without_work(
     ]
     assert first.loc["relevance_mass", "within"] == pytest.approx(np.mean(rhos))
     before = len(runs(tmp_path))
-    assert "found trained" in xai_exp(tmp_path, *study)
+    assert "found trained" in run_module(tmp_path, "xai_exp", *study).stdout
     assert len(runs(tmp_path)) == before

@@ -3,7 +3,7 @@
 import json
 import re
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import pytest
 
 from xai_exp.statistics import crossed_interval
 
-ROOT = Path(__file__).resolve().parents[2]
+Run = Callable[..., subprocess.CompletedProcess[str]]
 STUDY = [
     "experiment=exact_truth",
     "seed=0,1",
@@ -27,24 +27,12 @@ STUDY = [
 pytestmark = pytest.mark.slow
 
 
-def run(folder: Path, *words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", *words],
-        cwd=folder,
-        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "UserWarning" not in done.stderr
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def study(tmp_path_factory: pytest.TempPathFactory, run_module: Run) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("study")
-    return folder, run(folder, "xai_exp", *STUDY)
+    done = run_module(folder, "xai_exp", *STUDY)
+    assert "UserWarning" not in done.stderr
+    return folder, done.stdout
 
 
 def test_every_claim_ends_in_a_verdict_on_the_page_and_on_the_terminal(
@@ -89,30 +77,25 @@ def test_the_browser_holds_every_heatmap(study: tuple[Path, str]) -> None:
     assert {len(model["heatmaps"]) for model in setting["models"]} == {10}
 
 
-def test_run_again_it_trains_nothing_and_changes_nothing(study: tuple[Path, str]) -> None:
+def test_run_again_it_trains_nothing_and_changes_nothing(
+    study: tuple[Path, str], run_module: Run
+) -> None:
     folder, _ = study
     files = {path: path.read_bytes() for path in (folder / "reports").glob("exact_truth.*")}
     assert len(files) == 3
-    printed = run(folder, "xai_exp", *STUDY)
+    printed = run_module(folder, "xai_exp", *STUDY).stdout
     assert "model trained" not in printed
     for path, content in files.items():
         assert path.read_bytes() == content
 
 
-def test_a_report_on_what_a_filter_finds(study: tuple[Path, str]) -> None:
+def test_a_report_on_what_a_filter_finds(study: tuple[Path, str], run_module: Run) -> None:
     folder, _ = study
     chosen = "tags.explainer = 'lrp'"
-    run(folder, "xai_exp.report", "--filter", chosen, "--name", "only_lrp")
+    done = run_module(folder, "xai_exp.report", "--filter", chosen, "--name", "only_lrp")
+    assert "UserWarning" not in done.stderr
     scores = pd.read_parquet(folder / "reports" / "only_lrp.parquet")
     assert scores["explainer"].unique().tolist() == ["lrp"]
-    words = ["-m", "xai_exp.report", "--filter", "tags.explainer = 'none'"]
-    done = subprocess.run(
-        [sys.executable, *words],
-        cwd=folder,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
+    none = ["--filter", "tags.explainer = 'none'"]
+    done = run_module(folder, "xai_exp.report", *none, code=1)
     assert done.stderr.strip().splitlines()[-1].startswith("error: report: got 0 explanations")

@@ -1,20 +1,21 @@
 """A real sweep from proposals to the stability report, on digits."""
 
-import os
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
 import pandas as pd
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 pytestmark = pytest.mark.slow
 
 
-def test_a_sweep_needs_no_m_and_ends_with_a_stability_report(tmp_path: Path) -> None:
+def test_a_sweep_needs_no_m_and_ends_with_a_stability_report(
+    tmp_path: Path, run_module: Run
+) -> None:
     small = ["dataset=digits", "trainer=quick", "images=6", "metric=sparseness"]
     words = [
         "sweep=seeds",
@@ -22,16 +23,7 @@ def test_a_sweep_needs_no_m_and_ends_with_a_stability_report(tmp_path: Path) -> 
         "explainer=[gradient,input_x_gradient]",
         "hydra.callbacks.stability.least_accuracy=0.5",
     ]
-    settings = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "160"}
-    done = subprocess.run(
-        [sys.executable, "-m", "xai_exp", *words, *small],
-        cwd=tmp_path,
-        env=settings,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = run_module(tmp_path, "xai_exp", *words, *small)
     study = optuna.load_study(study_name="seeds", storage=f"sqlite:///{tmp_path}/mlruns/optuna.db")
     assert [trial.params["seed"] for trial in study.trials] == [0, 1, 2]
     (table,) = (tmp_path / "mlruns" / "artifacts").rglob("similarity.parquet")

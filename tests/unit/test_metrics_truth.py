@@ -11,6 +11,7 @@ from torch import nn
 from xai_exp import truth
 from xai_exp.config import InputError
 from xai_exp.data.scene import Scene
+from xai_exp.metrics.parts import exact_truth, grown
 from xai_exp.metrics.truth import (
     HumanStrategy,
     ObjectCoverage,
@@ -18,8 +19,6 @@ from xai_exp.metrics.truth import (
     PartShapley,
     ShortcutRecall,
     concordance,
-    exact_truth,
-    grown,
     sign_agreement,
     spearman,
 )

@@ -1,5 +1,6 @@
 """Splits: rendered on access or held in memory, indexed by tensors, and how data are divided."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -66,14 +67,14 @@ class TensorSplit:
         return _floats(self.masks[index.to(self.masks.device)].to(index.device))
 
 
-class Splits:
+class Splits(ABC):
     """The three splits of a dataset, each made when first asked for by `split(which)`."""
 
     channels: int = 1
 
+    @abstractmethod
     def split(self, which: int) -> Split:
         """Make the split TRAIN, VALIDATION or TEST."""
-        raise NotImplementedError
 
     @cached_property
     def train(self) -> Split:

@@ -5,7 +5,6 @@ whether attention is written with products and a softmax, with `scaled_dot_produ
 with `nn.MultiheadAttention`.
 """
 
-from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -15,19 +14,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from xai_exp import ops
 from xai_exp.config import InputError, Range, configured
-from xai_exp.explainers import guards
 from xai_exp.explainers.attention_rules import attention_rules
-from xai_exp.explainers.backward import Account, Rules, backpropagate, passed_through
+from xai_exp.explainers.backward import Rules, passed_through
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.lrp_composites import Composite
 from xai_exp.explainers.lrp_rules import Epsilon, Gamma, Rule
+from xai_exp.explainers.propagation import Propagation
 from xai_exp.types import Heatmaps, Images, Labels
 
 _OWN = 8  # the most tokens that are no patch: class, distillation, registers
 
 
 @configured
-class AttnLRP:
+class AttnLRP(Propagation):
     """Layer-wise relevance propagation through attention (Achtibat et al. 2024, AttnLRP).
 
     Products give each factor half of the relevance (prop. 3.3), the softmax follows its first
@@ -62,27 +61,13 @@ class AttnLRP:
         gamma = self.convolution_gamma or self.linear_gamma
         return Cost(forward=3, backward=2) if gamma else Cost(forward=2, backward=1)
 
-    def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
-        """Relevance of every pixel, summed over channels."""
-        return ops.channel_sum(self._relevance(model, images, targets, None))
-
-    def diagnostics(
-        self, model: nn.Module, images: Images, targets: Labels
-    ) -> Mapping[str, Tensor]:
-        """Conservation error by layer and distance to input x gradient; see `guards`."""
-        account = Account()
-        relevance = self._relevance(model, images, targets, account)
-        return guards.of_relevance(model, images, targets, relevance, account)
-
-    def _relevance(
-        self, model: nn.Module, images: Images, targets: Labels, account: Account | None
-    ) -> Images:
-        rules = Rules(
+    def rules(self) -> Rules:
+        """Of linear layers as the settings say; of attention, softmax and norms the paper's."""
+        return Rules(
             activation=passed_through,
             linear=Composite(self._rule(self.convolution_gamma), self._rule(self.linear_gamma)),
             others=attention_rules(self.epsilon, self.softmax),
         )
-        return backpropagate(model, images, targets, rules, from_logit=True, account=account)
 
     def _rule(self, gamma: float) -> Rule:
         return Gamma(gamma) if gamma else Epsilon(self.epsilon)

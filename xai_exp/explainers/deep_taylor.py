@@ -4,23 +4,18 @@ Its rules are LRP's: z+ where inputs are not negative, and for the pixels z^B if
 It decomposes a function that is not negative, so only a positive logit has an explanation.
 """
 
-from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from torch import Tensor, nn
-
-from xai_exp import ops
 from xai_exp.config import InputError, configured
-from xai_exp.explainers import guards
-from xai_exp.explainers.backward import Account, Rules, backpropagate, passed_through
+from xai_exp.explainers.backward import Rules, passed_through
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.lrp_composites import Composite
 from xai_exp.explainers.lrp_rules import AlphaBeta, ZBox
-from xai_exp.types import Heatmaps, Images, Labels
+from xai_exp.explainers.propagation import Propagation
 
 
 @configured
-class DeepTaylor:
+class DeepTaylor(Propagation):
     """The z+ rule in every layer, from max(logit, 0); with bounds the z^B rule in the first one.
 
     Where the target's logit is not positive the heatmap is zero everywhere. Equal to iNNvestigate
@@ -40,6 +35,7 @@ class DeepTaylor:
     """
 
     requires: ClassVar[str] = "positive logits"
+    positive: ClassVar[bool] = True
 
     low: float | None = None
     high: float | None = None
@@ -60,25 +56,9 @@ class DeepTaylor:
         """Passes for one heatmap of a network of convolutions behind ReLUs."""
         return Cost(forward=2, backward=1)
 
-    def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
-        """Relevance of every pixel, summed over channels."""
-        return ops.channel_sum(self._relevance(model, images, targets, None))
-
-    def diagnostics(
-        self, model: nn.Module, images: Images, targets: Labels
-    ) -> Mapping[str, Tensor]:
-        """Conservation error by layer and distance to input x gradient; see `guards`."""
-        account = Account()
-        relevance = self._relevance(model, images, targets, account)
-        return guards.of_relevance(model, images, targets, relevance, account)
-
-    def _relevance(
-        self, model: nn.Module, images: Images, targets: Labels, account: Account | None
-    ) -> Images:
+    def rules(self) -> Rules:
+        """z+ in every layer, and z^B in the first one if its inputs are bounded."""
         plus = AlphaBeta(1.0, 0.0, self.bias)
         bounded = self.low is not None and self.high is not None
         first = ZBox(self.low, self.high) if bounded else None  # pyright: ignore
-        rules = Rules(activation=passed_through, linear=Composite(plus, plus, first))
-        return backpropagate(
-            model, images, targets, rules, from_logit=True, positive=True, account=account
-        )
+        return Rules(activation=passed_through, linear=Composite(plus, plus, first))

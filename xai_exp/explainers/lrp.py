@@ -15,22 +15,17 @@ zennit keeps the bias in z+ (here epsilon_plus has it, z_plus has not); DeepExpl
 out of a last layer without activation.
 """
 
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from torch import Tensor, nn
-
-from xai_exp import ops
 from xai_exp.config import InputError, Range, configured
-from xai_exp.explainers import guards
-from xai_exp.explainers.backward import Account, Rules, backpropagate, passed_through
+from xai_exp.explainers.backward import Rules, passed_through
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.lrp_composites import COMPOSITES, Composite, RuleName
-from xai_exp.types import Heatmaps, Images, Labels
+from xai_exp.explainers.propagation import Propagation
 
 
 @configured
-class LRP:
+class LRP(Propagation):
     """Relevance of each pixel for the target's logit.
 
     Uniform rules use one rule in every layer (z_box: in the first one, with z_plus above it).
@@ -86,31 +81,9 @@ class LRP:
         forward, backward = self._composite().convolution.cost
         return Cost(forward=1 + forward, backward=backward)
 
-    def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
-        """Relevance of every pixel, summed over channels."""
-        return ops.channel_sum(self._relevance(model, images, targets, None))
-
-    def account(
-        self, model: nn.Module, images: Images, targets: Labels
-    ) -> list[tuple[str, Tensor, Tensor]]:
-        """What each linear layer got and passed on, image by image, from the output backward."""
-        account = Account()
-        self._relevance(model, images, targets, account)
-        return account.closed()
-
-    def diagnostics(
-        self, model: nn.Module, images: Images, targets: Labels
-    ) -> Mapping[str, Tensor]:
-        """Conservation error by layer and distance to input x gradient; see `guards`."""
-        account = Account()
-        relevance = self._relevance(model, images, targets, account)
-        return guards.of_relevance(model, images, targets, relevance, account)
-
-    def _relevance(
-        self, model: nn.Module, images: Images, targets: Labels, account: Account | None
-    ) -> Images:
-        rules = Rules(activation=passed_through, linear=self._composite())
-        return backpropagate(model, images, targets, rules, from_logit=True, account=account)
+    def rules(self) -> Rules:
+        """The composite's rules for linear layers; activations pass relevance through."""
+        return Rules(activation=passed_through, linear=self._composite())
 
     def _composite(self) -> Composite:
         return COMPOSITES[self.rule](self)

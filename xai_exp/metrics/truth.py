@@ -4,41 +4,64 @@ The truth is the Shapley value of every part, computed by drawing the scene agai
 `xai_exp.truth`); it is computed once for a model and its images and shared by all metrics and
 explainers of a run, at 2^k forward passes for an image of k parts.
 
-What a heatmap says of a part is its relevance summed over the part's pixels: all pixels that the
-part covers at all (a border pixel differs from the background by this part alone) and those within
-`margin` pixels of them in the maximum norm, for much of what a network sees of an object is its
-edge. A pixel that two parts reach equally early is shared between them. Relevance is pooled first:
-`net` keeps signs, so that a part's positive and negative pixels cancel, `positive` is max(h, 0) and
-`absolute` |h|, for maps whose sign has no meaning. Pixels of no part are pooled in the same way.
+How relevance is pooled over parts is in `xai_exp.metrics.parts`.
 """
 
 from collections.abc import Callable
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from torch import Tensor
-from torch.nn import functional
 
-from xai_exp import truth
-from xai_exp.config import InputError, Range, configured
+from xai_exp.config import Range, configured
 from xai_exp.metrics import shared
-from xai_exp.truth import Truth
-from xai_exp.types import Case, Effects, Flags, Heatmaps, Keep, Parts, Scenes, Scores
+from xai_exp.metrics.parts import (
+    POOLINGS,
+    TAG,
+    Depth,
+    Division,
+    Margin,
+    Pooling,
+    by_person,
+    divided,
+    exact_truth,
+    of_people,
+    pooled,
+    reached,
+    scenes_of,
+    shown_and_true,
+)
+from xai_exp.types import Case, Effects, Keep, Scores
 
-Division = Literal["objects", "corners", "sides"]
-Pooling = Literal["net", "positive", "absolute"]
-Depth = Annotated[float, Range(0, 0.5, exclusive_low=True, exclusive_high=True)]
-Margin = Annotated[int, Range(0)]
-POOLINGS: dict[str, Callable[[Heatmaps], Heatmaps]] = {
-    "net": lambda heatmaps: heatmaps,
-    "positive": lambda heatmaps: heatmaps.clamp(min=0),
-    "absolute": torch.abs,
-}
-TAG = "tag"  # the part that is planted, as scenes name it
+Compare = Callable[[Effects, Effects, Keep], Scores]
+_ROUNDING = 1e-5  # a uniform map is not above chance by the rounding of its sum
 
 
 @configured
-class PartShapley:
+class _OfParts:
+    """How parts are made and what a heatmap says of them; the fields that several measures have."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"scenes"})
+
+    division: Division = "objects"
+    depth: Depth | None = None
+    margin: Margin = 2
+    pooling: Pooling = "net"
+
+    def shares(self, case: Case) -> tuple[Effects, Effects]:
+        """What the heatmap says and what is true: (batch, part + 1), the last is the outside."""
+        return shown_and_true(case, self.division, self.depth, self.margin, self.pooling)
+
+    def compared(self, case: Case, measure: Compare, of: Literal["effect", "shapley"]) -> Scores:
+        """Relevance pooled over parts against what they are worth, over those that are present."""
+        exact = exact_truth(case, self.division, self.depth)
+        inside, _ = pooled(case, self.division, self.depth, self.margin, self.pooling)
+        worth = exact.effect if of == "effect" else exact.shapley
+        worth = worth.abs() if self.pooling == "absolute" else worth
+        return measure(inside, worth, exact.present)
+
+
+@configured
+class PartShapley(_OfParts):
     r"""How far what a heatmap says of the parts is from their exact Shapley values.
 
     With R_p the relevance pooled over part p (R_0: over the pixels of no part) and phi_p the exact
@@ -60,14 +83,9 @@ class PartShapley:
     relevance that cancels within a part, or outside, is not seen.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"scenes"})
     undefined: ClassVar[str] = "the parts are worth nothing, or too few, or nothing is shown"
 
     measure: Literal["distance", "spearman", "sign"] = "distance"
-    division: Division = "objects"
-    depth: Depth | None = None
-    margin: Margin = 2
-    pooling: Pooling = "net"
 
     @property
     def higher_is_better(self) -> bool:
@@ -76,23 +94,16 @@ class PartShapley:
 
     def __call__(self, case: Case) -> Scores:
         """Score every image of the case."""
-        exact = exact_truth(case, self.division, self.depth)
         if self.measure == "distance":
             scores = share_distance(*self.shares(case))
         else:
-            inside, _ = pooled(case, self.division, self.depth, self.margin, self.pooling)
-            worth = exact.shapley.abs() if self.pooling == "absolute" else exact.shapley
-            compare = spearman if self.measure == "spearman" else sign_agreement
-            scores = compare(inside, worth, exact.present)
+            measure = spearman if self.measure == "spearman" else sign_agreement
+            scores = self.compared(case, measure, "shapley")
         return shared.where_defined(case, scores.to(case.heatmaps.dtype))
-
-    def shares(self, case: Case) -> tuple[Effects, Effects]:
-        """What the heatmap says and what is true: (batch, part + 1), the last is the outside."""
-        return shown_and_true(case, self.division, self.depth, self.margin, self.pooling)
 
 
 @configured
-class PartOrder:
+class PartOrder(_OfParts):
     """Whether the heatmap puts the parts in the order of their true effects.
 
     Kendall's tau-a over the pairs of parts of the image that differ in truth: (agreeing - opposed)
@@ -104,22 +115,13 @@ class PartOrder:
     """
 
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[frozenset[str]] = frozenset({"scenes"})
     undefined: ClassVar[str] = "fewer than two parts, or parts of equal worth"
 
     against: Literal["effect", "shapley"] = "effect"
-    division: Division = "objects"
-    depth: Depth | None = None
-    margin: Margin = 2
-    pooling: Pooling = "net"
 
     def __call__(self, case: Case) -> Scores:
         """Score every image of the case."""
-        exact = exact_truth(case, self.division, self.depth)
-        worth = exact.effect if self.against == "effect" else exact.shapley
-        inside, _ = pooled(case, self.division, self.depth, self.margin, self.pooling)
-        worth = worth.abs() if self.pooling == "absolute" else worth
-        scores = concordance(inside, worth, exact.present)
+        scores = self.compared(case, concordance, self.against)
         return shared.where_defined(case, scores.to(case.heatmaps.dtype))
 
 
@@ -144,7 +146,7 @@ class ObjectCoverage:
     def __call__(self, case: Case) -> Scores:
         """Score every image of the case."""
         scenes = divided(case, "objects", None)
-        objects = scenes.present & _by_person(scenes)
+        objects = scenes.present & by_person(scenes)
         inside, outside = pooled(case, "objects", None, self.margin, self.pooling)
         area = reached(case, "objects", None, self.margin).mean((2, 3))
         total = inside.sum(1) + outside
@@ -180,12 +182,12 @@ class HumanStrategy:
 
     def __call__(self, case: Case) -> Scores:
         """Score every image of the case."""
-        scenes = _scenes(case)
+        scenes = scenes_of(case)
         division = self.division or ("corners" if "corners" in scenes.divisions else "objects")
-        mine = _union_of_people(case, division, self.depth, self.margin)
+        mine = of_people(case, division, self.depth, self.margin)
         around = torch.ones_like(mine)
         if self.within == "object":
-            around = torch.maximum(mine, _union_of_people(case, "objects", None, self.margin))
+            around = torch.maximum(mine, of_people(case, "objects", None, self.margin))
         relevance = POOLINGS[self.pooling](case.heatmaps)
         total, room = (relevance * around).sum((1, 2)), around.sum((1, 2))
         scores = (relevance * mine).sum((1, 2)) / total / (mine.sum((1, 2)) / room)
@@ -193,7 +195,7 @@ class HumanStrategy:
 
 
 @configured
-class ShortcutRecall:
+class ShortcutRecall(_OfParts):
     """Whether the heatmap gives a planted tag what its exact value deserves.
 
     With a the tag's share of what the heatmap shows and s its share of the exact Shapley values
@@ -208,15 +210,10 @@ class ShortcutRecall:
     cannot be recalled. Cost: as part_shapley, shared with it.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"scenes"})
     undefined: ClassVar[str] = "there is no tag, or the network hardly uses it"
 
     measure: Literal["recall", "error", "shown", "deserved"] = "recall"
     least: Annotated[float, Range(0, 1, exclusive_low=True)] = 0.01
-    division: Division = "objects"
-    depth: Depth | None = None
-    margin: Margin = 2
-    pooling: Pooling = "net"
 
     @property
     def higher_is_better(self) -> bool:
@@ -228,7 +225,7 @@ class ShortcutRecall:
         scenes = divided(case, self.division, self.depth)
         if scenes.part_names[-1:] != (TAG,):
             return torch.full_like(case.heatmaps[:, 0, 0], torch.nan)
-        shown, true = shown_and_true(case, self.division, self.depth, self.margin, self.pooling)
+        shown, true = self.shares(case)
         shown, true, there = shown[:, -2], true[:, -2], scenes.present[:, -1]
         if self.measure == "recall":
             there = there & (true >= self.least)
@@ -239,98 +236,6 @@ class ShortcutRecall:
             "deserved": true,
         }[self.measure]
         return shared.where_defined(case, scores.to(case.heatmaps.dtype), there)
-
-
-_ROUNDING = 1e-5  # a uniform map is not above chance by the rounding of its sum
-
-
-def exact_truth(case: Case, division: str, depth: float | None) -> Truth:
-    """The exact truth of the case's model and scenes, computed once for all explainers."""
-    scenes = _scenes(case)
-    key = ("truth", division, depth, id(case.model), id(scenes), tuple(case.targets.tolist()))
-    if key not in case.across:
-        found = truth.attribute(
-            case.model,
-            divided(case, division, depth),
-            case.targets,
-            seed=case.generator.initial_seed(),
-        )
-        # The inputs are kept beside it, so that no later object can have their ids.
-        case.across[key] = (found, case.model, scenes)
-    return case.across[key][0]
-
-
-def divided(case: Case, division: str, depth: float | None) -> Scenes:
-    """The case's scenes under a division.
-
-    Raises:
-        InputError: when there are no scenes, or they have no such division.
-    """
-    return shared.once(
-        case, ("divided", division, depth), lambda: _scenes(case).divided(division, depth)
-    )
-
-
-def _scenes(case: Case) -> Scenes:
-    if case.scenes is None:
-        raise InputError("exact truth: got a case without scenes; allowed: rendered data")
-    return case.scenes
-
-
-def reached(case: Case, division: str, depth: float | None, margin: int) -> Parts:
-    """Which part each pixel belongs to, in 0..1: those covered, then those within the margin."""
-
-    def compute() -> Parts:
-        return grown(divided(case, division, depth).parts().to(case.heatmaps), margin)
-
-    return shared.once(case, ("reached", division, depth, margin), compute)
-
-
-def grown(parts: Parts, margin: int) -> Parts:
-    """Parts as shares of pixels: covered pixels in proportion, then `margin` steps to neighbours.
-
-    >>> grown(torch.tensor([[[[0.0, 0.5, 0.0, 0.0, 1.0]]]]), 1)
-    tensor([[[[1., 1., 1., 1., 1.]]]])
-    """
-    total = parts.sum(1, keepdim=True)
-    shares = parts / total.where(total > 0, 1.0)
-    for _ in range(margin):
-        free = shares.sum(1, keepdim=True) == 0
-        near = functional.max_pool2d((shares > 0).to(parts), 3, stride=1, padding=1)
-        shares = shares + free * near / near.sum(1, keepdim=True).clamp(min=1)
-    return shares
-
-
-def pooled(
-    case: Case, division: str, depth: float | None, margin: int, pooling: str
-) -> tuple[Effects, Scores]:
-    """The relevance pooled over each part (batch, part) and over the rest (batch), in float64."""
-
-    def compute() -> tuple[Effects, Scores]:
-        relevance = POOLINGS[pooling](case.heatmaps).double()
-        shares = reached(case, division, depth, margin).double()
-        inside = torch.einsum("bphw,bhw->bp", shares, relevance)
-        rest = (1 - shares.sum(1)).clamp(min=0)
-        return inside, (relevance * rest).sum((1, 2))
-
-    return shared.once(case, ("pooled", division, depth, margin, pooling), compute)
-
-
-def shown_and_true(
-    case: Case, division: str, depth: float | None, margin: int, pooling: str
-) -> tuple[Effects, Effects]:
-    """Normalised absolute shares by heatmap and by truth: (batch, part + 1), the last outside."""
-    inside, outside = pooled(case, division, depth, margin, pooling)
-    worth = exact_truth(case, division, depth).shapley
-    return (
-        _normalised(torch.cat([inside, outside[:, None]], 1)),
-        _normalised(functional.pad(worth, (0, 1))),
-    )
-
-
-def _normalised(values: Effects) -> Effects:
-    """Absolute shares of their sum; NaN where that is 0."""
-    return values.abs() / values.abs().sum(1, keepdim=True)
 
 
 def share_distance(shown: Effects, true: Effects) -> Scores:
@@ -368,14 +273,3 @@ def concordance(first: Effects, second: Effects, present: Keep) -> Scores:
     one, other = ((v[:, :, None] - v[:, None, :]).sign() for v in (first, second))
     differ = pairs & (other != 0)
     return (one * other * differ).sum((1, 2)) / differ.sum((1, 2))
-
-
-def _by_person(scenes: Scenes) -> Flags:
-    """Which parts a person would look at: all but a planted tag."""
-    return torch.tensor([name != TAG for name in scenes.part_names], device=scenes.present.device)
-
-
-def _union_of_people(case: Case, division: str, depth: float | None, margin: int) -> Tensor:
-    """How much of each pixel belongs to parts that a person would look at."""
-    chosen = _by_person(divided(case, division, depth))
-    return reached(case, division, depth, margin)[:, chosen].sum(1)

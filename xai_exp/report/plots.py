@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from xai_exp.report.tables import words
 from xai_exp.statistics import Array, Ranking
 
 _OUTCOMES = {"holds": "#2166ac", "open": "0.5", "reversed": "#b2182b"}
@@ -32,14 +33,12 @@ def forest(rows: pd.DataFrame, better: str, worse: str) -> Figure:
         axes.hlines(place[mine], 0, effect, color=colour, linewidth=2)
         axes.plot(effect, place[mine], "o", ms=5, color=colour, label=outcome)
     names = [
-        f"{row['setting']} · {_words(row['metric'])}" + ("" if row["audited"] else " (not counted)")
+        f"{row['setting']} · {words(row['metric'])}" + ("" if row["audited"] else " (not counted)")
         for row in rows.to_dict("records")
     ]
     axes.set_yticks(place, names, fontsize=8)
     axes.set(xlim=(-1.05, 1.05), ylim=(-0.7, len(rows) - 0.3))
-    axes.set_xlabel(
-        f"← {_words(worse)} better    rank-biserial effect    {_words(better)} better →"
-    )
+    axes.set_xlabel(f"← {words(worse)} better    rank-biserial effect    {words(better)} better →")
     figure.legend(loc="outside upper right", ncols=3, frameon=False, fontsize=8)
     return _quiet(figure, axes)
 
@@ -73,7 +72,7 @@ def critical_difference(ranking: Ranking, names: Sequence[str]) -> Figure:
         row = place if left else len(ranks) - 1 - place
         y, end = -0.6 - depth - 0.55 * row, (low - 0.1 if left else high + 0.1)
         axes.plot([rank, rank, end], [0, y, y], color="0.5", linewidth=0.8)
-        label = f"{_words(names[order[place]])}  {rank:.2f}"
+        label = f"{words(names[order[place]])}  {rank:.2f}"
         axes.text(end, y, label, ha="right" if left else "left", va="center", fontsize=8)
     axes.plot([low, low + ranking.critical], [0.95, 0.95], color="black", linewidth=1.5)
     axes.text(
@@ -111,9 +110,9 @@ def agreement(table: Array, names: Sequence[str]) -> Figure:
     figure = Figure(figsize=(side + 1.4, side), dpi=_DPI, layout="constrained")
     axes = figure.subplots()
     drawn = axes.imshow(table, vmin=-1, vmax=1, cmap="RdBu")
-    words = [_words(name) for name in names]
-    axes.set_xticks(range(len(names)), words, rotation=45, ha="right", fontsize=8)
-    axes.set_yticks(range(len(names)), words, fontsize=8)
+    labels = [words(name) for name in names]
+    axes.set_xticks(range(len(names)), labels, rotation=45, ha="right", fontsize=8)
+    axes.set_yticks(range(len(names)), labels, fontsize=8)
     for row, column in np.ndindex(table.shape):
         value = table[row, column]
         colour = "white" if abs(value) > 0.6 else "black"
@@ -137,7 +136,7 @@ def curves(x: Array, drawn: Mapping[str, Array], *, title: str) -> Figure:
     colours = _colours(len(drawn))
     for place, (name, values) in enumerate(drawn.items()):
         line = "-" if place % 2 == 0 else "--"
-        axes.plot(x, values, line, color=colours[place], linewidth=1.5, label=_words(name))
+        axes.plot(x, values, line, color=colours[place], linewidth=1.5, label=words(name))
     axes.set(xlabel="share taken away, the most relevant first", ylabel="output for the target")
     axes.set_title(title, fontsize=10, loc="left")
     axes.xaxis.set_major_formatter("{x:.0%}")
@@ -149,10 +148,6 @@ def _colours(count: int) -> list[tuple[float, float, float]]:
     from matplotlib import colormaps
 
     return [colormaps["tab20"](place % 20)[:3] for place in range(count)]
-
-
-def _words(name: object) -> str:
-    return str(name).replace("_", " ")
 
 
 def _quiet(figure: Figure, axes: Axes) -> Figure:
