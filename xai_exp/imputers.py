@@ -68,6 +68,21 @@ class Mean:
 
 
 @configured
+class Border:
+    """The median of the pixels on each image's own border, channel by channel.
+
+    An estimate of the background that needs no scenes, exact where the background is uniform and
+    fills more than half of the border; then it takes away what `known_background` does.
+    """
+
+    random: ClassVar[bool] = False
+
+    def __call__(self, images: Images, scenes: Scenes | None, keys: Keys) -> Removal:  # noqa: ARG002
+        """Make the images ready."""
+        return Replacement(images, ops.border_level(images).expand_as(images))
+
+
+@configured
 class Invert:
     """The opposite value, 1 - x: the flip of pixel flipping on binary digits (Bach et al. 2015)."""
 

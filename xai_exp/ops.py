@@ -8,16 +8,18 @@ device.
 
 import ctypes
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xai_exp.chunks import chunk_size as chunk_size
+from xai_exp.chunks import in_chunks as in_chunks
+from xai_exp.chunks import in_grid as in_grid
 from xai_exp.types import (
     Blocks,
-    Curves,
     Heatmaps,
     Images,
     Keys,
@@ -29,70 +31,6 @@ from xai_exp.types import (
     Rows,
     Scores,
 )
-
-_CPU_CHUNK = 32
-_CPU_PIXELS = 64 * 64 * 64 * 3
-_GPU_CHUNK = 4096
-
-
-def chunk_size(images: Images) -> int:
-    """How many images like these one call of a model should get.
-
-    On a CPU 16 to 32 small images are fastest (more spill the cache), fewer if they are large; a
-    GPU wants as many as its memory allows (`in_chunks` halves the number when it does not).
-    """
-    if images.device.type != "cpu":
-        return _GPU_CHUNK
-    pixels = max(1, images[0].numel()) if len(images) else 1
-    return int(min(_CPU_CHUNK, max(1, _CPU_PIXELS // pixels)))
-
-
-def in_chunks(function: Callable[..., Tensor], *batches: Tensor, size: int | None = None) -> Tensor:
-    """`function(*batches)` computed over chunks of the first axis and joined again.
-
-    Out of memory on the device halves the chunk and goes on, down to one image.
-    """
-    size = size or chunk_size(batches[0])
-    results: list[Tensor] = []
-    start = 0
-    while start < len(batches[0]) or not results:
-        try:
-            results.append(function(*(batch[start : start + size] for batch in batches)))
-        except torch.OutOfMemoryError:
-            if size == 1:
-                raise
-            torch.cuda.empty_cache()
-            size = max(1, size // 2)
-            continue
-        start += size
-    return torch.cat(results) if len(results) > 1 else results[0]
-
-
-def in_grid(
-    function: Callable[[slice, slice], Tensor], rows: int, columns: int, size: int
-) -> Curves:
-    """`function(rows, columns)` over a grid (image x step), in blocks of at most `size` cells.
-
-    A block holds several images with all their steps or, when these are too many, equal runs of
-    the steps of one image; `function` gives a value a cell. Out of memory on the device halves the
-    blocks and starts again, down to one cell.
-    """
-    high = max(1, size // columns)
-    wide = -(-columns // -(-columns // size))
-    try:
-        bands = [
-            [
-                function(slice(row, min(row + high, rows)), slice(step, min(step + wide, columns)))
-                for step in range(0, columns, wide)
-            ]
-            for row in range(0, rows, high)
-        ]
-    except torch.OutOfMemoryError:
-        if size == 1:
-            raise
-        torch.cuda.empty_cache()
-        return in_grid(function, rows, columns, size // 2)
-    return torch.cat([torch.cat(band, 1) for band in bands])
 
 
 @torch.no_grad()
@@ -120,6 +58,15 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
             module.training = mode
         for parameter, grad in grads.items():
             parameter.requires_grad_(grad)
+
+
+def border_level(images: Images) -> Images:
+    """The median of the pixels on each image's border, by channel: (batch, channel, 1, 1).
+
+    It is the background of rendered scenes, whose objects seldom fill the border.
+    """
+    edge = [images[..., 0, :], images[..., -1, :], images[..., 1:-1, 0], images[..., 1:-1, -1]]
+    return torch.cat(edge, -1).median(-1).values[..., None, None]
 
 
 def channel_sum(attributions: Images) -> Heatmaps:

@@ -5,10 +5,20 @@ import torch
 
 from xai_exp import ops
 from xai_exp.config import InputError
-from xai_exp.imputers import Blur, Constant, Invert, KnownBackground, Mean, Noise, gaussian_blur
+from xai_exp.data.counting import Counting
+from xai_exp.imputers import (
+    Blur,
+    Border,
+    Constant,
+    Invert,
+    KnownBackground,
+    Mean,
+    Noise,
+    gaussian_blur,
+)
 from xai_exp.types import Imputer, Scenes
 
-IMPUTERS = [Constant(), Mean(), Invert(), Noise(), Blur(sigma=1.5), KnownBackground()]
+IMPUTERS = [Constant(), Mean(), Border(), Invert(), Noise(), Blur(sigma=1.5), KnownBackground()]
 EVERYWHERE = slice(None)
 
 
@@ -123,3 +133,14 @@ def test_known_background_refuses_data_without_scenes(images):
 def test_noise_refuses_an_empty_range():
     with pytest.raises(InputError, match=r"Noise.low: got 0.5; allowed: less than high, 0.5"):
         Noise(low=0.5, high=0.5)
+
+
+def test_border_takes_away_what_known_background_does_where_the_background_is_uniform():
+    index = torch.arange(16)
+    split = Counting(count=500).test
+    images, scenes = split.images(index), split.scenes(index)
+    everything = torch.ones(len(images), 1, *images.shape[2:], dtype=torch.bool)
+    keys = ops.image_keys(images)
+    by_border = Border()(images, None, keys)(EVERYWHERE, everything)
+    known = KnownBackground()(images, scenes, keys)(EVERYWHERE, everything)
+    assert torch.allclose(by_border, known, atol=1e-6)

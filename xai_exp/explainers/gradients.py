@@ -102,8 +102,7 @@ def uniform(images: Images, level: float | str) -> Images:
     """Images of one level: the one given, or for `border` each image's and channel's own."""
     if level != "border":
         return torch.full_like(images, float(level))
-    edge = [images[..., 0, :], images[..., -1, :], images[..., 1:-1, 0], images[..., 1:-1, -1]]
-    return torch.cat(edge, -1).median(-1).values[..., None, None].expand_as(images).contiguous()
+    return ops.border_level(images).expand_as(images).contiguous()
 
 
 def path_integral(
