@@ -24,6 +24,7 @@ from xai_exp.types import (
     Images,
     Keys,
     Labels,
+    Levels,
     Logits,
     Masks,
     Order,
@@ -60,7 +61,7 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
             parameter.requires_grad_(grad)
 
 
-def border_level(images: Images) -> Images:
+def border_level(images: Images) -> Levels:
     """The median of the pixels on each image's border, by channel: (batch, channel, 1, 1).
 
     It is the background of rendered scenes, whose objects seldom fill the border.
