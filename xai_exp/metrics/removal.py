@@ -1,7 +1,6 @@
 """Faithfulness by removal: what the model says as the most relevant pixels or regions go first."""
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -10,7 +9,7 @@ from torch.nn import functional
 from xai_exp import ops
 from xai_exp.config import Range, configured
 from xai_exp.metrics import shared
-from xai_exp.metrics.shared import Output
+from xai_exp.metrics.shared import Answer, Output
 from xai_exp.types import Blocks, Case, Counts, Curves, Heatmaps, Imputer, Places, Scores
 
 RegionOrder = Literal["morf", "lerf", "random"]
@@ -22,7 +21,7 @@ _ORDERS: Mapping[str, tuple[RegionOrder, ...]] = {
 
 
 def removal_curve(
-    case: Case, imputer: Imputer, places: Places, counts: Counts, output: Output, repeats: int
+    case: Case, imputer: Imputer, places: Places, counts: Counts, output: Answer, repeats: int
 ) -> Curves:
     """The target's output after each step, step 0 (the clean image) included.
 
@@ -38,6 +37,56 @@ def removal_curve(
         total = values if draw == 0 else total + values
     curve = torch.cat([shared.clean_output(case, output)[:, None], total / draws], 1)
     return torch.where(shared.finite(case)[:, None], curve, torch.nan)
+
+
+def spaced_counts(case: Case, steps: int, fraction: float = 1.0) -> Counts:
+    """0 and `steps` whole numbers of pixels, evenly spaced up to `fraction` of all of them."""
+    pixels = case.heatmaps[0].numel()
+    spaced = torch.linspace(0, pixels * fraction, steps + 1, dtype=torch.float64)
+    return functional.pad(spaced[1:].round().int().clamp(min=1).unique(), (1, 0))
+
+
+def pixel_curve(
+    case: Case,
+    imputer: Imputer,
+    counts: Counts,
+    output: Answer,
+    repeats: int,
+    order: Literal["morf", "lerf"] = "morf",
+) -> Curves:
+    """The target's output as pixels go by relevance, computed once for all who ask for it.
+
+    LeRF is MoRF's order read backwards, ties included. (batch, step), as `removal_curve`.
+    """
+
+    def compute() -> Curves:
+        places = shared.places(case)
+        places = places if order == "morf" else case.heatmaps[0].numel() - 1 - places
+        return removal_curve(case, imputer, places, counts, output, repeats)
+
+    key = ("pixel curve", imputer, tuple(counts.tolist()), output, repeats, order)
+    return shared.once(case, key, compute)
+
+
+def region_curve(
+    case: Case,
+    imputer: Imputer,
+    size: int,
+    counts: Counts,
+    output: Answer,
+    repeats: int,
+    *,
+    order: RegionOrder = "morf",
+) -> Curves:
+    """The target's output as regions go by relevance, computed once for all who ask for it."""
+
+    def compute() -> Curves:
+        regions = region_sum(case.heatmaps, size)
+        places = region_places(case, regions, size, order)
+        return removal_curve(case, imputer, places, counts, output, repeats)
+
+    key = ("region curve", imputer, size, tuple(counts.tolist()), output, repeats, order)
+    return shared.once(case, key, compute)
 
 
 @configured
@@ -77,16 +126,10 @@ class PixelFlipping:
 
     def curves(self, case: Case) -> Mapping[str, Curves]:
         """`x`, the share of pixels removed, and `morf`, the target's output."""
-        pixels = case.heatmaps[0].numel()
-        spaced = torch.linspace(0, pixels * self.fraction, self.steps + 1, dtype=torch.float64)
-        counts = functional.pad(spaced[1:].round().int().clamp(min=1).unique(), (1, 0))
-
-        def compute() -> Curves:
-            places = shared.places(case)
-            return removal_curve(case, self.imputer, places, counts, self.output, self.repeats)
-
-        x = (counts / pixels).to(case.heatmaps)
-        return {"x": x.expand(len(case), -1), "morf": shared.once(case, self, compute)}
+        counts = spaced_counts(case, self.steps, self.fraction)
+        x = (counts / case.heatmaps[0].numel()).to(case.heatmaps)
+        morf = pixel_curve(case, self.imputer, counts, self.output, self.repeats)
+        return {"x": x.expand(len(case), -1), "morf": morf}
 
     def score(self, curves: Mapping[str, Curves]) -> Scores:
         """The mean height of every image's curve."""
@@ -140,20 +183,13 @@ class RegionPerturbation:
 
     def curves(self, case: Case) -> Mapping[str, Curves]:
         """`x`, the share of regions removed, and the target's output in every order needed."""
-        size = self.region or max(1, min(9, min(case.heatmaps.shape[1:]) // 8))
-        regions = region_sum(case.heatmaps, size)
-        count = regions[0].numel()
+        size = region_size(case, self.region)
+        count = region_count(case, size)
         counts = torch.arange(min(self.steps or count, count) + 1)
-
-        def curve(order: RegionOrder) -> Curves:
-            places = region_places(case, regions, size, order)
-            return removal_curve(case, self.imputer, places, counts, self.output, self.repeats)
-
         x = (counts / count).to(case.heatmaps)
-        settings = (self.imputer, size, len(counts), self.output, self.repeats)
+        settings = (self.imputer, size, counts, self.output, self.repeats)
         return {"x": x.expand(len(case), -1)} | {
-            order: shared.once(case, (type(self), settings, order), partial(curve, order))
-            for order in _ORDERS[self.score_by]
+            order: region_curve(case, *settings, order=order) for order in _ORDERS[self.score_by]
         }
 
     def score(self, curves: Mapping[str, Curves]) -> Scores:
@@ -161,6 +197,17 @@ class RegionPerturbation:
         morf = curves["morf"]
         against = {"aopc": morf[:, :1], "area": curves.get("lerf"), "gain": curves.get("random")}
         return (against[self.score_by] - morf).mean(1)
+
+
+def region_size(case: Case, region: int | None) -> int:
+    """The region's side: `region`, or the largest up to 9 that leaves 8 on the short side."""
+    return region or max(1, min(9, min(case.heatmaps.shape[1:]) // 8))
+
+
+def region_count(case: Case, size: int) -> int:
+    """How many regions of this size an image has; those at its border may be smaller."""
+    height, width = case.heatmaps.shape[1:]
+    return -(-height // size) * -(-width // size)
 
 
 def region_sum(heatmaps: Heatmaps, size: int) -> Blocks:

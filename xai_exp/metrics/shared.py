@@ -30,6 +30,7 @@ from xai_exp.types import (
 
 T = TypeVar("T")
 Output = Literal["logit", "probability"]
+Answer = Literal["logit", "probability", "correct"]
 
 
 def once(case: Case, key: Hashable, compute: Callable[[], T]) -> T:
@@ -67,14 +68,16 @@ def clean_logits(case: Case) -> Logits:
     return once(case, "logits", compute)
 
 
-def target_output(logits: Logits, targets: Labels, output: Output) -> Scores:
-    """Each target's logit or probability."""
+def target_output(logits: Logits, targets: Labels, output: Answer) -> Scores:
+    """Each target's logit or probability, or 1 where it is the prediction and 0 where not."""
+    if output == "correct":
+        return (logits.argmax(1) == targets).to(logits.dtype)
     logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
     return ops.pick(logits if output == "logit" else logits.softmax(1), targets)
 
 
-def clean_output(case: Case, output: Output) -> Scores:
-    """Each target's logit or probability on the untouched images."""
+def clean_output(case: Case, output: Answer) -> Scores:
+    """Each target's output on the untouched images."""
     return target_output(clean_logits(case), case.targets, output)
 
 
@@ -119,7 +122,7 @@ def parts(case: Case) -> Parts:
 
 @torch.no_grad()
 def outputs_under_removal(
-    case: Case, removal: Removal, places: Places, counts: Counts, output: Output
+    case: Case, removal: Removal, places: Places, counts: Counts, output: Answer
 ) -> Curves:
     """Each target's output when the pixels whose place is below a step's count are gone.
 
