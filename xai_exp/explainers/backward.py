@@ -98,6 +98,7 @@ def backpropagate(
     *,
     from_logit: bool = False,
     positive: bool = False,
+    together: int = 1,
     account: Account | None = None,
 ) -> Images:
     """What comes back at the pixels by `rules`, signed and by channel.
@@ -109,6 +110,7 @@ def backpropagate(
         rules: how the backward pass goes.
         from_logit: start from the logit's value (relevance) rather than from 1 (gradient).
         positive: start from nothing where the logit is not positive.
+        together: so many neighbouring images are never torn apart by chunks.
         account: where to write what each layer got and passed on.
 
     Raises:
@@ -124,6 +126,7 @@ def backpropagate(
             targets,
             from_logit=from_logit,
             positive=positive,
+            together=together,
             within=within,
             check=_refuse_hidden_functions,
         )

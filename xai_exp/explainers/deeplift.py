@@ -66,16 +66,9 @@ class DeepLIFT:
         if self.pooling == "rescale":
             pools = dict.fromkeys(_POOLS, _pooled)
         rules = Rules(activation=_rescaled, others=pools)
-        # A pair must not be torn apart by the chunks that the backward pass is made in.
-        together = max(1, ops.chunk_size(images) // 2)
-        found = []
-        for first in range(0, len(images), together):
-            rows = slice(first, first + together)
-            pairs = torch.stack([images[rows], start[rows]], 1).flatten(0, 1)
-            back = backpropagate(model, pairs, targets[rows].repeat_interleave(2), rules)
-            found.append(back[0::2])
-        multipliers = torch.cat(found) if found else torch.zeros_like(images)
-        return ops.channel_sum((images - start) * multipliers)
+        pairs = torch.stack([images, start], 1).flatten(0, 1)
+        back = backpropagate(model, pairs, targets.repeat_interleave(2), rules, together=2)
+        return ops.channel_sum((images - start) * back[0::2])
 
 
 def _rescaled(relevance: Tensor, gradient: Activated) -> Tensor:

@@ -20,6 +20,7 @@ def pullback(
     *,
     from_logit: bool = False,
     positive: bool = False,
+    together: int = 1,
     within: Context = nullcontext,
     check: Callable[[Tensor], None] = lambda _: None,
 ) -> Images:
@@ -34,6 +35,7 @@ def pullback(
         targets: the class of each image.
         from_logit: start from the logit's value (relevance) rather than from 1 (gradient).
         positive: start from nothing where the logit is not positive.
+        together: so many neighbouring images are never torn apart by chunks.
         within: makes the context of each forward pass.
         check: called with the chosen logits before the backward pass.
 
@@ -61,4 +63,4 @@ def pullback(
         return torch.autograd.grad(chosen, pixels, start)[0]
 
     with torch.inference_mode(False), torch.enable_grad(), ops.evaluating(model):
-        return ops.in_chunks(chunk, images, targets).detach()
+        return ops.in_chunks(chunk, images, targets, together=together).detach()
