@@ -13,12 +13,13 @@ import torch
 from filelock import FileLock
 
 from xai_exp import collect, verdict
+from xai_exp.claims import Claim
 from xai_exp.config import InputError
 from xai_exp.report.page import Maps, Study, render
 from xai_exp.report.tables import means
 from xai_exp.store import model_key
 from xai_exp.tracking import Kept, Record, Tracker
-from xai_exp.verdict import Claim, Verdict
+from xai_exp.verdict import Verdict
 
 _PACKAGES = ("xai_exp", "torch", "lightning", "mlflow", "scipy")
 _MODELS = 3  # of each setting in the image browser, which is part of the page

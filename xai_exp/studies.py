@@ -85,7 +85,7 @@ class Report(_Study):
 
     Args:
         title: the question that the study answers.
-        claims: what to judge, each with the fields of `xai_exp.verdict.Claim`.
+        claims: what to judge, each with the fields of a claim in `xai_exp.claims`.
         least_accuracy: models below it are left out, in 0..1.
         folder: where the page and its tables go.
         truths: metrics that compare with exact truth and need no audit.
@@ -165,8 +165,9 @@ def report_study(
     from rich.console import Console
 
     from xai_exp import build, pipeline
+    from xai_exp import claims as kinds
     from xai_exp.publish import publish
-    from xai_exp.verdict import Claim, sentence
+    from xai_exp.verdict import sentence
 
     console = Console()
     tracker = build.experiment(jobs[0]).tracking.open()
@@ -174,7 +175,7 @@ def report_study(
     if not found:
         console.print("no report: tracking=off keeps nothing to report on")
         return
-    made = [Claim(**{**one, "metrics": tuple(one["metrics"])}) for one in claims]
+    made = [kinds.made(one) for one in claims]
     path, verdicts = publish(
         tracker.kept(list(dict.fromkeys(found))),
         tracker,

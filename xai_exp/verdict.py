@@ -1,19 +1,16 @@
 """From scores to verdicts: which metrics can be believed, and which claims hold.
 
-Scores come as one tidy table, a row a score, with the columns `setting` (what was varied, in words:
-dataset, architecture, imputer ...), `model` (a trained network), `explainer`, `image`, `metric`,
-`higher_is_better` and `score` (NaN: undefined). Models of one setting differ by their seed and
-explain the same images.
+Scores come as the tidy table of `xai_exp.claims`.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from xai_exp.config import InputError, Range, configured
-from xai_exp.statistics import Array, holm, paired
+from xai_exp.claims import Claim, oriented
+from xai_exp.statistics import holm, paired
 
 Outcome = Literal["holds", "reversed", "open"]
 Answer = Literal["supported", "refuted", "undecided"]
@@ -26,27 +23,6 @@ _AUDIT = (
     ("exact_mask", "laplacian", False),
     ("exact_mask", "image", False),
 )
-
-
-@configured
-class Claim:
-    """That one explainer is better than another, by some metrics.
-
-    Args:
-        text: the claim in a sentence.
-        better: the explainer that is said to be better.
-        worse: the other.
-        metrics: by which; those that fail the audit are left out of the verdict.
-        source: who claims it.
-        share: of the settings in which a claim has to hold, and in none be reversed, in 0.5..1.
-    """
-
-    text: str
-    better: str
-    worse: str
-    metrics: tuple[str, ...]
-    source: str = ""
-    share: Annotated[float, Range(0.5, 1)] = 2 / 3
 
 
 class Verdict(NamedTuple):
@@ -116,18 +92,6 @@ def _misordered(scores: pd.DataFrame, better: str, worse: str, strictly: bool) -
     return ""
 
 
-def oriented(scores: pd.DataFrame, first: str, second: str) -> tuple[Array, Array]:
-    """Two explainers' scores as (models, images), the same cells, so that more is better."""
-    sign = 1 if bool(scores["higher_is_better"].iloc[0]) else -1
-    wide = scores.pivot_table(
-        index=["model", "explainer"], columns="image", values="score", dropna=False
-    )
-    tables = [wide.xs(name, level="explainer") for name in (first, second)]
-    models = tables[0].index.intersection(tables[1].index)
-    one, other = (sign * table.loc[models].to_numpy(float) for table in tables)
-    return one, other
-
-
 def judge(
     claims: Iterable[Claim], scores: pd.DataFrame, audited: pd.DataFrame | None = None
 ) -> list[Verdict]:
@@ -143,17 +107,18 @@ def judge(
         audited: what `audit` found; None: it is called.
 
     Raises:
-        InputError: when a claim names an explainer or a metric that was not scored.
+        InputError: when a claim names what was not scored.
     """
     claims = list(claims)
     passed = _passed(audit(scores) if audited is None else audited)
-    tables = [_compared(claim, scores) for claim in claims]
+    tables = [claim.rows(scores) for claim in claims]
     corrected = holm(np.concatenate([table["p"] for table in tables]) if tables else [])
     verdicts, start = [], 0
     for claim, table in zip(claims, tables, strict=True):
         adjusted = corrected[start : start + len(table)]
         start += len(table)
-        rows = table.assign(adjusted=adjusted, audited=table["metric"].isin(list(passed)))
+        counted = table["metric"].isin(list(passed)) | (not claim.audited)
+        rows = table.assign(adjusted=adjusted, audited=counted)
         rows["outcome"] = [_outcome(*ends) for ends in rows[["low", "high", "adjusted"]].to_numpy()]
         verdicts.append(_verdict(claim, rows))
     return verdicts
@@ -165,24 +130,6 @@ def _where(table: pd.DataFrame, column: str, values: Sequence[object]) -> pd.Dat
 
 def _passed(audited: pd.DataFrame) -> set[str]:
     return set(_where(audited, "passed", [True])["metric"])
-
-
-def _compared(claim: Claim, scores: pd.DataFrame) -> pd.DataFrame:
-    for kind, names in (("explainer", (claim.better, claim.worse)), ("metric", claim.metrics)):
-        known = list(scores[kind].unique())
-        for name in names:
-            if name not in known:
-                raise InputError(
-                    f"claim {claim.text!r}: got {kind} {name}; allowed: one of {', '.join(known)}"
-                )
-    chosen = _where(scores, "metric", claim.metrics)
-    rows = []
-    for names, mine in chosen.groupby(["setting", "metric"], sort=False):
-        setting, metric = tuple(names)  # pyright: ignore
-        if {claim.better, claim.worse} <= set(mine["explainer"]):
-            found = paired(*oriented(pd.DataFrame(mine), claim.better, claim.worse))
-            rows.append({"setting": setting, "metric": metric, **found._asdict()})
-    return pd.DataFrame(rows)
 
 
 def _outcome(low: float, high: float, p: float) -> Outcome:

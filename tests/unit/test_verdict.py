@@ -5,12 +5,13 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from xai_exp.claims import Accurate, Better, Beyond, made, oriented
 from xai_exp.config import InputError
 from xai_exp.statistics import crossed_interval, holm
-from xai_exp.verdict import Claim, audit, judge, oriented, sentence
+from xai_exp.verdict import audit, judge, sentence
 
 MEANS = {"exact_mask": 3.0, "good": 2.0, "bad": 1.0, "random": 0.0, "inverted_mask": -1.0}
-CLAIM = Claim(text="good beats bad", better="good", worse="bad", metrics=("up",))
+CLAIM = Better(text="good beats bad", better="good", worse="bad", metrics=("up",))
 
 
 def scored(settings=3, models=3, images=30, seed=0, spread=0.5, **means):
@@ -36,7 +37,7 @@ def scored(settings=3, models=3, images=30, seed=0, spread=0.5, **means):
 
 def test_a_clear_difference_is_supported_and_its_opposite_refuted():
     scores = scored()
-    opposite = Claim(text="bad beats good", better="bad", worse="good", metrics=("up",))
+    opposite = Better(text="bad beats good", better="bad", worse="good", metrics=("up",))
     yes, no = judge([CLAIM, opposite], scores)
     assert (yes.answer, yes.holds, yes.reversed, yes.settings) == ("supported", 3, 0, 3)
     assert (no.answer, no.holds, no.reversed, no.settings) == ("refuted", 0, 3, 3)
@@ -69,7 +70,7 @@ def test_a_metric_where_lower_is_better_is_turned_round():
 
 def test_the_numbers_of_a_setting_by_hand_and_corrected_over_all_tests():
     scores = scored(models=2, good=1.1, spread=1.0)
-    found, other = judge([CLAIM, Claim(**(vars(CLAIM) | {"worse": "random"}))], scores)
+    found, other = judge([CLAIM, Better(**(vars(CLAIM) | {"worse": "random"}))], scores)
     raw = []
     for table in (found, other):
         for row in table.rows.itertuples():
@@ -134,4 +135,49 @@ def test_cells_are_paired_by_model_and_image_whatever_their_order():
 def test_a_claim_about_what_was_not_scored_is_refused():
     for change in ({"better": "lpr"}, {"metrics": ("upp",)}):
         with pytest.raises(InputError, match=r"claim 'good beats bad': got .*; allowed: one of"):
-            judge([Claim(**(vars(CLAIM) | change))], scored(settings=1))
+            judge([Better(**(vars(CLAIM) | change))], scored(settings=1))
+
+
+def test_beyond_chance_is_a_claim_about_one_explainer_and_needs_no_audit():
+    scores = scored(random=9.0)  # fails the audit
+    above, below = (
+        Beyond(text="good", explainer="good", value=value, metrics=("up",)) for value in (1.5, 2.5)
+    )
+    yes, no = judge([above, below], scores)
+    assert (yes.answer, no.answer, yes.settings) == ("supported", "refuted", 3)
+    mine = scores[(scores["setting"] == "s0") & (scores["explainer"] == "good")]
+    table = mine.pivot_table(index="model", columns="image", values="score").to_numpy()
+    assert yes.rows["difference"][0] == pytest.approx(table.mean() - 1.5)
+    assert yes.rows["low"][0] == pytest.approx(crossed_interval(table - 1.5).low)
+    turned = scores.assign(score=-scores["score"], higher_is_better=False)
+    lower = Beyond(text="good", explainer="good", value=-1.5, metrics=("up",))
+    assert judge([lower], turned)[0].answer == "supported"
+
+
+def test_accuracy_is_tested_over_models():
+    accuracy = {"s0m0": 0.97, "s0m1": 0.98, "s0m2": 0.985, "s1m0": 0.6, "s1m1": 0.9, "s1m2": 0.7}
+    scores = scored(settings=2)
+    scores = scores.assign(accuracy=[accuracy[name] for name in scores["model"]])
+    first = Accurate(text="high", setting="s0", at_least=0.95)
+    second = Accurate(text="low", setting="s1", at_most=0.95)
+    third = Accurate(text="all", at_least=0.95)
+    (yes,), (too,), (torn,) = (judge([claim], scores) for claim in (first, second, third))
+    assert (yes.answer, yes.settings) == ("supported", 1)
+    assert (too.answer, torn.answer) == ("undecided", "undecided")
+    by_hand = stats.ttest_1samp([0.97, 0.98, 0.985], 0.95)
+    assert yes.rows["p"][0] == pytest.approx(by_hand.pvalue)
+    assert yes.rows["low"][0] == pytest.approx(by_hand.confidence_interval().low)
+    assert torn.settings == 2
+    with pytest.raises(InputError, match=r"got setting s9; allowed: words of s0; s1"):
+        judge([Accurate(text="none", setting="s9", at_least=0.5)], scores)
+
+
+def test_the_kind_of_a_claim_is_read_off_its_fields():
+    text = {"text": "a sentence"}
+    assert isinstance(made(text | {"better": "a", "worse": "b", "metrics": ["up"]}), Better)
+    assert isinstance(made(text | {"explainer": "a", "value": 1.0, "metrics": ["up"]}), Beyond)
+    assert isinstance(made(text | {"at_least": 0.9}), Accurate)
+    with pytest.raises(InputError, match="one of them"):
+        made(text)
+    with pytest.raises(InputError, match=r"got the fields text, better; allowed: those of"):
+        made(text | {"better": "a"})

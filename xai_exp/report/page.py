@@ -143,7 +143,7 @@ def _claim(one: Verdict) -> dict[str, Any]:
         ]
         for row in rows
     ]
-    better, worse = one.claim.better, one.claim.worse
+    better, worse = one.claim.sides
     return {
         "text": html.escape(one.claim.text),
         "source": html.escape(one.claim.source),
