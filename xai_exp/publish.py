@@ -36,6 +36,7 @@ def publish(
     folder: Path = Path("reports"),
     least_accuracy: float = 0.0,
     truths: Sequence[str] = (),
+    pairs: Sequence[tuple[str, str]] = (),
 ) -> tuple[Path, list[Verdict]]:
     """Write FOLDER/NAME.html with NAME.parquet and NAME.csv beside it, and record them.
 
@@ -52,6 +53,7 @@ def publish(
         folder: where the files go.
         least_accuracy: models below it are left out, in 0..1.
         truths: metrics that compare with exact truth and need no audit.
+        pairs: metrics to draw one against the other.
 
     Returns:
         The page and the verdicts.
@@ -79,6 +81,7 @@ def publish(
             versions=versions(),
             curves=curves,
             maps=maps,
+            pairs=pairs,
         )
     )
     tables = {"scores": scores, "means": means(scores), "claims": _claims(verdicts)}

@@ -89,6 +89,7 @@ class Report(_Study):
         least_accuracy: models below it are left out, in 0..1.
         folder: where the page and its tables go.
         truths: metrics that compare with exact truth and need no audit.
+        pairs: metrics to draw one against the other, such as true use and shown use.
     """
 
     def __init__(
@@ -98,10 +99,12 @@ class Report(_Study):
         least_accuracy: float = 0.0,
         folder: str = "reports",
         truths: Sequence[str] = (),
+        pairs: Sequence[Sequence[str]] = (),
     ) -> None:
         super().__init__()
         self.title, self.claims = title, claims
         self.least_accuracy, self.folder, self.truths = least_accuracy, folder, truths
+        self.pairs = pairs
 
     def _report(self, config: DictConfig) -> None:
         name = self.jobs[0].study or "report"
@@ -115,6 +118,7 @@ class Report(_Study):
             folder=Path(self.folder),
             least_accuracy=self.least_accuracy,
             truths=list(self.truths),
+            pairs=[(str(first), str(second)) for first, second in self.pairs],
         )
 
 
@@ -160,6 +164,7 @@ def report_study(
     folder: Path,
     least_accuracy: float,
     truths: Sequence[str],
+    pairs: Sequence[tuple[str, str]],
 ) -> None:
     """Publish what these runs have left, and print the verdicts."""
     from rich.console import Console
@@ -186,6 +191,7 @@ def report_study(
         folder=folder,
         least_accuracy=least_accuracy,
         truths=truths,
+        pairs=pairs,
     )
     for one in verdicts:
         console.print(f"{one.claim.text}\n  {sentence(one)}", highlight=False)

@@ -16,6 +16,7 @@ from jinja2 import Environment
 from matplotlib.figure import Figure
 
 from xai_exp import statistics, verdict
+from xai_exp.config import InputError
 from xai_exp.report import gallery, plots, tables
 from xai_exp.verdict import Verdict
 
@@ -66,6 +67,7 @@ class Study:
         versions: of what it was made with, by name.
         curves: for a metric, x and each explainer's mean curve.
         maps: for the image browser.
+        pairs: metrics to draw one against the other, a point a model.
     """
 
     title: str
@@ -76,6 +78,7 @@ class Study:
     versions: Mapping[str, str] = field(default_factory=dict)
     curves: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]] = field(default_factory=dict)
     maps: Sequence[Maps] = ()
+    pairs: Sequence[tuple[str, str]] = ()
 
 
 def render(study: Study) -> str:
@@ -91,12 +94,13 @@ def render(study: Study) -> str:
             {"title": name, "figure": _picture(plots.curves(x, drawn, title=tables.words(name)))}
             for name, (x, drawn) in study.curves.items()
         ],
+        "pairs": [_pair(study.scores, one) for one in study.pairs],
         "images": _browser(study.maps),
         "failed": tables.failed(study.scores),
         "models": tables.models(study.scores),
     }
     sections = [("answers", "answers"), ("repeat", "how to repeat"), ("leaders", "leaderboard")]
-    later = {"agreement": "agreement", "curves": "curves", "images": "images"}
+    later = {"pairs": "pairs", "agreement": "agreement", "curves": "curves", "images": "images"}
     ids = {"images": "browser"}
     sections += [(ids.get(key, key), name) for key, name in later.items() if made[key]]
     return (
@@ -129,7 +133,7 @@ def _summary(scores: pd.DataFrame) -> str:
 def _claim(one: Verdict) -> dict[str, Any]:
     rows = one.rows.to_dict("records")
     heads = ["setting", "metric", "difference", "95 % interval", "effect"]
-    heads += ["p", "p (Holm)", "images"]
+    heads += ["p", "p (Holm)", "n"]
     body = [
         [
             tables.cell(row["setting"]),
@@ -152,6 +156,27 @@ def _claim(one: Verdict) -> dict[str, Any]:
         "figure": _picture(plots.forest(one.rows, better, worse)),
         "table": tables.table(heads, body, name=f"{better} against {worse}"),
     }
+
+
+def _pair(scores: pd.DataFrame, names: tuple[str, str]) -> dict[str, str]:
+    """One metric against another over the models of all settings.
+
+    Raises:
+        InputError: when a metric was not scored.
+    """
+    known = scores["metric"].unique().tolist()
+    for name in names:
+        if name not in known:
+            raise InputError(f"pairs: got metric {name}; allowed: one of {', '.join(known)}")
+    mine = pd.DataFrame(scores[scores["metric"].isin(list(names))])
+    means = mine.groupby(["explainer", "setting", "model", "metric"])["score"].mean().unstack()
+    there = means.dropna()
+    drawn = [
+        {str(name): rows[metric].to_numpy(float) for name, rows in there.groupby(level=0)}
+        for metric in names
+    ]
+    title = f"{tables.words(names[1])} against {tables.words(names[0])}"
+    return {"title": title, "figure": _picture(plots.against(*drawn, names=names))}
 
 
 def _ranks(scores: pd.DataFrame, audited: pd.DataFrame) -> list[dict[str, str]]:

@@ -144,6 +144,27 @@ def curves(x: Array, drawn: Mapping[str, Array], *, title: str) -> Figure:
     return _quiet(figure, axes)
 
 
+def against(x: Mapping[str, Array], y: Mapping[str, Array], *, names: tuple[str, str]) -> Figure:
+    """One score against another: a point a model, a line for every explainer.
+
+    Args:
+        x: each explainer's mean scores by the first metric, over models.
+        y: by the second metric, for the same models.
+        names: the metrics.
+    """
+    figure = Figure(figsize=(_WIDE, 4.2), dpi=_DPI, layout="constrained")
+    axes = figure.subplots()
+    ends = [min(np.nanmin(one) for one in x.values()), max(np.nanmax(one) for one in x.values())]
+    axes.plot(ends, ends, color="0.6", linewidth=1, linestyle=":", label="equal")
+    for place, (name, colour) in enumerate(zip(x, _colours(len(x)), strict=True)):
+        order, line = np.argsort(x[name]), "-" if place % 2 == 0 else "--"
+        xs, ys = x[name][order], y[name][order]
+        axes.plot(xs, ys, line, marker="o", ms=3.5, color=colour, linewidth=1, label=words(name))
+    axes.set(xlabel=words(names[0]), ylabel=words(names[1]))
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    return _quiet(figure, axes)
+
+
 def _colours(count: int) -> list[tuple[float, float, float]]:
     from matplotlib import colormaps
 
