@@ -70,7 +70,7 @@ def audit(scores: pd.DataFrame, truths: Sequence[str] = ()) -> pd.DataFrame:
         asked = [pair for pair in _AUDIT if {pair[0], pair[1]} <= there]
         failures = [words for pair in asked if (words := _misordered(mine, *pair))]
         if metric in truths:
-            asked, failures = [], ["compares with exact truth"]
+            asked, failures = [], ["is not asked: the study trusts it"]
         reason = "; ".join(failures) or ("" if asked else "no map of known order was scored")
         rows.append((str(metric), metric in truths or not reason, len(asked), reason))
     return pd.DataFrame(rows, columns=["metric", "passed", "asked", "reason"])

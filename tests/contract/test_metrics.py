@@ -1,6 +1,6 @@
 """Every YAML in conf/metric and conf/imputer is composed, instantiated and run; found by itself."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -41,7 +41,12 @@ def composed(*overrides):
 def case(make_case):
     made = scenes()
     noise = 0.1 * torch.rand(6, 1, 12, 12, generator=torch.Generator().manual_seed(4))
-    return make_case(images=made.render() + noise, parts=made.parts(), scenes=made)
+    made_case = make_case(images=made.render() + noise, parts=made.parts(), scenes=made)
+    keeps = (torch.tensor(keep).expand(6, 2) for keep in ([1, 1], [0, 1], [1, 0], [0, 0]))
+    with torch.no_grad():
+        both, tag, polygon, nothing = (made_case.model(made.render(k.bool())) for k in keeps)
+    worth = both - tag + polygon - nothing
+    return replace(made_case, targets=worth.argmax(1))  # the class that the polygon speaks for
 
 
 @pytest.mark.parametrize("name", METRICS)

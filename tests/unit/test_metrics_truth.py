@@ -18,6 +18,7 @@ from xai_exp.metrics.truth import (
     PartOrder,
     PartShapley,
     ShortcutRecall,
+    StrategyUse,
     concordance,
     sign_agreement,
     spearman,
@@ -307,3 +308,36 @@ def test_better_is_less_for_distances_and_errors():
     assert PartShapley(measure="spearman").higher_is_better
     assert ShortcutRecall().higher_is_better
     assert not ShortcutRecall(measure="error").higher_is_better
+
+
+def test_strategy_use_is_chance_where_every_pixel_counts_alike(make_case):
+    made = polygons()
+    model = nn.Sequential(nn.Flatten(), nn.Linear(24 * 24, 2, bias=False))
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor([[1.0], [-1.0]]).expand(2, 24 * 24))
+    brighter = made.levels[:, 0] > made.background
+    targets = (~brighter).long()
+    case = make_case(images=made.render(), scenes=made, model=model, targets=targets)
+    torch.testing.assert_close(StrategyUse()(case), torch.ones(2), rtol=0, atol=1e-3)
+    other = replace(case, targets=1 - targets)
+    assert StrategyUse()(other).isnan().all()
+
+
+def test_strategy_use_is_what_is_lost_with_the_corners_by_drawing_again(make_case):
+    made = polygons()
+    case = make_case(images=made.render(), scenes=made)
+    found = StrategyUse(division="sides", depth=0.2, lift=False)(case)
+
+    def value(scenes, keep):
+        return case.model(scenes.render(keep)).gather(1, case.targets[:, None])[:, 0]
+
+    lost = []
+    for scenes in (made.divided("sides", 0.2), made.divided("objects")):
+        everything = torch.ones_like(scenes.present)
+        names = torch.tensor([name != "tag" for name in scenes.part_names])
+        exact = truth.attribute(case.model, scenes, case.targets, seed=0).shapley
+        lost.append(exact[:, names].sum(1))
+        whole = value(scenes, everything) - value(scenes, ~everything)
+        torch.testing.assert_close(exact.sum(1).float(), whole, rtol=1e-4, atol=1e-5)
+    wanted = torch.where(lost[1] > 0, lost[0] / lost[1], torch.nan).float()
+    torch.testing.assert_close(found, wanted, equal_nan=True)

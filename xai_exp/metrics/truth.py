@@ -182,9 +182,7 @@ class HumanStrategy:
 
     def __call__(self, case: Case) -> Scores:
         """Score every image of the case."""
-        scenes = scenes_of(case)
-        division = self.division or ("corners" if "corners" in scenes.divisions else "objects")
-        mine = of_people(case, division, self.depth, self.margin)
+        mine = of_people(case, _strategy(case, self.division), self.depth, self.margin)
         around = torch.ones_like(mine)
         if self.within == "object":
             around = torch.maximum(mine, of_people(case, "objects", None, self.margin))
@@ -192,6 +190,40 @@ class HumanStrategy:
         total, room = (relevance * around).sum((1, 2)), around.sum((1, 2))
         scores = (relevance * mine).sum((1, 2)) / total / (mine.sum((1, 2)) / room)
         return shared.where_defined(case, scores, (total > 0) & (mine.sum((1, 2)) > 0))
+
+
+@configured
+class StrategyUse:
+    """How much of the network's evidence for its class hangs on what a person would use, exactly.
+
+    With v the explained logit, u = (v(all) - v(without the corners)) / (v(all) - v(empty scene)):
+    what is lost with the parts of `division` (null: as in human_strategy) over what is lost with
+    everything. By the efficiency law both are sums of exact Shapley values; a planted tag's is left
+    out. `lift` divides by the parts' share of the objects' area, so that a network to which every
+    pixel of an object counts alike gets 1.
+
+    Range unbounded (cutting corners can cost more than removing the object), HIGHER is better: more
+    of a person's strategy; at `lift` chance is 1. It looks at the network alone and is the same for
+    every heatmap: the truth beside human_strategy, which looks at the heatmap alone. Cut corners
+    are off the training data (see `xai_exp.truth`), so part of u is surprise. Undefined where the
+    objects do not speak for the class. Cost: as part_shapley for both divisions, shared with it.
+    """
+
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[frozenset[str]] = frozenset({"scenes"})
+    undefined: ClassVar[str] = "the objects do not speak for the class"
+
+    division: Division | None = None
+    depth: Depth | None = None
+    lift: bool = True
+
+    def __call__(self, case: Case) -> Scores:
+        """Score every image of the case."""
+        everything, whole = _worth_and_area(case, "objects", None)
+        mine, area = _worth_and_area(case, _strategy(case, self.division), self.depth)
+        scores = mine / everything
+        scores = scores * whole / area if self.lift else scores
+        return shared.where_defined(case, scores.to(case.heatmaps.dtype), everything > 0)
 
 
 @configured
@@ -236,6 +268,19 @@ class ShortcutRecall(_OfParts):
             "deserved": true,
         }[self.measure]
         return shared.where_defined(case, scores.to(case.heatmaps.dtype), there)
+
+
+def _strategy(case: Case, division: str | None) -> str:
+    """What a person would look at: corners where there are some, else objects."""
+    return division or ("corners" if "corners" in scenes_of(case).divisions else "objects")
+
+
+def _worth_and_area(case: Case, division: str, depth: float | None) -> tuple[Scores, Scores]:
+    """The parts' exact values and areas in pixels, summed over what a person would look at."""
+    scenes = divided(case, division, depth)
+    chosen = by_person(scenes)
+    values = exact_truth(case, division, depth).shapley[:, chosen]
+    return values.sum(1), scenes.parts()[:, chosen].sum((1, 2, 3)).to(values)
 
 
 def share_distance(shown: Effects, true: Effects) -> Scores:
