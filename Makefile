@@ -47,8 +47,9 @@ study: $(STAMP)  ## the named study: is LRP better than sensitivity and deconvol
 bench: $(STAMP)  ## timings as ratios against a floor or a peer
 	for name in rendering training explainers metrics; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
-docs: $(STAMP)  ## write docs/metrics.md anew, run the commands of the how-to pages
+docs: $(STAMP)  ## write docs/metrics.md and docs/explainers.md anew, run the commands of the how-to pages
 	$(BIN)/python scripts/metric_table.py
+	$(BIN)/python scripts/explainer_table.py
 	$(BIN)/python -m pytest -q tests/e2e/test_docs.py
 
 accuracy: $(STAMP)  ## train the default models to their target accuracy (half an hour)
