@@ -45,7 +45,7 @@ class Claim(Protocol):
 
     @property
     def sides(self) -> tuple[str, str]:
-        """What is better and worse, in words."""
+        """What speaks for it and what against it, in a few words."""
         ...
 
     @property
@@ -84,7 +84,7 @@ class Better:
     @property
     def sides(self) -> tuple[str, str]:
         """The explainers."""
-        return self.better, self.worse
+        return f"{self.better} better", f"{self.worse} better"
 
     @property
     def audited(self) -> bool:
@@ -128,8 +128,8 @@ class Beyond:
 
     @property
     def sides(self) -> tuple[str, str]:
-        """The explainer and the value."""
-        return self.explainer, f"{self.value:g}"
+        """Beyond the value, or not."""
+        return f"beyond {self.value:g}", f"short of {self.value:g}"
 
     @property
     def audited(self) -> bool:
@@ -182,7 +182,7 @@ class Accurate:
         """The accuracy and its bound."""
         up = self.at_least is not None
         words = f"{'at least' if up else 'at most'} {self._bound:.1%}"
-        return words, f"{'less' if up else 'more'}"
+        return words, "less" if up else "more"
 
     @property
     def audited(self) -> bool:

@@ -147,14 +147,13 @@ def _claim(one: Verdict) -> dict[str, Any]:
         ]
         for row in rows
     ]
-    better, worse = one.claim.sides
     return {
         "text": html.escape(one.claim.text),
         "source": html.escape(one.claim.source),
         "answer": one.answer,
         "sentence": html.escape(verdict.sentence(one).partition(": ")[2].capitalize()),
-        "figure": _picture(plots.forest(one.rows, better, worse)),
-        "table": tables.table(heads, body, name=f"{better} against {worse}"),
+        "figure": _picture(plots.forest(one.rows, one.claim.sides)),
+        "table": tables.table(heads, body, name=one.claim.text),
     }
 
 

@@ -1,6 +1,7 @@
 """The plots of a study: claims over settings, ranks of explainers, agreement of metrics, curves."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -15,15 +16,14 @@ _WIDE = 7.2  # inches, as the page has it
 _DPI = 110
 
 
-def forest(rows: pd.DataFrame, better: str, worse: str) -> Figure:
+def forest(rows: pd.DataFrame, sides: tuple[str, str]) -> Figure:
     """The effect size of a claim in every setting, coloured by its outcome.
 
     Args:
         rows: as a verdict has them: setting, metric, audited, effect, outcome.
-        better: the explainer on the right side.
-        worse: the explainer on the left side.
+        sides: what the right and the left side stand for.
     """
-    figure = Figure(figsize=(_WIDE, 1.1 + 0.24 * len(rows)), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(_WIDE, 1.5 + 0.24 * len(rows)), dpi=_DPI, layout="constrained")
     axes = figure.subplots()
     axes.axvline(0, color="0.6", linewidth=0.8)
     place = np.arange(len(rows))[::-1]
@@ -38,7 +38,11 @@ def forest(rows: pd.DataFrame, better: str, worse: str) -> Figure:
     ]
     axes.set_yticks(place, names, fontsize=8)
     axes.set(xlim=(-1.05, 1.05), ylim=(-0.7, len(rows) - 0.3))
-    axes.set_xlabel(f"← {words(worse)} better    rank-biserial effect    {words(better)} better →")
+    # As tick labels, because the layout makes room for those and cuts a long axis label off.
+    ends = [f"\n{fill(words(side), 18)}" for side in reversed(sides)]
+    axes.set_xticks([-1, -0.5, 0, 0.5, 1], [f"-1{ends[0]}", "-0.5", "0", "0.5", f"1{ends[1]}"])
+    axes.tick_params(axis="x", labelsize=8)
+    axes.set_xlabel("rank-biserial effect", fontsize=8)
     figure.legend(loc="outside upper right", ncols=3, frameon=False, fontsize=8)
     return _quiet(figure, axes)
 
