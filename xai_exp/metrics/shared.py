@@ -26,6 +26,7 @@ from xai_exp.types import (
     Places,
     Removal,
     Scores,
+    StepMasks,
 )
 
 T = TypeVar("T")
@@ -121,21 +122,40 @@ def parts(case: Case) -> Parts:
 
 
 @torch.no_grad()
+def outputs_under_masks(
+    case: Case,
+    removal: Removal,
+    masks: Callable[[slice, slice], StepMasks],
+    steps: int,
+    output: Answer,
+) -> Curves:
+    """Each target's output without the pixels under the masks of each step.
+
+    `masks(rows, steps)` gives those of some images and steps, True where a pixel is gone. A
+    perturbed batch holds many images x many steps. The result is (batch, step).
+    """
+
+    def block(rows: slice, columns: slice) -> Curves:
+        gone = masks(rows, columns)
+        targets = case.targets[rows].repeat_interleave(gone.shape[1])
+        values = target_output(case.model(removal(rows, gone)), targets, output)
+        return values.view(gone.shape[:2])
+
+    with ops.evaluating(case.model):
+        return ops.in_grid(block, len(case), steps, ops.chunk_size(case.images))
+
+
 def outputs_under_removal(
     case: Case, removal: Removal, places: Places, counts: Counts, output: Answer
 ) -> Curves:
     """Each target's output when the pixels whose place is below a step's count are gone.
 
     Shapes: `places` (batch, height, width), `counts` (step,), result (batch, step). A mask is one
-    comparison; a perturbed batch holds many images x many steps.
+    comparison.
     """
     places, counts = places.int(), counts.int().to(places.device)
 
-    def block(rows: slice, steps: slice) -> Curves:
-        masks = places[rows, None] < counts[steps, None, None]
-        targets = case.targets[rows].repeat_interleave(masks.shape[1])
-        values = target_output(case.model(removal(rows, masks)), targets, output)
-        return values.view(masks.shape[:2])
+    def masks(rows: slice, steps: slice) -> StepMasks:
+        return places[rows, None] < counts[steps, None, None]
 
-    with ops.evaluating(case.model):
-        return ops.in_grid(block, len(case), len(counts), ops.chunk_size(case.images))
+    return outputs_under_masks(case, removal, masks, len(counts), output)
