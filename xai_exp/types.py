@@ -55,6 +55,10 @@ Effects = Float[Tensor, "batch part"]
 Interactions = Float[Tensor, "batch part part"]
 Games = Float[Tensor, "batch subset"]
 Subsets = Bool[Tensor, "batch_or_one subset part"]
+PartMasks = Bool[Tensor, "batch part height width"]
+RankedParts = Bool[Tensor, "batch part pixel"]
+PartPlaces = Int[Tensor, "batch part pixel"]
+Peaks = Int[Tensor, "batch part"]
 
 Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
 

@@ -2,7 +2,8 @@
 
 The mask of an image is the union of its parts. It says where the object is, not what the model
 uses: a model that reads the background is explained rightly by a map off the mask. So these measure
-an explainer only on models that are known to use the object.
+an explainer only on models that are known to use the object. `per: part` scores every part by
+itself, against the background, and averages over those present (see metrics/regions.py).
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -10,7 +11,8 @@ from typing import Annotated, ClassVar, Literal
 import torch
 
 from xai_exp.config import Range, configured
-from xai_exp.metrics import shared
+from xai_exp.metrics import regions, shared
+from xai_exp.metrics.regions import Per
 from xai_exp.types import Case, Scores
 
 
@@ -25,7 +27,8 @@ class RelevanceMass:
         sum(c * r) / sum(r)
 
     Range 0..1, HIGHER is better; a uniform map gets the mask's share of the image, so chance
-    depends on its area: `lift: true` divides by that share (1 is chance).
+    depends on its area: `lift: true` divides by that share (1 is chance). `per: part` puts each
+    part's coverage for c, leaves the other parts out of both sums and averages over the parts.
 
     How signs are pooled is part of the definition: `positive` max(h, 0), `absolute` |h| (for maps
     whose sign has no meaning, as sensitivity), `square` h^2. Quantus does not pool, so negative
@@ -38,17 +41,21 @@ class RelevanceMass:
 
     pooling: Literal["positive", "absolute", "square"] = "positive"
     lift: bool = False
+    per: Per = "union"
 
     def __call__(self, case: Case) -> Scores:
         """Score every image of the case."""
-        coverage = shared.coverage(case)
+        covered = regions.coverages(case, self.per)
+        free = 1 - shared.coverage(case)
         pooled = _POOLINGS[self.pooling](case.heatmaps)
-        total = pooled.sum((1, 2))
-        share = coverage.mean((1, 2))
-        scores = (coverage * pooled).sum((1, 2)) / total
-        return shared.where_defined(
-            case, scores / share if self.lift else scores, (total > 0) & (share > 0)
-        )
+        inside = torch.einsum("bphw,bhw->bp", covered, pooled)
+        total = inside + (free * pooled).sum((1, 2))[:, None]
+        scores = torch.where(total > 0, inside / total, 0.0)
+        area = covered.sum((2, 3))
+        if self.lift:
+            scores = scores * (1 + free.sum((1, 2))[:, None] / area)
+        relevant = pooled.flatten(1).sum(1, keepdim=True) > 0
+        return regions.mean_over_present(case, scores, relevant & (area > 0))
 
 
 _POOLINGS = {
@@ -65,6 +72,7 @@ class RelevanceRank:
     Arras et al. 2022 (CLEVR-XAI, Information Fusion 81, "relevance rank accuracy"). The mask
     holds the pixels of which the parts fill more than half. Range 0..1, HIGHER is better;
     chance is the mask's share of the image: `lift: true` divides by that share (1 is chance).
+    `per: part` ranks each part's pixels among those of the background and averages over the parts.
 
     Blind to the size of the relevance, so one spike or an additive constant changes nothing. Equal
     values go in a random order of the seed: a constant map scores at chance, not by where its
@@ -76,16 +84,16 @@ class RelevanceRank:
     undefined: ClassVar[str] = "the mask is empty"
 
     lift: bool = False
+    per: Per = "union"
 
     def __call__(self, case: Case) -> Scores:
         """Score every image of the case."""
-        mask = shared.mask(case)
-        size = mask.sum((1, 2))
-        top = shared.places(case) < size[:, None, None]
-        scores = (top & mask).sum((1, 2)) / size
+        inside, places = regions.ranked(case, self.per)
+        size = inside.sum(2)
+        scores = (inside & (places <= size[..., None])).sum(2) / size
         if self.lift:
-            scores = scores / mask.float().mean((1, 2))
-        return shared.where_defined(case, scores, size > 0)
+            scores = scores * places.amax(2) / size
+        return regions.mean_over_present(case, scores, size > 0)
 
 
 @configured
@@ -95,6 +103,8 @@ class PointingGame:
     Zhang et al. 2018 (IJCV 126, "pointing game"). The mask holds the pixels of which the parts
     fill more than half; `margin` pixels of Euclidean distance to the nearest of them still count as
     a hit (the paper took 15 on photographs). HIGHER is better; chance is the share of such pixels.
+    `per: part` asks of each part whether it has the most relevant pixel of itself and the
+    background, and averages over the parts.
 
     One pixel decides: of several equal maxima (a constant or saturated map) one is drawn by the
     seed. An image without a mask is missing; Quantus counts it as a hit. Cost: no forward pass.
@@ -105,14 +115,16 @@ class PointingGame:
     undefined: ClassVar[str] = "the mask is empty"
 
     margin: Annotated[float, Range(0)] = 0.0
+    per: Per = "union"
 
     def __call__(self, case: Case) -> Scores:
         """Score every image of the case."""
-        mask = shared.mask(case)
-        height, width = mask.shape[1:]
-        peak = shared.ranking(case)[:, 0]
-        rows = torch.arange(height, device=mask.device) - (peak // width)[:, None]
-        columns = torch.arange(width, device=mask.device) - (peak % width)[:, None]
-        distance = rows[:, :, None] ** 2 + columns[:, None, :] ** 2
-        hits = (mask & (distance <= self.margin**2)).flatten(1).any(1)
-        return shared.where_defined(case, hits.float(), mask.flatten(1).any(1))
+        own = regions.masks(case, self.per)
+        _, places = regions.ranked(case, self.per)
+        width = own.shape[3]
+        peak = shared.ranking(case).gather(1, (places == 1).int().argmax(2))
+        rows = torch.arange(own.shape[2], device=own.device) - (peak // width)[..., None]
+        columns = torch.arange(width, device=own.device) - (peak % width)[..., None]
+        distance = rows[..., :, None] ** 2 + columns[..., None, :] ** 2
+        hits = (own & (distance <= self.margin**2)).flatten(2).any(2)
+        return regions.mean_over_present(case, hits.to(case.heatmaps), own.flatten(2).any(2))
