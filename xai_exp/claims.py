@@ -271,8 +271,9 @@ def _by_setting(
         setting, metric = tuple(names)  # pyright: ignore
         if explainers <= set(mine["explainer"]):
             found = compare(pd.DataFrame(mine))
-            rows.append({"setting": setting, "metric": metric, **found._asdict()})
-    return pd.DataFrame(rows)
+            if found.n:  # a metric that is undefined on these data says nothing of the claim
+                rows.append({"setting": setting, "metric": metric, **found._asdict()})
+    return pd.DataFrame(rows, columns=["setting", "metric", *Paired._fields])
 
 
 def _known(
@@ -290,9 +291,11 @@ def _known(
 def _tested(differences: Array) -> Paired:
     """One sample of models against 0; the effect is the share above minus the share below."""
     mean, effect = float(differences.mean()), float(np.sign(differences).mean())
-    if len(differences) < 2 or np.ptp(differences) == 0:
+    if len(differences) < 3:
         nothing = float("nan")
         return Paired(mean, nothing, nothing, effect, nothing, len(differences))
+    if np.ptp(differences) == 0:  # Student's t is infinite, or 0 / 0
+        return Paired(mean, mean, mean, effect, float(mean == 0), len(differences))
     tested: Any = stats.ttest_1samp(differences, 0)
     low, high = tested.confidence_interval(0.95)
     return Paired(mean, float(low), float(high), effect, float(tested.pvalue), len(differences))

@@ -341,3 +341,7 @@ def test_strategy_use_is_what_is_lost_with_the_corners_by_drawing_again(make_cas
         torch.testing.assert_close(exact.sum(1).float(), whole, rtol=1e-4, atol=1e-5)
     wanted = torch.where(lost[1] > 0, lost[0] / lost[1], torch.nan).float()
     torch.testing.assert_close(found, wanted, equal_nan=True)
+
+
+def test_strategy_use_is_undefined_where_objects_are_all_there_is(case):
+    assert StrategyUse()(case).isnan().all()

@@ -181,3 +181,21 @@ def test_the_kind_of_a_claim_is_read_off_its_fields():
         made(text)
     with pytest.raises(InputError, match=r"got the fields text, better; allowed: those of"):
         made(text | {"better": "a"})
+
+
+def test_models_that_are_all_equal_differ_from_the_bound_for_sure():
+    scores = scored(settings=1).assign(accuracy=1.0)
+    (found,) = judge([Accurate(text="high", at_least=0.99)], scores)
+    assert (found.answer, found.rows["p"][0]) == ("supported", 0)
+    (found,) = judge([Accurate(text="high", at_least=1.0)], scores)
+    assert (found.answer, found.rows["p"][0]) == ("undecided", 1)
+    (found,) = judge([Accurate(text="two", at_least=0.9)], scored(1, 2).assign(accuracy=1.0))
+    assert found.answer == "undecided"
+
+
+def test_a_setting_where_the_metric_is_undefined_does_not_count():
+    scores = scored(settings=2)
+    scores.loc[scores["setting"] == "s1", "score"] = np.nan
+    audited = audit(scores[scores["setting"] == "s0"])
+    (found,) = judge([CLAIM], scores, audited)
+    assert (found.answer, found.settings) == ("supported", 1)

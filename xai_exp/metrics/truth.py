@@ -206,12 +206,13 @@ class StrategyUse:
     of a person's strategy; at `lift` chance is 1. It looks at the network alone and is the same for
     every heatmap: the truth beside human_strategy, which looks at the heatmap alone. Cut corners
     are off the training data (see `xai_exp.truth`), so part of u is surprise. Undefined where the
-    objects do not speak for the class. Cost: as part_shapley for both divisions, shared with it.
+    objects do not speak for the class, or are the division (u is 1 by definition). Cost: as
+    part_shapley for both divisions, shared with it.
     """
 
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset({"scenes"})
-    undefined: ClassVar[str] = "the objects do not speak for the class"
+    undefined: ClassVar[str] = "objects are all there is, or they do not speak for the class"
 
     division: Division | None = None
     depth: Depth | None = None
@@ -219,8 +220,11 @@ class StrategyUse:
 
     def __call__(self, case: Case) -> Scores:
         """Score every image of the case."""
+        division = _strategy(case, self.division)
+        if division == "objects":
+            return torch.full_like(case.heatmaps[:, 0, 0], torch.nan)
         everything, whole = _worth_and_area(case, "objects", None)
-        mine, area = _worth_and_area(case, _strategy(case, self.division), self.depth)
+        mine, area = _worth_and_area(case, division, self.depth)
         scores = mine / everything
         scores = scores * whole / area if self.lift else scores
         return shared.where_defined(case, scores.to(case.heatmaps.dtype), everything > 0)

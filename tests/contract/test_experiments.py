@@ -1,0 +1,52 @@
+"""Every experiment composes, says what it is, and claims only what it scores."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from xai_exp import claims
+
+CONF = Path(__file__).parents[2] / "conf"
+NAMES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+SIZES = sorted(path.stem for path in (CONF / "size").glob("*.yaml"))
+
+
+def composed(*words):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", list(words), return_hydra_config=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_opens_with_its_command_time_and_expected_finding(name):
+    head = (CONF / "experiment" / f"{name}.yaml").read_text().partition("defaults:")[0]
+    assert f"#   python -m xai_exp experiment={name}\n" in head
+    assert "2 cores: " in head
+    assert "Expected" in head
+    assert composed(f"experiment={name}").study == name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_claims_are_about_what_it_scores(name):
+    config = composed(f"experiment={name}")
+    for callback in config.hydra.callbacks.values():
+        for fields in OmegaConf.to_container(callback).get("claims", []):
+            claim = claims.made(fields)
+            assert claim.text
+            for key in ("better", "worse", "explainer"):
+                assert fields.get(key, next(iter(config.explainer))) in config.explainer
+            assert set(fields.get("metrics", ())) <= set(config.metric)
+        named = [
+            *callback.get("truths", ()),
+            *(m for pair in callback.get("pairs", ()) for m in pair),
+        ]
+        assert set(named) <= set(config.metric)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", SIZES)
+def test_it_comes_in_every_size(name, size):
+    config = composed(f"experiment={name}", f"size={size}")
+    assert str(config.hydra.sweeper.params.seed) == {"full": "0,1,2,3,4", "tiny": "0"}[size]
+    assert config.trainer.samples == {"full": 200000, "tiny": 2000}[size]
