@@ -78,7 +78,8 @@ def explanation(
 def arrays(sample: Sample, scored: Scored) -> dict[str, np.ndarray]:
     """The heatmaps, images and masks (bytes, 255 for 1), mean curves as curve/METRIC/NAME.
 
-    What the explainer says of its own work is there image by image as guard/NAME.
+    What the explainer says of its own work is there image by image as guard/NAME; exact values of
+    parts as worth/DIVISION and the relevance on them, the rest last, as shown/DIVISION.
     """
     beside = {"images": sample.images, "masks": _masks(sample)}
     found = {name: _bytes(pixels) for name, pixels in beside.items() if pixels is not None}
@@ -88,7 +89,12 @@ def arrays(sample: Sample, scored: Scored) -> dict[str, np.ndarray]:
         for name, rows in curves_.items()
     }
     guards = {f"guard/{name}": rows.cpu().numpy() for name, rows in scored.diagnostics.items()}
-    return {"heatmaps": scored.heatmaps.cpu().numpy(), **found, **drawn, **guards}
+    parts = {
+        f"{kind}/{division}": values.cpu().numpy()
+        for division, both in scored.parts.items()
+        for kind, values in zip(("worth", "shown"), both, strict=True)
+    }
+    return {"heatmaps": scored.heatmaps.cpu().numpy(), **found, **drawn, **guards, **parts}
 
 
 def _medians(scored: Scored) -> dict[str, float]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from xai_exp import ops
 from xai_exp.config import InputError
+from xai_exp.metrics.parts import worth_and_shown
 from xai_exp.types import Case, CurveMetric, Dataset, Explainer, Metric, Parts, Scenes
 
 _REFERENCES = 256
@@ -43,7 +44,8 @@ class Scored:
 
     `scores` has the columns image, label, prediction, target, metric, higher_is_better, score,
     reason, which says why a score is missing and is empty otherwise. `diagnostics` is what the
-    explainer says of its own work, a value an image; most say nothing.
+    explainer says of its own work, a value an image; most say nothing. `parts` has, by division,
+    the exact values of parts and the relevance on each, if a metric asked for the truth.
     """
 
     heatmaps: Tensor
@@ -53,6 +55,7 @@ class Scored:
     curves: Mapping[str, Mapping[str, Tensor]]
     seconds_per_image: float
     diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
+    parts: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
 
 def sample(data: Dataset, count: int, device: torch.device) -> Sample:
@@ -68,7 +71,7 @@ def sample(data: Dataset, count: int, device: torch.device) -> Sample:
 
 
 def bound(explainer: Explainer, network: nn.Module, data: Dataset, chosen: Sample) -> Explainer:
-    """The explainer with what it needs beyond images: reference images or ground truth.
+    """The explainer with what it needs beyond images: reference images, scenes or ground truth.
 
     Raises:
         InputError: when it needs ground truth that the data do not have.
@@ -77,6 +80,8 @@ def bound(explainer: Explainer, network: nn.Module, data: Dataset, chosen: Sampl
         if chosen.parts is None:
             raise InputError("it needs masks of what is in the image, which the data do not have")
         return explainer.with_parts(chosen.images, chosen.parts)  # pyright: ignore
+    if hasattr(explainer, "with_scenes") and chosen.scenes is not None:
+        return explainer.with_scenes(chosen.images, chosen.scenes)  # pyright: ignore
     if hasattr(explainer, "fit"):
         index = torch.arange(min(_REFERENCES, len(data.train)), device=chosen.images.device)
         return explainer.fit(network, data.train.images(index))  # pyright: ignore
@@ -118,6 +123,7 @@ def score(
             n: m.score(curves[n]) if isinstance(m, CurveMetric) else m(case)
             for n, m in usable.items()
         }
+        parts = worth_and_shown(case)
     tables = [_rows(n, values[n], metrics[n], case, chosen, predictions) for n in values]
     return Scored(
         heatmaps=heatmaps,
@@ -127,6 +133,7 @@ def score(
         curves=curves,
         seconds_per_image=seconds / len(heatmaps),
         diagnostics=diagnostics,
+        parts=parts,
     )
 
 

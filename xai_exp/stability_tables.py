@@ -1,6 +1,6 @@
-"""From kept explanations to the tables of a stability report."""
+"""The tables of a stability report: heatmaps of the same images by different models, compared."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,39 +9,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from xai_exp import stability
-from xai_exp.config import InputError
+from xai_exp.stability_maps import Maps
 from xai_exp.statistics import kendall_w
-from xai_exp.tracking import Kept
 
-VERSION = 1
+VERSION = 2
 Array = NDArray[Any]
-_CHOICES = ("model.", "trainer.")
 _SHOWN = "spearman"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Maps:
-    """Heatmaps of the same images by all models that are good enough.
-
-    Attributes:
-        models: A row a model: architecture (in words), seed, accuracy, and its choices.
-        choices: The names of those that vary.
-        heatmaps: (models, images, height, width) for each explainer.
-        images: (images, channels, height, width) in bytes.
-        masks: (images, 1, height, width) coverage of all parts in 0..1; None without truth.
-        scores: A row a model, explainer and metric with the mean over images.
-        runs: What all this was read from.
-        left_out: How many models were not good enough.
-    """
-
-    models: pd.DataFrame
-    choices: tuple[str, ...]
-    heatmaps: Mapping[str, Array]
-    images: Array
-    masks: Array | None
-    scores: pd.DataFrame
-    runs: Sequence[str]
-    left_out: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +29,8 @@ class Found:
         order: Metric, Kendall's W of the explainers' order over models, low, high, n.
         matrices: (models, models) mean Spearman correlation for each explainer.
         likeness: (models) mean Spearman correlation with other architectures (or all others).
+        tracking: Explainer, distance (parts or pixels), intercept, slope, each with low and high,
+            correlation, due, n: heatmaps' distance over the distance of exact part values.
     """
 
     means: pd.DataFrame
@@ -64,6 +39,7 @@ class Found:
     order: pd.DataFrame
     matrices: Mapping[str, Array]
     likeness: Mapping[str, Array]
+    tracking: pd.DataFrame
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Those that are recorded."""
@@ -72,86 +48,8 @@ class Found:
             "variance": self.variance,
             "accuracy": self.accuracy,
             "order": self.order,
+            "tracking": self.tracking,
         }
-
-
-def gathered(kept: Sequence[Kept], least_accuracy: float) -> Maps:
-    """Read the heatmaps of every model at least so accurate that every explainer explained.
-
-    Raises:
-        InputError: when fewer than two models are left, or their images differ.
-    """
-    good = [one for one in kept if one.accuracy >= least_accuracy]
-    models = {one.tags["model_key"]: one for one in good}
-    by = {(one.tags["model_key"], one.tags["explainer"]): one for one in good}
-    names = sorted({name for _, name in by})
-    whole = [key for key in models if all((key, name) in by for name in names)]
-    all_models = len({one.tags["model_key"] for one in kept})
-    if len(whole) < 2:
-        best = max((one.accuracy for one in kept), default=float("nan"))
-        raise InputError(
-            f"stability: got {len(whole)} of {all_models} models with accuracy of at least "
-            f"{least_accuracy:g} and all heatmaps (the best has {best:.3f}); allowed: two or more"
-        )
-    table, choices = _described([models[key] for key in whole])
-    place = table.sort_values(["architecture", "seed"]).index.to_numpy()
-    whole, table = [whole[i] for i in place], table.loc[place].reset_index(drop=True)
-    arrays = {pair: by[pair].arrays() for pair in ((k, n) for k in whole for n in names)}
-    first = arrays[whole[0], names[0]]
-    if any(not np.array_equal(one["images"], first["images"]) for one in arrays.values()):
-        raise InputError(
-            "stability: got models that explain different images; allowed: the same dataset and "
-            "the same number of images in all runs of the study"
-        )
-    return Maps(
-        models=table,
-        choices=choices,
-        heatmaps={
-            name: np.stack([arrays[key, name]["heatmaps"] for key in whole]) for name in names
-        },
-        images=first["images"],
-        masks=first["masks"][:, None] / 255.0 if "masks" in first else None,
-        scores=_scores([by[pair] for pair in arrays]),
-        runs=[by[pair].run for pair in arrays],
-        left_out=all_models - len(whole),
-    )
-
-
-def _described(models: Sequence[Kept]) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Each model's architecture in words, its choices, seed and accuracy."""
-    params: Any = pd.DataFrame([dict(one.params) for one in models])
-    varied = [
-        str(name)
-        for name in params
-        if str(name).startswith(_CHOICES) and params[name].nunique(dropna=False) > 1
-    ]
-    short = {name: name.removeprefix("model.") for name in varied}
-    table = params[varied].rename(columns=short).fillna("")
-    words = [" ".join(f"{k}={v}" for k, v in row.items()) for row in table.to_dict("records")]
-    table = table.assign(
-        architecture=words,
-        seed=[int(one.tags.get("seed", 0)) for one in models],
-        accuracy=[float(one.accuracy) for one in models],
-    )
-    return table, tuple(short.values())
-
-
-def _scores(kept: Sequence[Kept]) -> pd.DataFrame:
-    rows = []
-    for one in kept:
-        up: Any = one.scores.groupby("metric")["higher_is_better"].first()
-        means: Any = one.scores.groupby("metric")["score"].mean()
-        for metric, mean in means.items():
-            value = mean if up[metric] else -mean
-            rows.append(
-                {
-                    "model": one.tags["model_key"],
-                    "explainer": one.tags["explainer"],
-                    "metric": metric,
-                    "score": value,
-                }
-            )
-    return pd.DataFrame(rows, columns=["model", "explainer", "metric", "score"])
 
 
 def compared(maps: Maps, seed: int = 0) -> Found:
@@ -159,12 +57,13 @@ def compared(maps: Maps, seed: int = 0) -> Found:
     groups = maps.models["architecture"].to_numpy()
     kinds = stability.kinds(groups)
     means, variance, accuracy = [], [], []
-    matrices, likeness = {}, {}
+    matrices, likeness, matrices_of = {}, {}, {}
     for name, heat in maps.heatmaps.items():
         found = stability.similarities(heat, heat, maps.masks)
         means += _means(name, found, kinds, groups)
         means += _chance(name, heat, maps.masks, groups, seed)
         matrices[name] = _mean_over_images(found[_SHOWN])
+        matrices_of[name] = 1 - found[_SHOWN]
         distance = np.clip(1 - np.nan_to_num(matrices[name]), 0, None)
         np.fill_diagonal(distance, 0)
         columns: Any = maps.models[[*maps.choices, "seed"]]
@@ -184,7 +83,28 @@ def compared(maps: Maps, seed: int = 0) -> Found:
         order=_order(maps.scores),
         matrices=matrices,
         likeness=likeness,
+        tracking=_tracking(maps, matrices_of),
     )
+
+
+def _tracking(maps: Maps, distances: Mapping[str, Array]) -> pd.DataFrame:
+    """Has the network changed, or is the explainer unstable? Nothing without exact part values."""
+    columns = ["explainer", "distance", *_LINE, "correlation", "due", "n"]
+    if maps.worth is None:
+        return pd.DataFrame(columns=columns)
+    true = stability.apart(stability.shares_of_worth(maps.worth))
+    pairs = ~np.eye(len(maps.worth), dtype=bool)
+    rows = []
+    for name, pixels in distances.items():
+        parts = stability.apart(stability.shares_of_worth(maps.shown[name]))
+        for kind, table in (("parts", parts), ("pixels", pixels)):
+            found = stability.tracking(table, true, pairs)
+            line = [*found.intercept[:3], *found.slope[:3]]
+            rows.append([name, kind, *line, found.correlation, found.due, found.n])
+    return pd.DataFrame(rows, columns=columns)
+
+
+_LINE = [f"{name}{end}" for name in ("intercept", "slope") for end in ("", "_low", "_high")]
 
 
 def _means(
@@ -247,6 +167,14 @@ def numbers(found: Found) -> dict[str, Any]:
         }
         for row in found.means.to_dict("records")
     }
+    for row in found.tracking.to_dict("records"):
+        for name in ("intercept", "slope"):
+            metrics[f"{name}.{row['distance']}.{row['explainer']}"] = {
+                "mean": row[name],
+                "low": row[f"{name}_low"],
+                "high": row[f"{name}_high"],
+                "n": row["n"],
+            }
     for row in found.order.to_dict("records"):
         metrics[f"order_w.{row['metric']}"] = {
             "mean": row["w"],
@@ -267,6 +195,25 @@ def printed(found: Found) -> Any:  # noqa: ANN401
     part = found.means[found.means["measure"] == _SHOWN].set_index(["explainer", "kind"])
     for name in found.matrices:
         shown.add_row(name, *(_cell(part.loc[(name, kind)]) for kind in kinds))
+    return shown
+
+
+def tracked(found: Found) -> Any:  # noqa: ANN401
+    """Whether heatmaps differ as the networks do, for the terminal; None without exact values."""
+    from rich.table import Table
+
+    if found.tracking.empty:
+        return None
+    title = "distance of heatmaps over distance of exact part values: what is left at 0, and slope"
+    shown = Table(title=title)
+    for name in ("explainer", "distance of", "left at 0", "slope", "correlation"):
+        shown.add_column(name, no_wrap=True)
+    for row in found.tracking.to_dict("records"):
+        ends = [
+            _cell({"mean": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]})
+            for name in ("intercept", "slope")
+        ]
+        shown.add_row(row["explainer"], row["distance"], *ends, f"{row['correlation']:+.2f}")
     return shown
 
 

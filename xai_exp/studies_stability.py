@@ -56,11 +56,12 @@ def report(tracker: "Tracker", study: str, least_accuracy: float) -> str | None:
 
     from xai_exp import stability_tables as tables
     from xai_exp.report import stability as plots
+    from xai_exp.stability_maps import gathered
     from xai_exp.store import model_key
     from xai_exp.tracking import Record
 
     console = Console()
-    maps = tables.gathered(of_study(tracker, study), least_accuracy)
+    maps = gathered(of_study(tracker, study), least_accuracy)
     found = tables.compared(maps)
     console.print(
         f"stability of {study}: {len(maps.models)} models of at least {least_accuracy:g} accuracy, "
@@ -68,6 +69,8 @@ def report(tracker: "Tracker", study: str, least_accuracy: float) -> str | None:
         highlight=False,
     )
     console.print(tables.printed(found), highlight=False)
+    if (lines := tables.tracked(found)) is not None:
+        console.print(lines, highlight=False)
     record = Record(
         key=model_key(
             {"stability": sorted(maps.runs), "least": least_accuracy, "version": tables.VERSION}

@@ -11,7 +11,7 @@ from torch import nn
 from xai_exp import truth
 from xai_exp.config import InputError
 from xai_exp.data.scene import Scene
-from xai_exp.metrics.parts import exact_truth, grown
+from xai_exp.metrics.parts import exact_truth, grown, shown_and_true, worth_and_shown
 from xai_exp.metrics.truth import (
     HumanStrategy,
     ObjectCoverage,
@@ -345,3 +345,16 @@ def test_strategy_use_is_what_is_lost_with_the_corners_by_drawing_again(make_cas
 
 def test_strategy_use_is_undefined_where_objects_are_all_there_is(case):
     assert StrategyUse()(case).isnan().all()
+
+
+def test_what_is_kept_of_parts_is_what_the_measures_used(case):
+    assert worth_and_shown(case) == {}
+    PartShapley()(case)
+    ((division, (worth, shown)),) = worth_and_shown(case).items()
+    assert division == "objects"
+    by_heatmap, by_truth = shown_and_true(case, "objects", None, 2, "net")
+    torch.testing.assert_close(shown.abs() / shown.abs().sum(1, keepdim=True), by_heatmap)
+    shares = worth.abs() / worth.abs().sum(1, keepdim=True)
+    torch.testing.assert_close(shares, by_truth[:, :-1], equal_nan=True)
+    other = replace(case, targets=(case.targets + 1) % 3)
+    assert worth_and_shown(other) == {}

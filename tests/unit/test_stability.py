@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,6 +7,9 @@ from scipy import stats
 from skimage.metrics import structural_similarity
 
 from xai_exp import stability
+from xai_exp.report.stability import figures
+from xai_exp.stability_maps import Maps
+from xai_exp.stability_tables import compared, tracked
 
 
 @pytest.fixture
@@ -160,3 +165,37 @@ def test_seeds_of_one_architecture_are_no_independent_evidence(draw: np.random.G
     within = stability.explained_variance(distances, choices, groups)["p"][0]
     assert alone < 0.01
     assert within == pytest.approx(1 / 3, abs=0.05)
+
+
+def test_heatmaps_that_follow_the_exact_values_are_told_from_those_that_do_not(
+    draw: np.random.Generator,
+) -> None:
+    worth = draw.random((6, 20, 3))
+    true = np.concatenate([worth, np.zeros((6, 20, 1))], 2)
+    noise = draw.random((6, 20, 4))
+    heatmaps = {name: draw.random((6, 20, 5, 5)) for name in ("faithful", "unstable")}
+    maps = Maps(
+        models=pd.DataFrame(
+            {"architecture": list("aabbcc"), "seed": [0, 1] * 3, "accuracy": np.linspace(0.9, 1, 6)}
+        ),
+        choices=(),
+        heatmaps=heatmaps,
+        images=np.zeros((20, 1, 5, 5), np.uint8),
+        masks=None,
+        worth=worth,
+        shown={"faithful": 7 * true, "unstable": noise},
+        scores=pd.DataFrame(columns=["model", "explainer", "metric", "score"]),
+        runs=(),
+        left_out=0,
+    )
+    found = compared(maps).tracking.set_index(["explainer", "distance"])
+    line = found.loc[("faithful", "parts")]
+    assert (line["intercept"], line["slope"], line["due"]) == pytest.approx((0, 1, 1), abs=1e-9)
+    other = found.loc[("unstable", "parts")]
+    assert other["intercept_low"] > 0.1
+    assert abs(other["slope"]) < 0.2
+    assert tracked(compared(maps)) is not None
+    assert len(figures(maps, compared(maps))["tracking"].axes) == 2
+    without = compared(replace(maps, worth=None, shown={}))
+    assert without.tracking.empty
+    assert tracked(without) is None

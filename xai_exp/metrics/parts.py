@@ -8,8 +8,8 @@ edge. A pixel that two parts reach equally early is shared between them. Relevan
 `absolute` |h|, for maps whose sign has no meaning. Pixels of no part are pooled in the same way.
 """
 
-from collections.abc import Callable
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from xai_exp import truth
 from xai_exp.config import InputError, Range
 from xai_exp.metrics import shared
 from xai_exp.truth import Truth
-from xai_exp.types import Case, Effects, Flags, Heatmaps, Parts, Scenes, Scores
+from xai_exp.types import Case, Effects, Flags, Heatmaps, Parts, PartsAndRest, Scenes, Scores
 
 Division = Literal["objects", "corners", "sides"]
 Pooling = Literal["net", "positive", "absolute"]
@@ -47,6 +47,29 @@ def exact_truth(case: Case, division: str, depth: float | None) -> Truth:
         # The inputs are kept beside it, so that no later object can have their ids.
         case.across[key] = (found, case.model, scenes)
     return case.across[key][0]
+
+
+def worth_and_shown(case: Case) -> Mapping[str, tuple[Effects, PartsAndRest]]:
+    """For each division whose exact truth is known here: Shapley values and pooled relevance.
+
+    Values are (batch, part); relevance is (batch, part + 1), the last of it on no part, pooled as
+    the measures do it unless told otherwise (margin 2, signs kept).
+    """
+    known: dict[str, float | None] = {}
+    targets = tuple(case.targets.tolist())
+    for (_, division, depth, *_, explained), (_, model, scenes) in _truths(case).items():
+        if model is case.model and scenes is case.scenes and explained == targets:
+            known.setdefault(division, depth)
+    found = {}
+    for division, depth in known.items():
+        inside, outside = pooled(case, division, depth, 2, "net")
+        shown = torch.cat([inside, outside[:, None]], 1)
+        found[division] = exact_truth(case, division, depth).shapley, shown
+    return found
+
+
+def _truths(case: Case) -> Mapping[Any, Any]:
+    return {key: found for key, found in case.across.items() if key[0] == "truth"}
 
 
 def divided(case: Case, division: str, depth: float | None) -> Scenes:

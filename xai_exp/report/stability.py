@@ -8,9 +8,12 @@ from numpy.typing import NDArray
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
+from xai_exp import stability
+
 Array = NDArray[Any]
 _COLOURS = ("#2166ac", "#b2182b", "#1b7837", "#762a83", "#b35806", "#4d4d4d")
 _MOST = 12  # models side by side
+_POINTS = 2000  # in a panel
 
 
 def figures(maps: Any, found: Any) -> dict[str, Figure]:  # noqa: ANN401
@@ -22,6 +25,8 @@ def figures(maps: Any, found: Any) -> dict[str, Figure]:  # noqa: ANN401
     }
     if len(found.variance):
         drawn["variance"] = variance(found.variance)
+    if len(found.tracking):
+        drawn["tracking"] = tracking(maps, found.tracking)
     return drawn
 
 
@@ -92,6 +97,32 @@ def variance(table: Any) -> Figure:  # noqa: ANN401
     axes.set_xlim(0, max(0.05, 1.12 * float(table["share"].max())))
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    return figure
+
+
+def tracking(maps: Any, table: Any) -> Figure:  # noqa: ANN401
+    """Distance of heatmaps' part shares over that of exact part values, a panel an explainer."""
+    lines = table[table["distance"] == "parts"].set_index("explainer")
+    columns = min(4, len(lines))
+    rows = -(-len(lines) // columns)
+    figure = Figure(figsize=(2.4 * columns + 0.6, 2.4 * rows + 0.6), dpi=150, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    true = stability.apart(stability.shares_of_worth(maps.worth))
+    upper = np.triu_indices(len(true), 1)
+    x = true[upper].ravel()
+    chosen = np.random.default_rng(0).permutation(len(x))[:_POINTS]
+    for axes, (name, line) in zip(panels.flat, lines.iterrows(), strict=False):
+        shown = stability.apart(stability.shares_of_worth(maps.shown[name]))[upper].ravel()
+        axes.plot(x[chosen], shown[chosen], ".", ms=2, alpha=0.3, color=_COLOURS[0])
+        ends = np.array([0, np.nanmax(x)])
+        axes.plot(ends, line["intercept"] + line["slope"] * ends, color=_COLOURS[1], linewidth=1.5)
+        axes.plot(ends, ends, color="0.6", linewidth=0.8, linestyle=":")
+        axes.set_title(str(name).replace("_", " "), fontsize=9)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in panels.flat[len(lines) :]:
+        axes.set_visible(False)
+    figure.supxlabel("distance of two networks' exact part values", fontsize=9)
+    figure.supylabel("distance of their heatmaps' part shares", fontsize=9)
     return figure
 
 

@@ -82,6 +82,15 @@ def shares_of_worth(values: Array) -> Array:
     return np.divide(values, total, out=np.full(values.shape, np.nan), where=total > 0)
 
 
+def apart(shares: Array) -> Array:
+    """Total variation distance between every two models, (models, models, images).
+
+    Args:
+        shares: (models, images, parts), as `shares_of_worth` gives them.
+    """
+    return total_variation(shares[:, None], shares[None])
+
+
 def pair_interval(
     table: Array, pairs: Array, groups: Array, resamples: int = 999, seed: int = 0
 ) -> Interval:
