@@ -8,6 +8,7 @@ device.
 
 import ctypes
 import hashlib
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,6 +23,7 @@ from xai_exp.types import (
     Blocks,
     Heatmaps,
     Images,
+    Index,
     Keys,
     Labels,
     Levels,
@@ -68,6 +70,20 @@ def border_level(images: Images) -> Levels:
     """
     edge = [images[..., 0, :], images[..., -1, :], images[..., 1:-1, 0], images[..., 1:-1, -1]]
     return torch.cat(edge, -1).median(-1).values[..., None, None]
+
+
+def nearest(images: Images, others: Images) -> Index:
+    """The place of the one of `others` that is nearest to each image.
+
+    Without a matrix product, which rounds more: images may differ in one pixel.
+    """
+
+    def chunk(part: Images) -> Index:
+        exact = "donot_use_mm_for_euclid_dist"
+        apart = torch.cdist(part.flatten(1), others.flatten(1), compute_mode=exact)
+        return apart.argmin(1)
+
+    return in_chunks(chunk, images)
 
 
 def channel_sum(attributions: Images) -> Heatmaps:
@@ -118,6 +134,17 @@ def keyed_uniform(keys: Keys, count: int) -> Rows:
     position = torch.arange(1, count + 1, device=keys.device) * -0x61C8864680B583EB
     hashed = _mix(_mix(keys[:, None] + position) + position)
     return ((hashed >> 40) & 0xFFFFFF).float() / (1 << 24)
+
+
+def keyed_normal(keys: Keys, count: int) -> Rows:
+    """`count` standard normal numbers for every key, by the inverse of the distribution function.
+
+    >>> keyed_normal(torch.tensor([1, 2]), 10_000).std(1).round(decimals=1)
+    tensor([1., 1.])
+    """
+    # The middle of each of the 2^24 steps, all exact in float32, so that none is infinite.
+    centred = 2 * keyed_uniform(keys, count) - 1 + 1 / (1 << 24)
+    return math.sqrt(2) * torch.erfinv(centred)
 
 
 def keyed_descending(values: Rows, keys: Keys) -> Order:

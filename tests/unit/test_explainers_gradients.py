@@ -1,12 +1,18 @@
 """Gradient methods against closed forms, captum, and sums written out."""
 
+import numpy as np
 import pytest
 import torch
 from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 from torch import nn
 
 from xai_exp.config import InputError
-from xai_exp.explainers.gradients import Gradient, InputXGradient, IntegratedGradients
+from xai_exp.explainers.gradients import (
+    Gradient,
+    InputXGradient,
+    IntegratedGradients,
+    uniform,
+)
 
 RULES = ["gauss_legendre", "midpoint", "trapezoid", "left", "right"]
 
@@ -146,8 +152,6 @@ def test_impossible_settings_are_refused_in_one_line(given, told):
 
 
 def test_the_border_baseline_is_the_background_of_each_image_and_channel(make_case):
-    from xai_exp.explainers.gradients import uniform
-
     case = make_case(dtype=torch.float64)
     images = torch.zeros(2, 2, 5, 6, dtype=torch.float64)
     images += torch.tensor([[0.1, 0.2], [0.3, 0.4]]).double()[:, :, None, None]
@@ -161,3 +165,69 @@ def test_the_border_baseline_is_the_background_of_each_image_and_channel(make_ca
     gap = (case.model(case.images) - case.model(start))[rows, case.targets]
     maps = method(case.model, case.images, case.targets)
     assert torch.allclose(maps.sum((1, 2)).double(), gap, atol=1e-3 * gap.abs().max().item())
+
+
+def by_baseline(images, baseline):
+    """The baseline images, one at a time."""
+    found = torch.empty_like(images)
+    for i, image in enumerate(images):
+        for c, plane in enumerate(image):
+            if baseline == "mean":
+                found[i, c] = plane.mean()
+            elif baseline == "blur":
+                found[i, c] = torch.tensor(blurred(plane.numpy(), 0.2 * max(plane.shape)))
+            else:
+                found[i, c] = uniform(image[None], baseline)[0, c]
+    return found
+
+
+def blurred(plane, sigma):
+    """Every pixel's mean under a Gaussian cut at four sigma, by loops over what it sees."""
+    out = np.zeros_like(plane)
+    reach = max(1, round(4 * sigma))
+    height, width = plane.shape
+    for y, x in np.ndindex(height, width):
+        total = weight = 0.0
+        for v, u in np.ndindex(height, width):
+            if abs(v - y) <= reach and abs(u - x) <= reach:
+                w = np.exp(-((v - y) ** 2 + (u - x) ** 2) / (2 * sigma**2))
+                total, weight = total + w * plane[v, u], weight + w
+        out[y, x] = total / weight
+    return out
+
+
+@pytest.mark.parametrize("baseline", ["mean", "blur", "border", 0.7])
+def test_a_baseline_made_of_the_image_equals_captums_given_it_as_a_tensor(make_case, baseline):
+    case = make_case(size=(7, 9), dtype=torch.float64)
+    start = by_baseline(case.images, baseline)
+    wanted = CaptumIntegratedGradients(case.model).attribute(
+        case.images, start, case.targets, n_steps=20, method="gausslegendre"
+    )
+    ours = IntegratedGradients(steps=20, baseline=baseline)
+    found = ours(case.model, case.images, case.targets)
+    torch.testing.assert_close(found, wanted.sum(1).detach(), rtol=1e-6, atol=1e-9)
+
+
+def test_over_several_baselines_it_is_the_mean_and_sums_to_the_mean_difference(make_case):
+    case = make_case(dtype=torch.float64)
+    several = [0.0, 1.0, "border", "mean", "blur"]
+    rest = {"steps": 200, "method": "midpoint"}
+    method = IntegratedGradients(baseline=several, **rest)
+    assert method.cost == (1000, 1000)
+    found = method(case.model, case.images, case.targets)
+    each = [
+        IntegratedGradients(baseline=one, **rest)(case.model, case.images, case.targets)
+        for one in several
+    ]
+    torch.testing.assert_close(found, torch.stack(each).mean(0))
+    starts = [by_baseline(case.images, one) for one in several]
+    rows = torch.arange(len(case))
+    gap = torch.stack(
+        [(case.model(case.images) - case.model(s))[rows, case.targets] for s in starts]
+    )
+    torch.testing.assert_close(found.sum((1, 2)), gap.mean(0).detach(), rtol=0, atol=2e-4)
+
+
+def test_a_list_of_no_baselines_is_refused():
+    with pytest.raises(InputError, match=r"IntegratedGradients\.baseline: got an empty list"):
+        IntegratedGradients(baseline=[])

@@ -9,12 +9,14 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from xai_exp import ops
 from xai_exp.config import Range, configured
+from xai_exp.explainers.baselines import Baseline, Share, baseline_images, several
+from xai_exp.explainers.baselines import uniform as uniform
 from xai_exp.explainers.cost import Cost
-from xai_exp.explainers.pullback import pullback
+from xai_exp.explainers.pullback import gradients_at, pullback
 from xai_exp.types import Heatmaps, Images, Labels
 
 _ONCE = Cost(forward=1, backward=1)
@@ -71,38 +73,46 @@ class IntegratedGradients:
 
     $(x - x') \int_0^1 \partial f_t(x' + a (x - x')) / \partial x \, da$ (Sundararajan et al. 2017,
     eq. 1). It sums to $f_t(x) - f_t(x')$, up to the error of the sum that stands for the integral.
+    Over several baselines it is the mean (Sturmfels et al. 2020), and so is what it sums to.
 
-    Cost: `steps` forward and backward passes.
+    Cost: `steps` forward and backward passes for each baseline.
 
     Args:
         steps: points on the way.
         method: how the integral is summed: gauss_legendre (exact for smooth ways), midpoint,
             trapezoid, left (as iNNvestigate has it) or right (as DeepExplain).
-        baseline: the grey level of the uniform baseline x', or `border`: each image's own, the
-            median of the pixels on its border, which is the background of rendered scenes.
+        baseline: x', or a list of several. A grey level gives a uniform image; `border` each
+            image's own, the median of the pixels on its border, which is the background of rendered
+            scenes; `mean` that of the image's channels; `blur` the image under a Gaussian.
+        blur: the Gaussian's standard deviation, as a share of the image's longer side.
     """
 
     steps: Annotated[int, Range(1, 10_000)] = 32
     method: Literal["gauss_legendre", "midpoint", "trapezoid", "left", "right"] = "gauss_legendre"
-    baseline: Annotated[float, Range(-1e6, 1e6)] | Literal["border"] = 0.0
+    baseline: Baseline | tuple[Baseline, ...] = 0.0
+    blur: Share = 0.2
+
+    def __post_init__(self) -> None:
+        """A list of baselines must hold one."""
+        several("IntegratedGradients.baseline", self.baseline)
 
     @property
     def cost(self) -> Cost:
         """Passes for one heatmap."""
-        return _ONCE * self.steps
+        return _ONCE * self.steps * len(self._baselines)
+
+    @property
+    def _baselines(self) -> tuple[float | str, ...]:
+        return several("IntegratedGradients.baseline", self.baseline)
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """Integrated gradients at every pixel, summed over channels."""
-        start = uniform(images, self.baseline)
         places, weights = _SUMS[self.method](self.steps)
-        return ops.channel_sum(path_integral(model, images, start, targets, places, weights))
-
-
-def uniform(images: Images, level: float | str) -> Images:
-    """Images of one level: the one given, or for `border` each image's and channel's own."""
-    if level != "border":
-        return torch.full_like(images, float(level))
-    return ops.border_level(images).expand_as(images).contiguous()
+        total = torch.zeros_like(images)
+        for baseline in self._baselines:
+            start = baseline_images(images, baseline, self.blur)
+            total += path_integral(model, images, start, targets, places, weights)
+        return ops.channel_sum(total / len(self._baselines))
 
 
 def path_integral(
@@ -125,15 +135,13 @@ def path_integral(
     """
     way = images - start
     total = torch.zeros_like(images)
-    # Few images take several points at once, so that a chunk is full.
-    together = max(1, ops.chunk_size(images) // max(1, len(images)))
-    for first in range(0, len(places), together):
-        group = slice(first, first + together)
-        place = images.new_tensor(places[group]).view(-1, 1, 1, 1, 1)
-        weight = images.new_tensor(weights[group]).view(-1, 1, 1, 1, 1)
-        points = (start + place * way).flatten(0, 1)
-        found = pullback(model, points, targets.repeat(len(place)))
-        total += (weight * found.view(len(place), *images.shape)).sum(0)
+    place, weight = (images.new_tensor(row).view(-1, 1, 1, 1, 1) for row in (places, weights))
+
+    def points(group: range) -> Tensor:
+        return start + place[group.start : group.stop] * way
+
+    for group, found in gradients_at(model, images, targets, len(places), points):
+        total += (weight[group.start : group.stop] * found).sum(0)
     return way * total
 
 

@@ -1,6 +1,6 @@
 """From the target's logit back to the pixels: what every method with a backward pass shares."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -64,3 +64,30 @@ def pullback(
 
     with torch.inference_mode(False), torch.enable_grad(), ops.evaluating(model):
         return ops.in_chunks(chunk, images, targets, together=together).detach()
+
+
+def gradients_at(
+    model: nn.Module,
+    images: Images,
+    targets: Labels,
+    count: int,
+    points: Callable[[range], Tensor],
+) -> Iterator[tuple[range, Tensor]]:
+    """The gradients at `count` points for every image, as many points at once as fill a chunk.
+
+    Args:
+        model: the network.
+        images: (batch, channel, height, width).
+        targets: the class of each image.
+        count: points for each image.
+        points: those of a run of numbers in 0..count: (point, batch, channel, height, width).
+
+    Yields:
+        The numbers of the points and the gradients there, shaped like the points.
+    """
+    together = max(1, ops.chunk_size(images) // max(1, len(images)))
+    for first in range(0, count, together):
+        group = range(first, min(first + together, count))
+        at = points(group)
+        found = pullback(model, at.flatten(0, 1), targets.repeat(len(group)))
+        yield group, found.view(at.shape)
