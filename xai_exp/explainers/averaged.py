@@ -24,7 +24,7 @@ class SmoothGrad:
     r"""A statistic of the gradients g at noisy copies of the image: $x + \sigma n$, n normal.
 
     mean: $E[g]$, SmoothGrad (Smilkov et al. 2017, sec. 3), signed. squared: $E[g^2]$, SmoothGrad
-    squared (Hooker et al. 2019, sec. 3). variance: $E[(g - E[g])^2]$, VarGrad (Adebayo et al.
+    squared (Hooker et al. 2019). variance: $E[(g - E[g])^2]$, VarGrad (Adebayo et al.
     2018), over the copies drawn, not corrected for their number; on a linear network it is zero.
 
     Cost: `samples` forward and backward passes.
