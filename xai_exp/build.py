@@ -32,6 +32,7 @@ class Settings:
     trial: Annotated[int, Range(0)] | None = None
     objective: str | tuple[str, ...] = "validation_accuracy"
     models: str = "mlruns/models"
+    least_accuracy: Annotated[float, Range(0, 1)] = 0.0
     reuse: bool = True
 
 

@@ -111,9 +111,7 @@ def train_or_reuse(job: Job) -> Trained:
     settings, data, device = job.experiment.settings, job.experiment.dataset, job.device
     key = model_key(_deciding(job))
     store = ModelStore(root=Path(settings.models))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        network = job.experiment.architecture.build(data.channels, data.size, len(data.classes))
+    network = _untrained(job.experiment)
     with store.lock(key):
         reused = store.finished(key)
         if reused:
@@ -145,6 +143,30 @@ def train_or_reuse(job: Job) -> Trained:
         history=result.history,
     )
     return Trained(key=key, network=network, result=result, link=link, reused=reused)
+
+
+def _untrained(experiment: Experiment) -> nn.Module:
+    data = experiment.dataset
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(experiment.settings.seed)
+        return experiment.architecture.build(data.channels, data.size, len(data.classes))
+
+
+def trained_network(config: DictConfig, device: torch.device) -> nn.Module:
+    """The network that a finished run of `config` trained, in evaluation mode."""
+    job = _idle(config, build.experiment(config).tracking.open())
+    network = _untrained(job.experiment)
+    store = ModelStore(root=Path(job.experiment.settings.models))
+    store.load(model_key(_deciding(job)), network)
+    return network.to(device).eval()
+
+
+def _idle(config: DictConfig, tracker: Tracker) -> Job:
+    """A job that is asked what it would do."""
+    experiment, device = build.experiment(config), torch.device("cpu")
+    return Job(
+        experiment=experiment, config=config, tracker=tracker, device=device, console=Console()
+    )
 
 
 def _described(job: Job) -> dict[str, Any]:
@@ -203,11 +225,8 @@ def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Sample) -> E
 
 def finished(config: DictConfig, tracker: Tracker) -> tuple[str, dict[str, Found]]:
     """What a run of `config` has left: the model's key and each explainer's run and scores."""
-    experiment = build.experiment(config)
-    device = torch.device("cpu")
-    job = Job(
-        experiment=experiment, config=config, tracker=tracker, device=device, console=Console()
-    )
+    job = _idle(config, tracker)
+    experiment = job.experiment
     model = model_key(_deciding(job))
     images = min(experiment.settings.images, len(experiment.dataset.test))
     found = {

@@ -15,7 +15,7 @@ from filelock import FileLock
 from xai_exp import collect, verdict
 from xai_exp.claims import Claim
 from xai_exp.config import InputError
-from xai_exp.report.page import Maps, Study, render
+from xai_exp.report.page import Maps, Section, Study, render
 from xai_exp.report.tables import means
 from xai_exp.store import model_key
 from xai_exp.tracking import Kept, Record, Tracker
@@ -25,19 +25,34 @@ _PACKAGES = ("xai_exp", "torch", "lightning", "mlflow", "scipy")
 _MODELS = 3  # of each setting in the image browser, which is part of the page
 
 
-def publish(
-    kept: Sequence[Kept],
-    tracker: Tracker,
-    *,
-    title: str,
-    name: str,
-    claims: Sequence[Claim] = (),
-    commands: Sequence[str] = (),
-    folder: Path = Path("reports"),
-    least_accuracy: float = 0.0,
-    truths: Sequence[str] = (),
-    pairs: Sequence[tuple[str, str]] = (),
-) -> tuple[Path, list[Verdict]]:
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What a report answers, and how.
+
+    Attributes:
+        title: the question in words.
+        name: of the files and the run.
+        claims: what to judge.
+        commands: that make the explanations.
+        folder: where the files go.
+        least_accuracy: models below it are left out, in 0..1.
+        truths: metrics that need no audit, such as those that compare with exact truth.
+        pairs: metrics to draw one against the other.
+        extras: further sections of the page.
+    """
+
+    title: str
+    name: str
+    claims: Sequence[Claim] = ()
+    commands: Sequence[str] = ()
+    folder: Path = Path("reports")
+    least_accuracy: float = 0.0
+    truths: Sequence[str] = ()
+    pairs: Sequence[tuple[str, str]] = ()
+    extras: Sequence[Section] = ()
+
+
+def publish(kept: Sequence[Kept], tracker: Tracker, asked: Question) -> tuple[Path, list[Verdict]]:
     """Write FOLDER/NAME.html with NAME.parquet and NAME.csv beside it, and record them.
 
     Nothing is recorded twice: a finished report on the same explanations with the same claims and
@@ -46,14 +61,7 @@ def publish(
     Args:
         kept: the explanations.
         tracker: where the report is recorded.
-        title: the question.
-        name: of the files and the run.
-        claims: what to judge.
-        commands: that make the explanations.
-        folder: where the files go.
-        least_accuracy: models below it are left out, in 0..1.
-        truths: metrics that compare with exact truth and need no audit.
-        pairs: metrics to draw one against the other.
+        asked: the question.
 
     Returns:
         The page and the verdicts.
@@ -61,31 +69,33 @@ def publish(
     Raises:
         InputError: when there is nothing to report, or a claim names what was not scored.
     """
-    good = [one for one in kept if not one.accuracy < least_accuracy]
+    good = [one for one in kept if not one.accuracy < asked.least_accuracy]
     if not good:
         raise InputError(
             f"report: got {len(kept)} explanations, none of a model with accuracy of at least "
-            f"{least_accuracy:g}; allowed: at least one (run an experiment first)"
+            f"{asked.least_accuracy:g}; allowed: at least one (run an experiment first)"
         )
     scores = collect.tidy(good)
-    audited = verdict.audit(scores, truths)
-    verdicts = verdict.judge(claims, scores, audited)
+    audited = verdict.audit(scores, asked.truths)
+    verdicts = verdict.judge(asked.claims, scores, audited)
     curves, maps = _drawn(good, scores)
     page = render(
         Study(
-            title=title,
+            title=asked.title,
             scores=scores,
             verdicts=verdicts,
             audited=audited,
-            commands=commands,
+            commands=asked.commands,
             versions=versions(),
             curves=curves,
             maps=maps,
-            pairs=pairs,
+            pairs=asked.pairs,
+            extras=asked.extras,
         )
     )
     tables = {"scores": scores, "means": means(scores), "claims": _claims(verdicts)}
     tables = {key: table for key, table in tables.items() if len(table)}
+    folder, name = asked.folder, asked.name
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f".{name}.lock"):
         path = folder / f"{name}.html"
@@ -94,7 +104,7 @@ def publish(
         scores.to_csv(folder / f"{name}.csv", index=False)
     record = Record(
         key=model_key({"report": sorted(one.run for one in good), "page": page}),
-        name=title,
+        name=asked.title,
         tags={"study": name},
         params={
             "explanations": len(good),

@@ -19,6 +19,8 @@ from omegaconf import DictConfig, OmegaConf
 if TYPE_CHECKING:
     import pandas as pd
 
+    from xai_exp.publish import Question
+    from xai_exp.report.page import Section
     from xai_exp.tracking import Record
 
 
@@ -49,13 +51,21 @@ class _Study(Callback, ABC):
 
     def on_run_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
         """Report after a single run."""
-        if self.jobs:
-            self._report(config)
+        self._end(config)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
         """Report after several."""
-        if self.jobs:
-            self._report(config)
+        self._end(config)
+
+    def _end(self, config: DictConfig) -> None:
+        from xai_exp.config import InputError
+
+        try:
+            if self.jobs:
+                self._report(config)
+        except InputError as error:
+            # Hydra makes a warning of any other exception here and goes on as if all were well.
+            raise SystemExit(f"error: {error}") from error
 
     @abstractmethod
     def _report(self, config: DictConfig) -> None:
@@ -109,17 +119,27 @@ class Report(_Study):
     def _report(self, config: DictConfig) -> None:
         name = self.jobs[0].study or "report"
         task = list(config.hydra.overrides.task)
+        from xai_exp import claims
+        from xai_exp.publish import Question
+
         report_study(
             self.jobs,
-            title=self.title,
-            name=str(name),
-            claims=self.claims,
-            command=" ".join(["python -m xai_exp", *(shlex.quote(str(one)) for one in task)]),
-            folder=Path(self.folder),
-            least_accuracy=self.least_accuracy,
-            truths=list(self.truths),
-            pairs=[(str(first), str(second)) for first, second in self.pairs],
+            Question(
+                title=self.title,
+                name=str(name),
+                claims=[claims.made(one) for one in self.claims],
+                commands=[" ".join(["python -m xai_exp", *(shlex.quote(str(w)) for w in task)])],
+                folder=Path(self.folder),
+                least_accuracy=self.least_accuracy,
+                truths=list(self.truths),
+                pairs=[(str(first), str(second)) for first, second in self.pairs],
+                extras=self.extras(),
+            ),
         )
+
+    def extras(self) -> "Sequence[Section]":
+        """Further sections of the page, from what the jobs left."""
+        return ()
 
 
 def matrix(config: DictConfig) -> int:
@@ -154,23 +174,11 @@ def progress(done: int, total: int, seconds: float) -> str:
     return f"run {done + 1} of {total}, about {words} left"
 
 
-def report_study(
-    jobs: list[DictConfig],
-    *,
-    title: str,
-    name: str,
-    claims: Sequence[Mapping[str, Any]],
-    command: str,
-    folder: Path,
-    least_accuracy: float,
-    truths: Sequence[str],
-    pairs: Sequence[tuple[str, str]],
-) -> None:
+def report_study(jobs: list[DictConfig], asked: "Question") -> None:
     """Publish what these runs have left, and print the verdicts."""
     from rich.console import Console
 
     from xai_exp import build, pipeline
-    from xai_exp import claims as kinds
     from xai_exp.publish import publish
     from xai_exp.verdict import sentence
 
@@ -180,19 +188,7 @@ def report_study(
     if not found:
         console.print("no report: tracking=off keeps nothing to report on")
         return
-    made = [kinds.made(one) for one in claims]
-    path, verdicts = publish(
-        tracker.kept(list(dict.fromkeys(found))),
-        tracker,
-        title=title,
-        name=name,
-        claims=made,
-        commands=[command],
-        folder=folder,
-        least_accuracy=least_accuracy,
-        truths=truths,
-        pairs=pairs,
-    )
+    path, verdicts = publish(tracker.kept(list(dict.fromkeys(found))), tracker, asked)
     for one in verdicts:
         console.print(f"{one.claim.text}\n  {sentence(one)}", highlight=False)
     console.print(f"report: {path}", highlight=False, soft_wrap=True)

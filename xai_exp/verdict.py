@@ -80,6 +80,8 @@ def _misordered(scores: pd.DataFrame, better: str, worse: str, strictly: bool) -
     """What is wrong with the order of two maps over all settings; empty if nothing."""
     low, high, beaten = [], [], 0
     for _, rows in scores.groupby("setting", sort=False):
+        if not {better, worse} <= set(rows["explainer"]):
+            continue  # no masks in these data
         found = paired(*oriented(rows, better, worse))
         low.append(found.low)
         high.append(found.high)

@@ -21,7 +21,7 @@ STUDY = [
     "trainer=quick",
     "trainer.samples=3000",
     "images=6",
-    "hydra.callbacks.report.least_accuracy=0",
+    "least_accuracy=0",
 ]
 
 pytestmark = pytest.mark.slow
@@ -99,3 +99,13 @@ def test_a_report_on_what_a_filter_finds(study: tuple[Path, str], run_module: Ru
     none = ["--filter", "tags.explainer = 'none'"]
     done = run_module(folder, "xai_exp.report", *none, code=1)
     assert done.stderr.strip().splitlines()[-1].startswith("error: report: got 0 explanations")
+
+
+def test_a_claim_about_what_was_not_scored_ends_with_one_line(
+    study: tuple[Path, str], run_module: Run
+) -> None:
+    folder, _ = study
+    change = "++hydra.callbacks.report.claims=[{text: t, better: lpr, worse: lrp, metrics: [x]}]"
+    done = run_module(folder, "xai_exp", *STUDY, change, code=1)
+    assert done.stderr.strip().splitlines()[-1].startswith("error: claim 't': got explainer lpr")
+    assert "Traceback" not in done.stderr

@@ -21,7 +21,7 @@ def test_a_sweep_needs_no_m_and_ends_with_a_stability_report(
         "sweep=seeds",
         "seed=0,1,2",
         "explainer=[gradient,input_x_gradient]",
-        "hydra.callbacks.stability.least_accuracy=0.5",
+        "least_accuracy=0.5",
     ]
     done = run_module(tmp_path, "xai_exp", *words, *small)
     study = optuna.load_study(study_name="seeds", storage=f"sqlite:///{tmp_path}/mlruns/optuna.db")

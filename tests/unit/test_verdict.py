@@ -199,3 +199,10 @@ def test_a_setting_where_the_metric_is_undefined_does_not_count():
     audited = audit(scores[scores["setting"] == "s0"])
     (found,) = judge([CLAIM], scores, audited)
     assert (found.answer, found.settings) == ("supported", 1)
+
+
+def test_data_without_masks_are_not_asked_by_the_audit():
+    scores = scored(settings=2)
+    masks = scores["explainer"].isin(["exact_mask", "inverted_mask"])
+    (row,) = audit(scores[~(masks & (scores["setting"] == "s1"))]).itertuples()
+    assert (row.passed, row.asked) == (True, 2)

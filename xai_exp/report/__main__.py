@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words.add_argument("--least-accuracy", default=0.0, type=float, help="of models, in 0..1")
     given = words.parse_args(arguments)
 
-    from xai_exp.publish import publish
+    from xai_exp.publish import Question, publish
     from xai_exp.tracking import MLflow
 
     try:
@@ -31,11 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         path, _ = publish(
             tracker.kept(condition=given.filter),
             tracker,
-            title=given.title,
-            name=given.name,
-            commands=[" ".join(word for word in again if word)],
-            folder=given.out,
-            least_accuracy=given.least_accuracy,
+            Question(
+                title=given.title,
+                name=given.name,
+                commands=[" ".join(word for word in again if word)],
+                folder=given.out,
+                least_accuracy=given.least_accuracy,
+            ),
         )
     except InputError as error:
         sys.exit(f"error: {error}")

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -54,6 +54,18 @@ class Maps:
     models: Mapping[str, Mapping[str, np.ndarray]]
 
 
+class Section(NamedTuple):
+    """A section of the page beside the usual ones.
+
+    Attributes:
+        title: its heading, and in lower case its name in the list of sections.
+        body: HTML.
+    """
+
+    title: str
+    body: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """What a page is made of.
@@ -68,6 +80,7 @@ class Study:
         curves: for a metric, x and each explainer's mean curve.
         maps: for the image browser.
         pairs: metrics to draw one against the other, a point a model.
+        extras: sections after the answers.
     """
 
     title: str
@@ -79,6 +92,7 @@ class Study:
     curves: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]] = field(default_factory=dict)
     maps: Sequence[Maps] = ()
     pairs: Sequence[tuple[str, str]] = ()
+    extras: Sequence[Section] = ()
 
 
 def render(study: Study) -> str:
@@ -94,12 +108,15 @@ def render(study: Study) -> str:
             {"title": name, "figure": _picture(plots.curves(x, drawn, title=tables.words(name)))}
             for name, (x, drawn) in study.curves.items()
         ],
+        "extras": study.extras,
         "pairs": [_pair(study.scores, one) for one in study.pairs],
         "images": _browser(study.maps),
         "failed": tables.failed(study.scores),
         "models": tables.models(study.scores),
     }
-    sections = [("answers", "answers"), ("repeat", "how to repeat"), ("leaders", "leaderboard")]
+    sections = [("answers", "answers")]
+    sections += [(f"extra-{n}", one.title.lower()) for n, one in enumerate(study.extras, 1)]
+    sections += [("repeat", "how to repeat"), ("leaders", "leaderboard")]
     later = {"pairs": "pairs", "agreement": "agreement", "curves": "curves", "images": "images"}
     ids = {"images": "browser"}
     sections += [(ids.get(key, key), name) for key, name in later.items() if made[key]]
@@ -168,8 +185,8 @@ def _pair(scores: pd.DataFrame, names: tuple[str, str]) -> dict[str, str]:
         if name not in known:
             raise InputError(f"pairs: got metric {name}; allowed: one of {', '.join(known)}")
     mine = pd.DataFrame(scores[scores["metric"].isin(list(names))])
-    means = mine.groupby(["explainer", "setting", "model", "metric"])["score"].mean().unstack()
-    there = means.dropna()
+    keys = ["explainer", "setting", "model"]
+    there = mine.pivot_table(index=keys, columns="metric", values="score").dropna()
     drawn = [
         {str(name): rows[metric].to_numpy(float) for name, rows in there.groupby(level=0)}
         for metric in names
