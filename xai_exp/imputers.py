@@ -140,6 +140,7 @@ class KnownBackground:
     """
 
     random: ClassVar[bool] = False
+    needs_scenes: ClassVar[bool] = True
 
     def __call__(self, images: Images, scenes: Scenes | None, keys: Keys) -> Removal:  # noqa: ARG002
         """Render the empty scenes.

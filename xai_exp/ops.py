@@ -21,6 +21,7 @@ from xai_exp.chunks import in_chunks as in_chunks
 from xai_exp.chunks import in_grid as in_grid
 from xai_exp.types import (
     Blocks,
+    Copies,
     Heatmaps,
     Images,
     Index,
@@ -72,7 +73,7 @@ def border_level(images: Images) -> Levels:
     return torch.cat(edge, -1).median(-1).values[..., None, None]
 
 
-def nearest(images: Images, others: Images) -> Index:
+def nearest(images: Images, others: Copies) -> Index:
     """The place of the one of `others` that is nearest to each image.
 
     Without a matrix product, which rounds more: images may differ in one pixel.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from xai_exp import ops
@@ -94,14 +94,4 @@ class BoundMask:
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:  # noqa: ARG002
         """The mask of the nearest image that this is bound to."""
-
-        def chunk(part: Tensor) -> Tensor:
-            return _distances(part, self.images).argmin(1)
-
-        return self.masks[ops.in_chunks(chunk, images)].to(images.dtype)
-
-
-def _distances(images: Tensor, others: Tensor) -> Tensor:
-    """How far each image is from each other one; without a matrix product, which rounds more."""
-    exact = "donot_use_mm_for_euclid_dist"
-    return torch.cdist(images.flatten(1), others.flatten(1), compute_mode=exact)
+        return self.masks[ops.nearest(images, self.images)].to(images.dtype)

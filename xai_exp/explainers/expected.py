@@ -24,11 +24,11 @@ class ExpectedGradients:
 
     $E[(\tilde x - x') \, \partial f_t(x' + a (\tilde x - x')) / \partial x]$ with
     $\tilde x = x + \sigma n$. Without noise it is expected gradients (Erion et al. 2021), the mean
-    of integrated gradients over the references. With noise on the image it is GradientSHAP (Lundberg
-    and Lee 2017; shap's GradientExplainer, captum's GradientShap), which smooths the image's end of
-    each way, too. Both are near Shapley values only where features are independent and the network
-    is nearly linear on the ways. It sums to $E[f_t(\tilde x)] - E[f_t(x')]$ within the error of
-    sampling. It must be bound to references first (`fit`).
+    of integrated gradients over the references. With noise on the image it is GradientSHAP
+    (Lundberg and Lee 2017; shap's GradientExplainer, captum's GradientShap), which smooths the
+    image's end of each way, too. Both are near Shapley values only where features are independent
+    and the network is nearly linear on the ways. It sums to $E[f_t(\tilde x)] - E[f_t(x')]$ within
+    the error of sampling. It must be bound to references first (`fit`).
 
     Cost: `samples` forward and backward passes.
 
