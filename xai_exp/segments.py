@@ -8,7 +8,7 @@ from torch import Tensor
 from xai_exp.types import Heatmaps, Images, Rows, Segments
 
 Cut = Literal["slic", "grid"]
-_ROUNDS = 10
+_ROUNDS = 5
 
 
 def shape_of(height: int, width: int, count: int) -> tuple[int, int]:
@@ -43,23 +43,30 @@ def slic(images: Images, count: int, compactness: float) -> Segments:
 
         D^2 = |difference of values|^2 + compactness^2 * (distance in pixels / S)^2,
 
-    in ten rounds. Values are those of the channels, in 0..1, not CIELAB. The last step of the
+    in five rounds. Values are those of the channels, in 0..1, not CIELAB. The last step of the
     paper, which joins stray pixels to a neighbour, is left out: a segment may lie in pieces, and
     may be empty. A large `compactness` gives the grid, as does a constant image.
     """
     height, width = images.shape[2:]
     rows, columns = shape_of(height, width, count)
-    labels = grid(images, count).flatten(1)
-    near = _near(labels[0], rows, columns)
+    labels = grid(images, count)
+    down, across = labels[0, :, 0] // columns, labels[0, 0]
     side = (height * width / (rows * columns)) ** 0.5
     points = _points(images, compactness / side)
-    centres = points.new_zeros(len(images), rows * columns, points.shape[2])
+    centres = points.new_zeros(*points.shape[:2], rows * columns)
     for _ in range(_ROUNDS):
         centres = _centres(points, labels, centres)
-        apart = [(points - centres[:, cells]).square_().sum(2) for cells in near]
-        closest = torch.stack(apart).argmin(0)
-        labels = near.T.expand(len(images), -1, -1).gather(2, closest[..., None])[..., 0]
-    return labels.view(len(images), height, width)
+        nearest = torch.full_like(points[:, 0], torch.inf)
+        for x in (0, -1, 1):
+            beside = (across + x).clamp(0, columns - 1)
+            column = centres.unflatten(2, (rows, columns)).index_select(3, beside)
+            for y in (0, -1, 1):
+                beyond = (down + y).clamp(0, rows - 1)
+                apart = column.index_select(2, beyond).sub_(points).square_().sum(1)
+                cells = beyond[:, None] * columns + beside
+                labels = torch.where(apart < nearest, cells, labels)
+                nearest = torch.minimum(apart, nearest)
+    return labels
 
 
 def segments(images: Images, cut: Cut, count: int, compactness: float = 0.1) -> Segments:
@@ -79,16 +86,8 @@ def means(heatmaps: Heatmaps, cut: Segments, number: int) -> tuple[Rows, Rows]:
     return empty.scatter_add(1, places, flat) / sizes.clamp(min=1), sizes
 
 
-def _near(cells: Tensor, rows: int, columns: int) -> Tensor:
-    """The cells around each pixel's own, itself first (9, pixel); at the border some come twice."""
-    down, across = cells // columns, cells % columns
-    steps = [(0, 0)] + [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)]
-    around = [((down + y).clamp(0, rows - 1), (across + x).clamp(0, columns - 1)) for y, x in steps]
-    return torch.stack([y * columns + x for y, x in around])
-
-
 def _points(images: Images, weight: float) -> Tensor:
-    """Every pixel's values and weighted position (batch, pixel, channel + 2)."""
+    """Every pixel's values and weighted position (batch, channel + 2, height, width)."""
     height, width = images.shape[2:]
     down, across = torch.meshgrid(
         torch.arange(height, device=images.device),
@@ -96,14 +95,13 @@ def _points(images: Images, weight: float) -> Tensor:
         indexing="ij",
     )
     place = torch.stack([down, across]).to(images.dtype) * weight
-    return torch.cat([images, place.expand(len(images), -1, -1, -1)], 1).flatten(2).mT
+    return torch.cat([images, place.expand(len(images), -1, -1, -1)], 1)
 
 
-def _centres(points: Tensor, labels: Tensor, before: Tensor) -> Tensor:
-    """The mean of every segment's points; an empty segment stays where it was."""
-    index = labels[..., None].expand(-1, -1, points.shape[2])
-    total = torch.zeros_like(before).scatter_add(1, index, points)
-    sizes = torch.zeros_like(before[..., :1]).scatter_add(
-        1, labels[..., None], torch.ones_like(points[..., :1])
-    )
+def _centres(points: Tensor, labels: Segments, before: Tensor) -> Tensor:
+    """The mean of every segment's points (batch, channel + 2, segment); empty ones stay."""
+    points, index = points.flatten(2), labels.flatten(1)
+    total = torch.zeros_like(before).scatter_add(2, index[:, None].expand_as(points), points)
+    ones = torch.ones_like(points[:, 0])
+    sizes = torch.zeros_like(before[:, 0]).scatter_add(1, index, ones)[:, None]
     return torch.where(sizes > 0, total / sizes.clamp(min=1), before)

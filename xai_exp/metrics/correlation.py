@@ -205,15 +205,16 @@ class SensitivityN:
         spaced = torch.logspace(0, 1, self.sizes, base=top, dtype=torch.float64)
         sizes = spaced.round().int().unique().tolist()
 
-        def at(size: int) -> Scores:
-            sets = subsets(case, self.sets, size)
-            lost = set_falls(case, self.imputer, sets, self.output, self.repeats)
-            return agreement(case, sums(case.heatmaps, sets), lost, self.output, "pearson")
-
+        sets = torch.cat([subsets(case, self.sets, size) for size in sizes])
+        lost = set_falls(case, self.imputer, sets, self.output, self.repeats).split(self.sets, 1)
+        given = sums(case.heatmaps, sets).split(self.sets, 1)
+        at = [
+            agreement(case, *pair, self.output, "pearson") for pair in zip(given, lost, strict=True)
+        ]
         x = (torch.tensor(sizes) / pixels).to(case.heatmaps)
         return {
             "x": x.expand(len(case), -1),
-            "correlation": torch.stack([at(size) for size in sizes], 1),
+            "correlation": torch.stack(at, 1),
         }
 
     def score(self, curves: Mapping[str, Curves]) -> Scores:

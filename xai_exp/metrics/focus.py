@@ -9,7 +9,7 @@ from xai_exp import ops
 from xai_exp.config import Range, configured
 from xai_exp.metrics import shared
 from xai_exp.metrics.robustness import explained, knows_any_image
-from xai_exp.types import Case, Flags, Images, Order, Scores
+from xai_exp.types import Case, Flags, Heatmaps, Images, Keep, Order, Scores
 
 _TILES = 4
 
@@ -62,16 +62,21 @@ class Focus:
         places = ops.keyed_uniform(keys, _TILES).argsort(1)
         whole = mosaic(case.images, tiles.gather(1, places))
         with ops.evaluating(case.model):
-            positive = explained(case, whole, case.targets).clamp(min=0)
-        height, width = positive.shape[1:]
-        rows, columns = -(-height // 2), -(-width // 2)
-        quarters = [
-            positive[:, top, left].sum((1, 2))
-            for top in (slice(rows), slice(rows, None))
-            for left in (slice(columns), slice(columns, None))
-        ]
-        shown = torch.stack(quarters, 1)
-        return (shown * (places < 2)).sum(1) / shown.sum(1)
+            heatmaps = explained(case, whole, case.targets)
+        return share_on_target(heatmaps, places < 2)
+
+
+def share_on_target(heatmaps: Heatmaps, on_target: Keep) -> Scores:
+    """The positive share of the tiles (batch, 4) that show the target; NaN if none is positive."""
+    positive = heatmaps.clamp(min=0)
+    rows, columns = (-(-side // 2) for side in positive.shape[1:])
+    quarters = [
+        positive[:, top, left].sum((1, 2))
+        for top in (slice(rows), slice(rows, None))
+        for left in (slice(columns), slice(columns, None))
+    ]
+    shown = torch.stack(quarters, 1)
+    return (shown * on_target).sum(1) / shown.sum(1)
 
 
 def companions(case: Case) -> Flags:
