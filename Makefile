@@ -45,7 +45,7 @@ study: $(STAMP)  ## the named study: is LRP better than sensitivity and deconvol
 	$(BIN)/python -m xai_exp -m experiment=lrp_vs_sensitivity
 
 bench: $(STAMP)  ## timings as ratios against a floor or a peer
-	for name in rendering training explainers metrics; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in rendering training explainers metrics truth; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 docs: $(STAMP)  ## write docs/metrics.md and docs/explainers.md anew, run the commands of the how-to pages
 	$(BIN)/python scripts/metric_table.py

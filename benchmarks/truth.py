@@ -1,0 +1,76 @@
+"""python -m benchmarks.truth [--images 64] [--threads 1] [--device cpu] [--repeats 3].
+
+The cost of exact truth over its floor, for images of 64x64 with k discs: the floor is 2^k images
+through the bare model at the best time of one image, over several batch sizes. Rendering is part of
+the cost: each part is drawn once, each subset is a sum of parts. Times are the best of the repeats,
+taken in turns with the floor's.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from benchmarks.metrics import best_forward, seconds, tiny_case
+from xai_exp import machine, truth
+from xai_exp.data.counting import Counting
+from xai_exp.types import Scenes
+
+_COUNTS = (1, 2, 4, 6, 9)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--objects", type=int, nargs="*", default=_COUNTS)
+    options = parser.parse_args()
+    machine.tune_allocator()
+    torch.set_num_threads(options.threads)
+    device = torch.device(options.device)
+    print(f"{options.images} images of 64x64, {options.device}, {options.threads} thread(s)")
+    print(f"{'objects':>8}{'passes':>8}{'ms/image':>10}{'floor':>8}{'ratio':>7}")
+    for line in table(options.objects, options.images, options.repeats, device):
+        print(line)
+
+
+def table(objects: Sequence[int], count: int, repeats: int, device: torch.device) -> list[str]:
+    """A line for each number of objects."""
+    return [row(number, count, repeats, device) for number in objects]
+
+
+def row(objects: int, count: int, repeats: int, device: torch.device) -> str:
+    """One line of the table."""
+    case = tiny_case(count, device)
+    scenes = discs(objects, count).to(device)
+    model: nn.Module = case.model
+    own, forward = [], []
+    for _ in range(repeats):
+        own.append(seconds(lambda: truth.attribute(model, scenes, case.targets), device))
+        forward.append(best_forward(case))
+    per_image, passes = min(own) / count, 2**objects
+    floor = passes * min(forward)
+    return f"{objects:8}{passes:8}{per_image * 1e3:10.3f}{floor * 1e3:8.2f}{per_image / floor:7.3f}"
+
+
+def discs(objects: int, count: int) -> Scenes:
+    """Scenes with equally many discs."""
+    radius = 6.0 if objects < 10 else 4.0
+    data = Counting(
+        count=10 * count,
+        min_objects=objects,
+        max_objects=objects,
+        max_radius=radius,
+        min_radius=3.0,
+    )
+    found = data.test.scenes(torch.arange(count))
+    assert found is not None
+    return found
+
+
+if __name__ == "__main__":
+    main()
