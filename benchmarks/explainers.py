@@ -170,6 +170,8 @@ def peers() -> dict[str, tuple[str, Callable[[nn.Module, Tensor, Tensor], Tensor
         "excitation_backprop": zennit(
             "", lambda **given: composites.ExcitationBackprop(zero_params="bias", **given)
         ),
+        "grad_cam": captum_at_maps(attr.LayerGradCam),
+        "guided_grad_cam": captum_at_maps(attr.GuidedGradCam),
         "beta_smooth": zennit("", composites.BetaSmooth),
         "lrp.epsilon": zennit("Epsilon", everywhere(rules.Epsilon)),
         "lrp.gamma": zennit("Gamma", everywhere(rules.Gamma)),
@@ -195,6 +197,18 @@ def captum(kind: Any, **options: object) -> tuple[str, Any]:  # noqa: ANN401
     def method(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         explain = kind(model)
         return explain.attribute(images.requires_grad_(), target=targets, **options)
+
+    return f"captum {kind.__name__}", method
+
+
+def captum_at_maps(kind: Any) -> tuple[str, Any]:  # noqa: ANN401
+    """A method of captum that is told the layer whose maps ours finds."""
+
+    def method(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        found = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.ReLU)]
+        convolution = max(i for i, m in enumerate(found) if isinstance(m, nn.Conv2d))
+        explain = kind(model, found[convolution + 1])
+        return explain.attribute(images.requires_grad_(), target=targets)
 
     return f"captum {kind.__name__}", method
 

@@ -43,6 +43,10 @@ def suited(make_case, explainer):
         case = make_case()
         case.model[-1].bias.data += 10
         return case
+    if requires == "maps for the target":
+        case = make_case()
+        case.model[-1].weight.data.abs_()
+        return case
     if requires == "attention":
         with torch.random.fork_rng():
             torch.manual_seed(5)

@@ -6,9 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from xai_exp.explainers.activation_maps import (
+    EigenCAM,
+    GradCAM,
+    GradCAMPlusPlus,
+    GuidedGradCAM,
+    LayerCAM,
+    ScoreCAM,
+)
 from xai_exp.explainers.attention import AttnLRP
 from xai_exp.explainers.controls import ExactMask, Random, Sobel
 from xai_exp.explainers.deep_taylor import DeepTaylor
+from xai_exp.explainers.full_grad import FullGrad
 from xai_exp.explainers.gradients import Gradient, InputXGradient, IntegratedGradients
 from xai_exp.explainers.lrp import LRP
 from xai_exp.explainers.modified import (
@@ -35,6 +44,15 @@ EXPLAINERS = [
     DeepTaylor(),
     DeepTaylor(low=0.0, high=1.0, bias="paper"),
     AttnLRP(epsilon=0.1),
+    GradCAM(),
+    GradCAM(relu=False),
+    GradCAMPlusPlus(),
+    LayerCAM(),
+    EigenCAM(),
+    ScoreCAM(maps=3),
+    GuidedGradCAM(),
+    FullGrad(),
+    FullGrad(postprocess="paper"),
     Random(),
     Sobel(),
     *(LRP(rule=rule, epsilon=0.1) for rule in RULES),
@@ -129,6 +147,14 @@ def test_integrated_gradients_sum_to_the_logit_difference(case):
     both = (network(images) - network(torch.zeros_like(images))).gather(1, targets[:, None])[:, 0]
     found = IntegratedGradients(steps=300, method="midpoint")(network, images, targets)
     torch.testing.assert_close(found.sum((1, 2)), both.detach(), rtol=1e-3, atol=1e-3)
+
+
+@given(case=cases())
+def test_the_full_gradient_sums_to_the_logit(case):
+    network, images, targets = case
+    logits = network(images).gather(1, targets[:, None])[:, 0].detach()
+    found = FullGrad()(network, images, targets).sum((1, 2))
+    torch.testing.assert_close(found, logits, rtol=1e-6, atol=1e-8)
 
 
 def bias_free(network):

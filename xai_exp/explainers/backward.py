@@ -116,7 +116,7 @@ def backpropagate(
     Raises:
         InputError: when a part of the model is not covered or can't be seen.
     """
-    _refuse_hidden_modules(model)
+    refuse_hidden_modules(model)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     within = partial(ModifiedBackward, rules, names, account)
     try:
@@ -216,7 +216,7 @@ class ModifiedBackward(TorchFunctionMode):
     ) -> Any:  # noqa: ANN401
         """Run one function forward, and see to it that it goes backward by its rule."""
         kwargs = kwargs or {}
-        if not _depends(args, kwargs):
+        if not depends(args, kwargs):
             return func(*args, **kwargs)
         given = getattr(func, "__name__", str(func))
         handler = self.handlers.get(bare(given))
@@ -345,7 +345,7 @@ class ModifiedBackward(TorchFunctionMode):
         return ruled(after, back, inputs)
 
 
-def _depends(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def depends(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether any argument, or a member of one that is a list, depends on the image."""
     for value in (*args, *kwargs.values()):
         if isinstance(value, list | tuple):
@@ -392,7 +392,7 @@ def again(
     return inputs, before, after
 
 
-def _refuse_hidden_modules(model: nn.Module) -> None:
+def refuse_hidden_modules(model: nn.Module) -> None:
     """Scripted and compiled modules do not show their functions."""
     for name, module in model.named_modules():
         if isinstance(module, torch.jit.ScriptModule) or hasattr(module, "_orig_mod"):

@@ -1,7 +1,7 @@
 """From the target's logit back to the pixels: what every method with a backward pass shares."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -44,26 +44,50 @@ def pullback(
     """
 
     def chunk(part: Tensor, wanted: Tensor) -> Tensor:
-        pixels = part.detach().clone().requires_grad_()
-        # The model gets a copy, since work in place on a leaf of the graph is forbidden; targets
-        # made in inference mode can't be in a graph, copies of them can.
-        seen, wanted = pixels.clone(), wanted.clone()
-        with within():
-            logits = model(seen)
-        if not logits.requires_grad:
-            raise InputError(
-                "this explainer needs gradients: got logits that do not depend on the images; "
-                "allowed: models without detach() or no_grad() between images and logits"
-            )
-        chosen = ops.pick(logits, wanted)
+        pixels, chosen = forward(model, part, wanted, within)
         check(chosen)
         start = chosen.detach() if from_logit else torch.ones_like(chosen)
         if positive:
             start = start.where(chosen.detach() > 0, 0)
         return torch.autograd.grad(chosen, pixels, start)[0]
 
-    with torch.inference_mode(False), torch.enable_grad(), ops.evaluating(model):
+    with differentiable(model):
         return ops.in_chunks(chunk, images, targets, together=together).detach()
+
+
+@contextmanager
+def differentiable(model: nn.Module) -> Iterator[nn.Module]:
+    """Graphs are made within it, whatever the caller's mode; the model is frozen, and restored."""
+    with torch.inference_mode(False), torch.enable_grad(), ops.evaluating(model):
+        yield model
+
+
+def forward(
+    model: nn.Module, part: Images, wanted: Labels, within: Context = nullcontext
+) -> tuple[Tensor, Tensor]:
+    """The pixels at the root of a graph, and each image's target logit at its end.
+
+    Args:
+        model: the network.
+        part: the images of one chunk.
+        wanted: the class of each.
+        within: makes the context that the model runs in.
+
+    Raises:
+        InputError: when the logits do not depend on the images.
+    """
+    pixels = part.detach().clone().requires_grad_()
+    # The model gets a copy, since work in place on a leaf of the graph is forbidden; targets made
+    # in inference mode can't be in a graph, copies of them can.
+    seen, wanted = pixels.clone(), wanted.clone()
+    with within():
+        logits = model(seen)
+    if not logits.requires_grad:
+        raise InputError(
+            "this explainer needs gradients: got logits that do not depend on the images; "
+            "allowed: models without detach() or no_grad() between images and logits"
+        )
+    return pixels, ops.pick(logits, wanted)
 
 
 def gradients_at(
