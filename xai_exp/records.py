@@ -76,12 +76,12 @@ def explanation(
 
 
 def arrays(sample: Sample, scored: Scored) -> dict[str, np.ndarray]:
-    """The heatmaps, images and masks (bytes, 255 for 1), mean curves as curve/METRIC/NAME.
+    """The heatmaps, images, masks and every part (bytes, 255 for 1), curves as curve/METRIC/NAME.
 
     What the explainer says of its own work is there image by image as guard/NAME; exact values of
     parts as worth/DIVISION and the relevance on them, the rest last, as shown/DIVISION.
     """
-    beside = {"images": sample.images, "masks": _masks(sample)}
+    beside = {"images": sample.images, "masks": _masks(sample), "parts": sample.parts}
     found = {name: _bytes(pixels) for name, pixels in beside.items() if pixels is not None}
     drawn = {
         f"curve/{metric}/{name}": rows.double().nanmean(0).cpu().numpy()

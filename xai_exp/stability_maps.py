@@ -24,7 +24,7 @@ class Maps:
         choices: The names of those that vary.
         heatmaps: (models, images, height, width) for each explainer.
         images: (images, channels, height, width) in bytes.
-        masks: (images, 1, height, width) coverage of all parts in 0..1; None without truth.
+        parts: (images, parts, height, width) coverage of each part in 0..1; None without truth.
         worth: (models, images, parts) exact values of the finest division whose truth was computed
             for all models; None without.
         shown: for each explainer (models, images, parts + 1) relevance on these parts and the rest.
@@ -37,7 +37,7 @@ class Maps:
     choices: tuple[str, ...]
     heatmaps: Mapping[str, Array]
     images: Array
-    masks: Array | None
+    parts: Array | None
     worth: Array | None
     shown: Mapping[str, Array]
     scores: pd.DataFrame
@@ -66,14 +66,14 @@ def gathered(kept: Sequence[Kept], least_accuracy: float) -> Maps:
     table, choices = _described([models[key] for key in whole])
     place = table.sort_values(["architecture", "seed"]).index.to_numpy()
     whole, table = [whole[i] for i in place], table.loc[place].reset_index(drop=True)
-    arrays = {pair: by[pair].arrays() for pair in ((k, n) for k in whole for n in names)}
-    first = arrays[whole[0], names[0]]
+    first = by[whole[0], names[0]].arrays()
+    arrays = {(k, n): _slim(by[k, n].arrays()) for k in whole for n in names}
     if any(not np.array_equal(one["images"], first["images"]) for one in arrays.values()):
         raise InputError(
             "stability: got models that explain different images; allowed: the same dataset and "
             "the same number of images in all runs of the study"
         )
-    parts = _finest(list(arrays.values()))
+    division = _finest(list(arrays.values()))
     return Maps(
         models=table,
         choices=choices,
@@ -81,19 +81,30 @@ def gathered(kept: Sequence[Kept], least_accuracy: float) -> Maps:
             name: np.stack([arrays[key, name]["heatmaps"] for key in whole]) for name in names
         },
         images=first["images"],
-        masks=first["masks"][:, None] / 255.0 if "masks" in first else None,
-        worth=np.stack([arrays[key, names[0]][f"worth/{parts}"] for key in whole])
-        if parts
+        parts=_parts(first),
+        worth=np.stack([arrays[key, names[0]][f"worth/{division}"] for key in whole])
+        if division
         else None,
         shown={
-            name: np.stack([arrays[key, name][f"shown/{parts}"] for key in whole])
+            name: np.stack([arrays[key, name][f"shown/{division}"] for key in whole])
             for name in names
-            if parts
+            if division
         },
         scores=_scores([by[pair] for pair in arrays]),
         runs=[by[pair].run for pair in arrays],
         left_out=all_models - len(whole),
     )
+
+
+def _slim(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """What is compared; the parts are the same in all runs of the same images."""
+    return {key: one for key, one in arrays.items() if key != "parts"}
+
+
+def _parts(arrays: Mapping[str, Array]) -> Array | None:
+    """Every part's coverage in 0..1; all of them as one where a run kept no more than that."""
+    kept = arrays.get("parts", arrays["masks"][:, None] if "masks" in arrays else None)
+    return None if kept is None else kept / 255.0
 
 
 def _finest(arrays: Sequence[Mapping[str, Array]]) -> str | None:

@@ -12,7 +12,7 @@ from xai_exp import stability
 from xai_exp.stability_maps import Maps
 from xai_exp.statistics import kendall_w
 
-VERSION = 2
+VERSION = 3
 Array = NDArray[Any]
 _SHOWN = "spearman"
 
@@ -59,9 +59,9 @@ def compared(maps: Maps, seed: int = 0) -> Found:
     means, variance, accuracy = [], [], []
     matrices, likeness, matrices_of = {}, {}, {}
     for name, heat in maps.heatmaps.items():
-        found = stability.similarities(heat, heat, maps.masks)
+        found = stability.similarities(heat, heat, maps.parts)
         means += _means(name, found, kinds, groups)
-        means += _chance(name, heat, maps.masks, groups, seed)
+        means += _chance(name, heat, maps.parts, groups, seed)
         matrices[name] = _mean_over_images(found[_SHOWN])
         matrices_of[name] = 1 - found[_SHOWN]
         distance = np.clip(1 - np.nan_to_num(matrices[name]), 0, None)
@@ -124,14 +124,14 @@ def _means(
 
 
 def _chance(
-    name: str, heat: Array, masks: Array | None, groups: Array, seed: int
+    name: str, heat: Array, parts: Array | None, groups: Array, seed: int
 ) -> list[dict[str, Any]]:
     """What similarity is without any: heatmaps of other images, and random heatmaps."""
     noise = np.random.default_rng(seed).normal(size=heat.shape)
     off = ~np.eye(len(heat), dtype=bool)
     beside = {
-        "other images": stability.similarities(heat, np.roll(heat, 1, axis=1), masks),
-        "random": stability.similarities(noise, noise, masks),
+        "other images": stability.similarities(heat, np.roll(heat, 1, axis=1), parts),
+        "random": stability.similarities(noise, noise, parts),
     }
     return [
         row | {"kind": kind}

@@ -8,8 +8,9 @@ from skimage.metrics import structural_similarity
 
 from xai_exp import stability
 from xai_exp.report.stability import figures
-from xai_exp.stability_maps import Maps
+from xai_exp.stability_maps import Maps, gathered
 from xai_exp.stability_tables import compared, tracked
+from xai_exp.tracking import Kept
 
 
 @pytest.fixture
@@ -181,7 +182,7 @@ def test_heatmaps_that_follow_the_exact_values_are_told_from_those_that_do_not(
         choices=(),
         heatmaps=heatmaps,
         images=np.zeros((20, 1, 5, 5), np.uint8),
-        masks=None,
+        parts=None,
         worth=worth,
         shown={"faithful": 7 * true, "unstable": noise},
         scores=pd.DataFrame(columns=["model", "explainer", "metric", "score"]),
@@ -199,3 +200,29 @@ def test_heatmaps_that_follow_the_exact_values_are_told_from_those_that_do_not(
     without = compared(replace(maps, worth=None, shown={}))
     assert without.tracking.empty
     assert tracked(without) is None
+
+
+def kept(model: str, heatmaps: np.ndarray, **arrays: np.ndarray) -> Kept:
+    beside = {"images": np.zeros((len(heatmaps), 1, 6, 6), np.uint8), **arrays}
+    return Kept(
+        run=model,
+        tags={"model_key": model, "explainer": "lrp", "seed": "0"},
+        params={"model.width": model},
+        scores=pd.DataFrame(columns=["metric", "higher_is_better", "score"]),
+        accuracy=0.99,
+        seconds=0.0,
+        arrays=lambda: {"heatmaps": heatmaps, **beside},
+    )
+
+
+def test_models_that_look_at_different_objects_are_told_apart() -> None:
+    parts = np.zeros((2, 2, 6, 6), np.uint8)
+    parts[:, 0, :3, :3] = parts[:, 1, 3:, 3:] = 255
+    left, right = parts[:, 0] / 255.0, parts[:, 1] / 255.0
+    both = parts.sum(1, dtype=np.uint8)
+    runs = [kept("4", left, parts=parts, masks=both), kept("8", right, parts=parts, masks=both)]
+    found = compared(gathered(runs, 0.95)).means.set_index(["measure", "kind"])
+    assert found.loc[("parts", "other architecture"), "mean"] == pytest.approx(0)
+    older = [kept("4", left, masks=both), kept("8", right, masks=both)]
+    found = compared(gathered(older, 0.95)).means.set_index(["measure", "kind"])
+    assert found.loc[("parts", "other architecture"), "mean"] == pytest.approx(1)
