@@ -18,6 +18,7 @@ from xai_exp.config import InputError
 from xai_exp.explainers.deep_taylor import DeepTaylor
 from xai_exp.explainers.gradients import Gradient, InputXGradient
 from xai_exp.explainers.lrp import LRP
+from xai_exp.explainers.lrp_composed import ComposedLRP
 from xai_exp.explainers.modified import BetaSmooth, DeconvNet, ExcitationBackprop, GuidedBackprop
 from xai_exp.layers import Add
 from xai_exp.models.cnn import CNN
@@ -190,6 +191,24 @@ def test_the_first_rule_holds_until_the_layer_that_is_said(images):
         parts = [LRP(rule=rule, until=until)(network, images, TARGETS) for until in range(5)]
         for one, other in itertools.pairwise(parts):
             assert (one - other).abs().max() > 1e-2 * one.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("name", "places"),
+    [
+        ("epsilon_plus", {}),
+        ("epsilon_plus_flat", {"first": "flat", "until": 1}),
+        ("epsilon_gamma_box", {"convolution": "gamma", "first": "z_box", "until": 0}),
+        ("epsilon_alpha2_beta1", {"convolution": "alpha2_beta1"}),
+        ("z_box", {"convolution": "z_plus", "linear": "z_plus", "first": "z_box", "until": 2}),
+        ("gamma", {"convolution": "gamma", "linear": "gamma"}),
+    ],
+)
+def test_the_composites_of_papers_are_points_in_the_space_of_compositions(images, name, places):
+    numbers = {"epsilon": 0.2, "gamma": 0.4, "until": places.get("until", 0)}
+    named = LRP(rule=name, **numbers)(seeded(plain), images, TARGETS)
+    own = ComposedLRP(**{**numbers, **places})(seeded(plain), images, TARGETS)
+    assert torch.equal(own, named)
 
 
 def test_deep_taylor_conserves_a_positive_logit_and_is_silent_about_others(images):
@@ -409,6 +428,13 @@ def test_impossible_settings_are_refused_in_one_line(given, told):
         LRP(**given)
     assert told in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_place_takes_only_rules_that_fit_it():
+    with pytest.raises(InputError, match="ComposedLRP.linear: got 'z_box'; allowed: one of z, eps"):
+        ComposedLRP(linear="z_box")
+    with pytest.raises(InputError, match="below high = 1"):
+        ComposedLRP(low=1.0)
 
 
 def test_diagnostics_say_where_relevance_was_lost_and_how_near_input_x_gradient_is(images):

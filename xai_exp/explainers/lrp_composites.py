@@ -24,6 +24,18 @@ from xai_exp.explainers.lrp_rules import (
     ZPlusFast,
 )
 
+UniformName = Literal[
+    "z",
+    "epsilon",
+    "gamma",
+    "alpha_beta",
+    "alpha2_beta1",
+    "alpha1_beta0",
+    "z_plus",
+    "z_plus_fast",
+    "flat",
+    "w_square",
+]
 RuleName = Literal[
     "z",
     "epsilon",
@@ -163,17 +175,20 @@ def _alpha(alpha: float, bias: Bias | None = None) -> Make:
 
 _PLUS, _TWO = _alpha(1.0, "paper"), _alpha(2.0, "paper")
 _PRESET_A, _PRESET_B = _alpha(1.0, "both"), _alpha(2.0, "both")
+RULES: dict[str, Make] = {
+    "z": lambda settings: Epsilon(0.0, settings.bias),
+    "epsilon": lambda settings: Epsilon(settings.epsilon, settings.bias),
+    "gamma": _gamma,
+    "alpha_beta": lambda settings: AlphaBeta(settings.alpha, settings.alpha - 1, settings.bias),
+    "alpha2_beta1": _alpha(2.0),
+    "alpha1_beta0": _alpha(1.0),
+    "z_plus": _z_plus,
+    "z_plus_fast": lambda _: ZPlusFast(),
+    "flat": _flat,
+    "w_square": lambda _: WSquare(),
+}
 COMPOSITES: dict[str, Callable[[Settings], Composite]] = {
-    "z": _uniform(lambda settings: Epsilon(0.0, settings.bias)),
-    "epsilon": _uniform(lambda settings: Epsilon(settings.epsilon, settings.bias)),
-    "gamma": _uniform(_gamma),
-    "alpha_beta": _uniform(lambda s: AlphaBeta(s.alpha, s.alpha - 1, s.bias)),
-    "alpha2_beta1": _uniform(_alpha(2.0)),
-    "alpha1_beta0": _uniform(_alpha(1.0)),
-    "z_plus": _uniform(_z_plus),
-    "z_plus_fast": _uniform(lambda _: ZPlusFast()),
-    "flat": _uniform(_flat),
-    "w_square": _uniform(lambda _: WSquare()),
+    **{name: _uniform(make) for name, make in RULES.items()},
     "z_box": _by_place(_z_plus, _z_plus, _box),
     "epsilon_plus": _by_place(_PLUS, _epsilon),
     "epsilon_plus_flat": _by_place(_PLUS, _epsilon, _flat),
@@ -186,3 +201,10 @@ COMPOSITES: dict[str, Callable[[Settings], Composite]] = {
     "sequential_preset_a_flat": _by_place(_PRESET_A, _preset_epsilon, _flat),
     "sequential_preset_b_flat": _by_place(_PRESET_B, _preset_epsilon, _flat),
 }
+
+
+def composed(convolution: str, linear: str, first: str, settings: Settings) -> Composite:
+    """Any uniform rule in each place; `first` may also be z_box, or same: none of its own."""
+    made = {**RULES, "z_box": _box}
+    own = None if first == "same" else made[first](settings)
+    return Composite(made[convolution](settings), made[linear](settings), own, settings.until)
