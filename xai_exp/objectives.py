@@ -1,6 +1,7 @@
 """What a sweep optimises, as the settings name it."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -13,6 +14,39 @@ _OF_TRAINING = {
     "parameters": lambda result: result.parameters,
     "training_seconds": lambda result: result.seconds,
 }
+
+_BETTER = {
+    "validation_accuracy": "maximize",
+    "accuracy": "maximize",
+    "parameters": "minimize",
+    "training_seconds": "minimize",
+}
+
+
+def refuse_wrong_directions(
+    names: str | Sequence[str], directions: str | Sequence[str], metrics: Mapping[str, Any]
+) -> None:
+    """A search for the worst is a mistake that its table does not show.
+
+    Args:
+        names: as in `values`.
+        directions: maximize or minimize, one for each.
+        metrics: those of the experiment, by name.
+
+    Raises:
+        InputError: for a direction that is not the one in which this objective gets better.
+    """
+    pairs = zip(*([one] if isinstance(one, str) else one for one in (names, directions)))  # noqa: B905
+    for name, direction in pairs:
+        better = _BETTER.get(name)
+        metric = metrics.get(name.partition("/")[2])
+        if better is None and metric is not None:
+            better = "maximize" if metric.higher_is_better else "minimize"
+        if better is not None and direction != better:
+            raise InputError(
+                f"sweep direction: got {direction} for {name}; allowed: {better}, since that is "
+                "better (hydra.sweeper.direction, one for each objective)"
+            )
 
 
 def values(

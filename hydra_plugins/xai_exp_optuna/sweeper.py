@@ -52,9 +52,15 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:  # noqa: ANN401
         """Run the study to its end, or go on with it."""
+        from hydra.utils import instantiate
+
+        from xai_exp.objectives import refuse_wrong_directions
         from xai_exp.sweeping import sweep
 
         assert self.config is not None
         assert self.hydra_context is not None
         assert self.launcher is not None
+        if "objective" in self.config:
+            metrics = {name: instantiate(one) for name, one in self.config.metric.items()}
+            refuse_wrong_directions(self.config.objective, self.keys["direction"], metrics)
         return sweep(self.keys, arguments, self.config, self.hydra_context, self.launcher)

@@ -431,7 +431,7 @@ def test_impossible_settings_are_refused_in_one_line(given, told):
 
 
 def test_a_place_takes_only_rules_that_fit_it():
-    with pytest.raises(InputError, match="ComposedLRP.linear: got 'z_box'; allowed: one of z, eps"):
+    with pytest.raises(InputError, match=r"ComposedLRP\.linear: got 'z_box'; allowed: one of"):
         ComposedLRP(linear="z_box")
     with pytest.raises(InputError, match="below high = 1"):
         ComposedLRP(low=1.0)

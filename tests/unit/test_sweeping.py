@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pandas as pd
@@ -25,7 +26,7 @@ SAMPLERS = ["tpe", "nsga2", "qmc", "random", "grid", "cmaes"]
 APP = """
 import os, sys, time
 import hydra
-from hydra.core.hydra_config import HydraConfig
+from xai_exp.sweeping.job import watcher
 
 @hydra.main(version_base="1.3", config_path=".", config_name="config")
 def job(config):
@@ -34,6 +35,10 @@ def job(config):
     time.sleep(config.nap)
     if config.x in config.bad:
         raise RuntimeError(f"no {config.x}")
+    watch = watcher(config)
+    for epoch in range(1, 4):
+        if watch is not None:
+            watch(epoch, config.x * epoch / 300)
     with open("log", "a") as log:
         log.write(f"end {config.x} {os.getpid()}\\n")
     return float(config.x)
@@ -145,6 +150,40 @@ def test_failures_are_recorded_and_end_the_sweep_only_beyond_the_rate(app: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("storage", ["null", "sweep.log"])
+def test_a_hopeless_training_is_ended_by_its_first_epochs_and_not_run_again(
+    app: Path, storage: str
+) -> None:
+    words = ["x=50,51,52,53,2,54", "hydra.sweeper.sampler=grid", "hydra.sweeper.pruner=median"]
+    for _ in range(2):  # the second time, all is done
+        process = start(app, *words, f"hydra.sweeper.storage={storage}", "hydra.sweeper.trials=6")
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+    found = {t.params["x"]: t for t in trials(app, "" if storage == "null" else str(app / storage))}
+    assert found[2].state == TrialState.PRUNED
+    assert found[2].intermediate_values == {1: pytest.approx(2 / 300)}
+    del found[2]
+    assert {t.state for t in found.values()} == {TrialState.COMPLETE}
+    assert found[54].intermediate_values == pytest.approx({1: 0.18, 2: 0.36, 3: 0.54})
+    assert sorted(int(line.split()[1]) for line in ends(app)) == [50, 51, 52, 53, 54]
+
+
+@pytest.mark.slow
+def test_submitit_runs_a_batch_of_two_in_processes_of_its_own(app: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    words = ["hydra/launcher=submitit_local", "hydra.sweeper.n_jobs=2", "hydra.sweeper.trials=2"]
+    process = start(app, *words, "nap=0.3", "bad=[7]", "x=6,7", "hydra.sweeper.max_failure_rate=1")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    found = {t.params["x"]: t for t in trials(app)}
+    assert found[6].values == [6.0]
+    assert "RuntimeError: no 7" in found[7].user_attrs["error"]
+    starts = [line.split() for line in (app / "log").read_text().splitlines() if "start" in line]
+    assert len({pid for *_, pid in starts}) == 2
+    assert str(process.pid) not in {pid for *_, pid in starts}
+
+
+@pytest.mark.slow
 def test_a_batch_of_four_runs_side_by_side_in_joblib(app: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     words = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4", "hydra.sweeper.n_jobs=4"]
@@ -190,6 +229,35 @@ def test_two_objectives(tmp_path: Path, sampler: str) -> None:
         queue(planned(tmp_path))
     with pytest.raises(InputError, match="pruner"):
         planned(tmp_path, pruner="median", direction=["maximize", "minimize"])
+
+
+def test_a_short_search_by_nsga2_has_several_generations(tmp_path: Path) -> None:
+    plan = planned(tmp_path, sampler="nsga2", trials=16, direction=["maximize", "minimize"])
+    work = queue(plan)
+    while work.left() > 0:
+        for number, params in work.ask(1).items():
+            work.tell(number, [params["x"], float(params["k"])], "")
+    generations = {t.system_attrs.get("NSGAIISampler:generation") for t in work.study.trials}
+    assert {0, 1, 2} <= generations
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_key_exists_only_under_its_condition_and_so_do_keys_that_hang_on_it(
+    tmp_path: Path, sampler: str
+) -> None:
+    space = {
+        "rule": ["z", "gamma"],
+        "gamma": {"low": 0.0, "high": 1.0, "step": 0.25, "when": {"rule": "gamma"}},
+        "bias": {"choices": [0, 1], "when": {"gamma": [0.0, 0.25, 0.5, 0.75, 1.0]}},
+    }
+    work = queue(planned(tmp_path, sampler=sampler, space=space, trials=8))
+    seen = []
+    while work.left() > 0:
+        for number, params in work.ask(1).items():
+            work.tell(number, [params.get("gamma", 0.3)], "")
+            seen.append(params)
+    assert [p for p in seen if set(p) == {"rule"}] == [{"rule": "z"}]
+    assert [set(p) for p in seen].count({"rule", "gamma", "bias"}) == 7
 
 
 def test_a_grid_is_run_once_and_then_the_space_is_at_its_end(tmp_path: Path) -> None:
@@ -263,6 +331,17 @@ def test_objectives_are_read_off_the_run() -> None:
     assert objectives.values(("accuracy", "parameters", "lrp/a"), result, scores) == [0.9, 7.0, 2.0]
     with pytest.raises(InputError, match="lrp/b"):
         objectives.values("lrp/c", result, scores)
+
+
+def test_a_search_for_the_worst_is_refused() -> None:
+    metrics = {"distance": SimpleNamespace(higher_is_better=False)}
+    refuse = objectives.refuse_wrong_directions
+    refuse("lrp/distance", "minimize", metrics)
+    refuse(["accuracy", "parameters", "lrp/unknown"], ["maximize", "minimize", "maximize"], metrics)
+    with pytest.raises(InputError, match="got maximize for lrp/distance; allowed: minimize"):
+        refuse("lrp/distance", "maximize", metrics)
+    with pytest.raises(InputError, match="got minimize for accuracy; allowed: maximize"):
+        refuse(("parameters", "accuracy"), ("minimize", "minimize"), metrics)
 
 
 def test_a_sampler_that_settles_on_its_best_does_not_end_the_sweep(tmp_path: Path) -> None:

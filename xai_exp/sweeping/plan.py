@@ -93,7 +93,7 @@ class Plan:
         if self.sampler == "tpe":
             return samplers.TPESampler(seed=seed, constant_liar=self.n_jobs > 1)
         if self.sampler == "nsga2":
-            return samplers.NSGAIISampler(seed=seed)
+            return samplers.NSGAIISampler(seed=seed, population_size=_population(self.trials))
         if self.sampler == "qmc":  # the storage knows how far its sequence has come
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -103,6 +103,15 @@ class Plan:
         if self.sampler == "cmaes":
             return _cmaes(seed)
         return samplers.RandomSampler(seed=seed)
+
+
+def _population(trials: int) -> int:
+    """Of a generation: small enough that a short sweep has five of them.
+
+    >>> [_population(trials) for trials in (5, 40, 1000)]
+    [4, 8, 50]
+    """
+    return min(50, max(4, trials // 5))
 
 
 def opened(where: str) -> storages.BaseStorage:
