@@ -8,6 +8,8 @@ import optuna
 import pandas as pd
 import pytest
 
+from xai_exp.models.cnn import CNN
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 pytestmark = pytest.mark.slow
@@ -33,3 +35,24 @@ def test_a_sweep_needs_no_m_and_ends_with_a_stability_report(
     for name in ("similarity.png", "side_by_side.png", "accuracy.png"):
         assert table.with_name(name).stat().st_size > 5_000
     assert "report run" in done.stdout
+
+
+def test_two_objectives_end_in_a_front_of_networks(tmp_path: Path, run_module: Run) -> None:
+    name = "architectures_small_and_accurate"
+    same = dict(depth=2, kernel=3, head="gap", norm="batch", activation="relu", pooling="max")
+    fixed = [f"model.{key}={value}" for key, value in same.items()]
+    small = ["dataset=digits", "trainer=quick", "images=4", "metric=sparseness"]
+    words = [f"sweep={name}", "explainer=gradient", "hydra.sweeper.trials=3"]
+    varied = ["model.width=2,16,32", "model.dropout=0"]
+    done = run_module(tmp_path, "xai_exp", *words, *fixed, *varied, *small)
+    study = optuna.load_study(study_name=name, storage=f"sqlite:///{tmp_path}/mlruns/optuna.db")
+    found = {t.params["model.width"]: t for t in study.trials if t.values is not None}
+    assert set(found) == {2, 16, 32}
+    for width, trial in found.items():
+        network = CNN(width=width, dropout=0.0, **same).build(1, (8, 8), 10)
+        assert trial.values[1] == sum(p.numel() for p in network.parameters())
+    front = study.best_trials
+    assert found[2].number in {trial.number for trial in front}
+    best = max(trial.values[0] for trial in found.values())
+    assert 0.3 < best == max(trial.values[0] for trial in front)
+    assert all(f"best: trial {trial.number} " in done.stderr for trial in front)
