@@ -39,7 +39,14 @@ def test_a_sweep_needs_no_m_and_ends_with_a_stability_report(
 
 def test_two_objectives_end_in_a_front_of_networks(tmp_path: Path, run_module: Run) -> None:
     name = "architectures_small_and_accurate"
-    same = dict(depth=2, kernel=3, head="gap", norm="batch", activation="relu", pooling="max")
+    same = {
+        "depth": 2,
+        "kernel": 3,
+        "head": "gap",
+        "norm": "batch",
+        "activation": "relu",
+        "pooling": "max",
+    }
     fixed = [f"model.{key}={value}" for key, value in same.items()]
     small = ["dataset=digits", "trainer=quick", "images=4", "metric=sparseness"]
     words = [f"sweep={name}", "explainer=gradient", "hydra.sweeper.trials=3"]
