@@ -50,3 +50,11 @@ def test_it_comes_in_every_size(name, size):
     config = composed(f"experiment={name}", f"size={size}")
     assert str(config.hydra.sweeper.params.seed) == {"full": "0,1,2,3,4", "tiny": "0"}[size]
     assert config.trainer.samples == {"full": 200000, "tiny": 2000}[size]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_other_explainers_and_metrics_take_the_place_of_its_own(name):
+    config = composed(f"experiment={name}", "explainer=[gradient,lrp]", "metric=sparseness")
+    assert list(config.explainer) == ["gradient", "lrp"]
+    assert list(config.metric) == ["sparseness"]
+    assert all("_target_" in one for one in (*config.explainer.values(), *config.metric.values()))

@@ -15,6 +15,9 @@ from xai_exp.types import Explainer
 
 CONF = Path(__file__).parents[2] / "conf"
 EXPLAINERS = sorted(path.stem for path in (CONF / "explainer").glob("*.yaml"))
+VARIANTS = sorted(
+    f"{path.parent.name}/{path.stem}" for path in (CONF / "explainer").glob("*/*.yaml")
+)
 OTHERS = ["dataset", "model", "trainer", "metric", "tracking"]
 
 
@@ -56,7 +59,7 @@ def suited(make_case, explainer):
     return make_case()
 
 
-@pytest.mark.parametrize("name", EXPLAINERS)
+@pytest.mark.parametrize("name", [*EXPLAINERS, *VARIANTS])
 def test_every_choice_of_explainer_gives_a_heatmap_an_image(make_case, name):
     config = composed(f"explainer={name}").explainer
     assert config
@@ -71,7 +74,9 @@ def test_every_choice_of_explainer_gives_a_heatmap_an_image(make_case, name):
         assert maps.shape == (6, 12, 12)
         assert maps.dtype == torch.float32
         assert maps.isfinite().all()
-        assert maps.flatten(1).std(1).min() > 0
+        assert maps.abs().amax((1, 2)).min() > 0
+        if key != "constant":
+            assert maps.flatten(1).std(1).min() > 0
         assert torch.equal(explain(case.model, case.images, case.targets), maps)
         after = (case.images, *case.model.state_dict().values())
         assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
@@ -91,6 +96,16 @@ def test_the_yaml_says_what_it_is_and_lists_every_field(name):
 @pytest.mark.parametrize("name", [name for name in EXPLAINERS if is_preset(name)])
 def test_a_preset_says_what_it_is(name):
     assert (CONF / "explainer" / f"{name}.yaml").read_text().startswith("# ")
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_variant_stands_in_place_of_the_explainer_that_it_is_named_after(name):
+    base = name.partition("/")[2]
+    assert (CONF / "explainer" / f"{name}.yaml").read_text().count("\n# ") == 1
+    plain, variant = (composed(f"explainer={one}").explainer for one in (base, name))
+    assert list(variant) == [base]
+    assert set(variant[base]) == set(plain[base])
+    assert variant != plain
 
 
 def test_the_preset_all_holds_every_explainer():

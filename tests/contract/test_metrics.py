@@ -14,6 +14,7 @@ from xai_exp.types import CurveMetric, Imputer, Metric
 
 CONF = Path(__file__).parents[2] / "conf"
 METRICS = sorted(path.stem for path in (CONF / "metric").glob("*.yaml"))
+STUDIES = sorted(f"study/{path.stem}" for path in (CONF / "metric" / "study").glob("*.yaml"))
 IMPUTERS = sorted(path.stem for path in (CONF / "imputer").glob("*.yaml"))
 OTHERS = ["dataset", "model", "trainer", "explainer", "tracking"]
 
@@ -47,6 +48,16 @@ def case(make_case):
         both, tag, polygon, nothing = (made_case.model(made.render(k.bool())) for k in keeps)
     worth = both - tag + polygon - nothing
     return replace(made_case, targets=worth.argmax(1))  # the class that the polygon speaks for
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_metrics_of_a_study_score_each_image(case, name):
+    for key, config in composed(f"metric={name}").metric.items():
+        metric = instantiate(config, _convert_="all")
+        scores = metric(case)
+        assert scores.shape == (6,)
+        # Regions of 16 pixels leave no order on 12.
+        assert scores.isfinite().any() or "one region" in metric.undefined, key
 
 
 @pytest.mark.parametrize("name", METRICS)

@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 
 from xai_exp.config import InputError
-from xai_exp.explainers.controls import ExactMask, Random, Sobel
+from xai_exp.explainers.controls import Constant, ExactMask, ImageItself, Random, Sobel, Tied
 
 
 @pytest.fixture
@@ -49,6 +49,25 @@ def test_sobel_equals_scipys(images):
         expected[n] += np.hypot(across, down)
     found = Sobel()(torch.nn.Identity(), images, TARGETS)
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_the_image_itself_is_summed_over_channels_and_a_constant_is_one_everywhere(images):
+    found = ImageItself()(torch.nn.Identity(), images, TARGETS)
+    assert torch.allclose(found, images[:, 0] + images[:, 1] + images[:, 2])
+    assert torch.equal(Constant()(torch.nn.Identity(), images, TARGETS), torch.ones(5, 9, 7))
+
+
+@pytest.mark.parametrize("levels", [2, 3, 5])
+def test_tied_noise_has_its_levels_in_equal_shares(generator, levels):
+    images = torch.rand(20, 1, 40, 40, generator=generator)
+    noise = Tied(levels=levels)(torch.nn.Identity(), images, torch.zeros(20, dtype=torch.long))
+    values, counts = noise.unique(return_counts=True)
+    assert torch.allclose(values, torch.linspace(-1, 1, levels))
+    share = 32000 / levels
+    assert (counts - share).abs().max() < 4 * (share * (1 - 1 / levels)) ** 0.5
+    alone = Tied(levels=levels)(torch.nn.Identity(), images[[3]], torch.zeros(1, dtype=torch.long))
+    assert torch.equal(alone, noise[[3]])
+    assert not torch.equal(noise[0], noise[1])
 
 
 def test_the_exact_mask_needs_to_be_bound_to_the_truth(images):

@@ -18,6 +18,7 @@ METRICS = [
     RegionPerturbation(imputer=Noise(), region=3, repeats=2),
     RegionPerturbation(imputer=Mean(), score_by="area", region=5),
     RegionPerturbation(imputer=Noise(), score_by="gain", region=4, output="probability"),
+    RegionPerturbation(imputer=Mean(), score_by="lerf", region=4, ties=2),
 ]
 
 
@@ -58,9 +59,31 @@ def test_region_perturbation_of_a_linear_model_subtracts_the_sorted_region_sums(
         expected[name] = torch.cat([torch.zeros(6, 1), falls], 1)
     settings = {"imputer": BLACK, "region": 3, "steps": steps}
     aopc = RegionPerturbation(**settings)(case)
+    lerf = RegionPerturbation(**settings, score_by="lerf")(case)
     area = RegionPerturbation(**settings, score_by="area")(case)
     assert torch.allclose(aopc, expected["morf"].mean(1))
+    assert torch.allclose(lerf, -expected["lerf"].mean(1))
     assert torch.allclose(area, (expected["morf"] - expected["lerf"]).mean(1))
+
+
+def test_one_region_alone_has_no_order_and_no_score(make_case):
+    case = linear_case(make_case, weights_of(1, 6, 9))
+    for score_by in ("aopc", "lerf", "area", "gain"):
+        whole, halves = (
+            RegionPerturbation(imputer=BLACK, region=size, steps=1, score_by=score_by)(case)
+            for size in (9, 6)
+        )
+        assert whole.isnan().all()
+        assert halves.isfinite().all()
+
+
+def test_ties_change_the_order_of_equal_regions_only(make_case):
+    distinct = linear_case(make_case, weights_of(1, 6, 9))
+    level = replace(distinct, heatmaps=torch.ones_like(distinct.heatmaps))
+    settings = {"imputer": BLACK, "region": 3, "score_by": "area"}
+    for case, changes in ((distinct, False), (level, True)):
+        one, other = (RegionPerturbation(**settings, ties=ties)(case) for ties in (0, 1))
+        assert torch.equal(one, other) != changes
 
 
 def test_uniform_noise_on_a_linear_model_has_its_mean_as_reference(make_case):

@@ -54,6 +54,59 @@ class Sobel:
 
 
 @configured
+class ImageItself:
+    """The image's own pixels, summed over channels: what is bright counts as relevant.
+
+    A measure that holds it above the exact mask rewards brightness. Cost: none.
+    """
+
+    cost: ClassVar[Cost] = _NOTHING
+
+    def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:  # noqa: ARG002
+        """The image."""
+        return images.sum(1)
+
+
+@configured
+class Constant:
+    """The same value at every pixel: an explanation that says nothing at all.
+
+    A measure that lets it win, or lose, against noise goes by where pixels lie. Cost: none.
+    """
+
+    cost: ClassVar[Cost] = _NOTHING
+
+    def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:  # noqa: ARG002
+        """One everywhere."""
+        return torch.ones_like(images[:, 0])
+
+
+@configured
+class Tied:
+    """Noise of few values, so that most pixels are tied with many others.
+
+    Heatmaps of ReLU networks have such ties: dead units, uniform background. A measure that breaks
+    ties by the position of pixels finds an order in it that is not there. Cost: none.
+
+    Args:
+        levels: how many values there are, evenly spaced in -1..1.
+        seed: of the noise.
+    """
+
+    levels: Annotated[int, Range(2)] = 3
+    seed: Annotated[int, Range(0)] = 0
+    cost: ClassVar[Cost] = _NOTHING
+
+    def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:  # noqa: ARG002
+        """Noise at every pixel, cut into levels of equal share."""
+        height, width = images.shape[-2:]
+        keys = ops.named_keys(ops.image_keys(images, self.seed), "tied")
+        noise = ops.keyed_uniform(keys, height * width)
+        steps = (noise * self.levels).floor() / (self.levels - 1)
+        return (2 * steps - 1).view(-1, height, width).to(images.dtype)
+
+
+@configured
 class ExactMask:
     """The exact mask of what is in the image: the heatmap of one who knows the truth.
 

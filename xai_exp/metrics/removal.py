@@ -15,6 +15,7 @@ from xai_exp.types import Blocks, Case, Counts, Curves, Heatmaps, Imputer, Place
 RegionOrder = Literal["morf", "lerf", "random"]
 _ORDERS: Mapping[str, tuple[RegionOrder, ...]] = {
     "aopc": ("morf",),
+    "lerf": ("lerf",),
     "area": ("morf", "lerf"),
     "gain": ("morf", "random"),
 }
@@ -77,15 +78,16 @@ def region_curve(
     repeats: int,
     *,
     order: RegionOrder = "morf",
+    ties: int = 0,
 ) -> Curves:
     """The target's output as regions go by relevance, computed once for all who ask for it."""
 
     def compute() -> Curves:
         regions = region_sum(case.heatmaps, size)
-        places = region_places(case, regions, size, order)
+        places = region_places(case, regions, size, order, ties)
         return removal_curve(case, imputer, places, counts, output, repeats)
 
-    key = ("region curve", imputer, size, tuple(counts.tolist()), output, repeats, order)
+    key = ("region curve", imputer, size, tuple(counts.tolist()), output, repeats, order, ties)
     return shared.once(case, key, compute)
 
 
@@ -146,6 +148,7 @@ class RegionPerturbation:
     other (a removed region stays removed) and average over L steps, step 0 included:
 
         aopc = 1 / (L + 1) * sum over k = 0..L of [f(x_0) - f(x_k)]    (MoRF)
+        lerf = -aopc(LeRF), how little it falls when the least relevant go first
         area = aopc(MoRF) - aopc(LeRF) = 1 / (L + 1) * sum of [f_LeRF(x_k) - f_MoRF(x_k)]
         gain = aopc(MoRF) - aopc(random order), what the paper's figures compare with
 
@@ -155,27 +158,28 @@ class RegionPerturbation:
     `region: null` takes the largest size up to the paper's 9 that leaves 8 regions on the short
     side: 9 at 224 pixels, 8 at 64, 4 at 32, 1 at 8. Where the size does not divide the image, the
     regions at the lower and right border are smaller. `steps: null` removes all regions; the paper
-    took 100 of about 600.
+    took 100 of about 600. One region alone has no order: the score is undefined.
 
-    Cost: `repeats` x L forward passes an image for each order: aopc one, area and gain two (orders
-    are shared between the three scores); repeats count for random imputers only.
+    Cost: `repeats` x L forward passes an image for each order: aopc and lerf one, area and gain two
+    (orders are shared between the scores); repeats count for random imputers only.
 
     Pitfalls: MoRF alone is fragile, and the imputer decides much (Bluecher et al. 2024): prefer
     area. The outputs of images that the model is sure of differ in scale: compare explainers on the
-    same images. Regions of equal relevance go in a random order of the seed. Quantus leaves out
-    step 0 and takes the softmax.
+    same images. Regions of equal relevance go in a random order of the seed; `ties` draws another,
+    to see whether it matters. Quantus leaves out step 0 and takes the softmax.
     """
 
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset()
-    undefined: ClassVar[str] = "the heatmap is not finite"
+    undefined: ClassVar[str] = "the heatmap is not finite, or the image has one region only"
 
     imputer: Imputer
-    score_by: Literal["aopc", "area", "gain"] = "aopc"
+    score_by: Literal["aopc", "lerf", "area", "gain"] = "aopc"
     region: Annotated[int, Range(1)] | None = None
     steps: Annotated[int, Range(1)] | None = None
     output: Output = "logit"
     repeats: Annotated[int, Range(1)] = 3
+    ties: Annotated[int, Range(0)] = 0
 
     def __call__(self, case: Case) -> Scores:
         """Score every image of the case."""
@@ -189,11 +193,17 @@ class RegionPerturbation:
         x = (counts / count).to(case.heatmaps)
         settings = (self.imputer, size, counts, self.output, self.repeats)
         return {"x": x.expand(len(case), -1)} | {
-            order: region_curve(case, *settings, order=order) for order in _ORDERS[self.score_by]
+            order: region_curve(case, *settings, order=order, ties=self.ties)
+            for order in _ORDERS[self.score_by]
         }
 
     def score(self, curves: Mapping[str, Curves]) -> Scores:
         """AOPC, or its difference to the opposite or the random order, for every image."""
+        x = curves["x"]
+        if x.shape[1] == 2 and bool((x[:, 1] == 1).all()):  # step 0 and the whole image
+            return torch.full_like(x[:, 0], torch.nan)
+        if self.score_by == "lerf":
+            return (curves["lerf"] - curves["lerf"][:, :1]).mean(1)
         morf = curves["morf"]
         against = {"aopc": morf[:, :1], "area": curves.get("lerf"), "gain": curves.get("random")}
         return (against[self.score_by] - morf).mean(1)
@@ -221,9 +231,12 @@ def region_sum(heatmaps: Heatmaps, size: int) -> Blocks:
     return functional.avg_pool2d(padded[:, None], size, divisor_override=1)[:, 0]
 
 
-def region_places(case: Case, regions: Blocks, size: int, order: RegionOrder) -> Places:
+def region_places(
+    case: Case, regions: Blocks, size: int, order: RegionOrder, ties: int = 0
+) -> Places:
     """Every pixel's region's place in the order of removal: 0 goes first."""
     relevance = {"morf": regions, "lerf": -regions, "random": torch.zeros_like(regions)}[order]
-    ranked = ops.keyed_descending(relevance.flatten(1), shared.keys(case, f"regions {order}"))
+    name = f"regions {order}" + (f" {ties}" if ties else "")
+    ranked = ops.keyed_descending(relevance.flatten(1), shared.keys(case, name))
     places = ops.ranks(ranked).view(regions.shape).float()
     return ops.block_spread(places, size, *case.heatmaps.shape[1:]).int()
