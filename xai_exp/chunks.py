@@ -78,13 +78,17 @@ def in_chunks(
 
 
 def in_grid(
-    function: Callable[[slice, slice], Tensor], rows: int, columns: int, size: int
+    function: Callable[[slice, slice], Tensor],
+    rows: int,
+    columns: int,
+    size: int,
+    images: Images | None = None,
 ) -> Curves:
     """`function(rows, columns)` over a grid (image x step), in blocks of at most `size` cells.
 
     A block holds several images with all their steps or, when these are too many, equal runs of
     the steps of one image; `function` gives a value a cell. Out of memory halves the blocks and
-    starts again.
+    starts again; what fits is remembered for images like those given.
 
     Raises:
         NoRoomError: when one cell is too much.
@@ -94,6 +98,8 @@ def in_grid(
         if found is not None:
             return found
         size = _halved(min(size, rows * columns), 1)
+        if images is not None:
+            _FITTING[_kind(images)] = size
 
 
 def _grid(function: Callable[[slice, slice], Tensor], rows: int, columns: int, size: int) -> Tensor:

@@ -20,7 +20,7 @@ TARGETS = torch.arange(4) % 3
 EXPLAINERS = [
     Occlusion(imputer=BLACK, size=3, stride=2),
     Occlusion(imputer=Noise(), size=5, stride=1),
-    RISE(imputer=Border(), masks=40, cells=4),
+    RISE(imputer=Border(), masks=40, cells=4, centred=False),
     RISE(imputer=Noise(), masks=40, cells=3, output="probability", centred=True),
 ]
 
@@ -154,7 +154,7 @@ def test_masks_of_rise_expect_the_share_that_is_kept_at_every_pixel(generator):
 def test_rise_of_a_linear_network_is_its_closed_form(images):
     """In the mean S_p = E f + sum over q of worth_q cov(M_p, M_q) / keep."""
     model, count = linear(), 4000
-    explain = RISE(imputer=Constant(value=0.3), masks=count, cells=3, keep=0.4)
+    explain = RISE(imputer=Constant(value=0.3), masks=count, cells=3, keep=0.4, centred=False)
     found = explain(model, images, TARGETS)
     other = masks_by_loops(RISE(imputer=BLACK, masks=4000, cells=3, keep=0.4, seed=1), images[:1])
     flat = other[0].flatten(1)

@@ -109,7 +109,8 @@ class RISE(Removing):
 
     Here f is the LOGIT; the paper takes the probability. Either way the map is an estimate of
     f's mean over masks plus what the pixel contributes, so its zero has no meaning, unless
-    `centred` takes the mean off: then a pixel far from all that matters gets 0 in the mean.
+    `centred` takes the mean off: then a pixel far from all that matters gets 0 in the mean. The
+    paper does not; a logit far from 0 drowns the contributions then.
 
     Pitfalls: noise falls with the root of `masks` only and is largest where cells are small; masks
     leave grey halos that the data do not have.
@@ -121,7 +122,7 @@ class RISE(Removing):
         cells: of a mask along each side.
         keep: q.
         output: what is averaged, the logit or the probability (paper).
-        centred: whether the mean output over masks is taken off.
+        centred: whether the mean output over masks is taken off (not in the paper).
         imputer: what is seen where a mask is 0.
         seed: of the masks, drawn for each image.
     """
@@ -131,7 +132,7 @@ class RISE(Removing):
     cells: Annotated[int, Range(1, 64)] = 7
     keep: Annotated[float, Range(0, 1, exclusive_low=True, exclusive_high=True)] = 0.5
     output: Output = "logit"
-    centred: bool = False
+    centred: bool = True
     seed: Seed = 0
 
     @property

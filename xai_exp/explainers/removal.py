@@ -24,6 +24,7 @@ from xai_exp.types import (
     Heatmaps,
     Images,
     Imputer,
+    Keep,
     Labels,
     Removal,
     Scenes,
@@ -116,7 +117,7 @@ def outputs(
         return ops.pick(values, targets[rows].repeat_interleave(width)).view(-1, width)
 
     with ops.evaluating(model):
-        return ops.in_grid(block, len(images), steps, ops.chunk_size(images))
+        return ops.in_grid(block, len(images), steps, ops.chunk_size(images), images)
 
 
 def outputs_of_subsets(
@@ -144,17 +145,21 @@ def outputs_of_subsets(
     return outputs(model, images, targets, copies, steps, output)
 
 
-def spread(effects: Effects, cut: Segments) -> Heatmaps:
-    """Each segment's effect in equal shares for its pixels, so that sums are kept."""
-    _, sizes = means(torch.zeros_like(cut, dtype=effects.dtype), cut, effects.shape[1])
-    shares = effects / sizes.clamp(min=1)
-    return shares.gather(1, cut.flatten(1)).view(cut.shape)
+def spread(effects: Effects, cut: Segments, *, shared: bool = True) -> Heatmaps:
+    """Each segment's effect in equal shares for its pixels, so that sums are kept.
+
+    Not `shared`, each pixel gets the whole effect, so that large segments weigh more.
+    """
+    if shared:
+        _, sizes = means(torch.zeros_like(cut, dtype=effects.dtype), cut, effects.shape[1])
+        effects = effects / sizes.clamp(min=1)
+    return effects.gather(1, cut.flatten(1)).view(cut.shape)
 
 
-def existing(cut: Segments, number: int) -> Subsets:
-    """Which of `number` segments have pixels, (batch, 1, segment): a superpixel may be empty."""
+def existing(cut: Segments, number: int) -> Keep:
+    """Which of `number` segments have pixels, (batch, segment): a superpixel may be empty."""
     flags = torch.zeros(len(cut), number, dtype=torch.bool, device=cut.device)
-    return flags.scatter(1, cut.flatten(1), value=True)[:, None]
+    return flags.scatter(1, cut.flatten(1), value=True)
 
 
 def gone_entirely(images: Images, removal: Removal) -> Images:
