@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xai_exp import ops
+from xai_exp import harmonic, ops
 from xai_exp.config import InputError, Range, configured
 from xai_exp.types import Copies, Images, Keys, Removal, Scenes, StepMasks
 
@@ -129,6 +129,55 @@ class Blur:
     def __call__(self, images: Images, scenes: Scenes | None, keys: Keys) -> Removal:  # noqa: ARG002
         """Blur the images."""
         return Replacement(images, gaussian_blur(images, self.sigma))
+
+
+@configured
+class NoisyLinear:
+    """Each lost pixel is the weighted mean of its eight neighbours, lost or not, and some noise.
+
+    Rong et al. 2022 (ICML, ROAD): weights 1/6 beside and above, 1/12 across corners; the noise is
+    normal with standard deviation `noise`. It takes away what the hole's edge would tell the model:
+    a constant shows the removed pixels' shape, this fills holes smoothly. Scene and object outside
+    of the hole flow into it, so a hole inside the object is filled with the object. An image
+    without any pixel left is filled with its mean.
+
+    The linear system of every mask is solved on the device, all masks together, until the root mean
+    square of the last correction is below `tolerance` (see xai_exp.harmonic). The error that is
+    left is mostly below a third of it, a tenth of the noise; a smaller tolerance costs more
+    cycles. With the default a mask of 64x64 costs about as much as a forward pass of the small CNN.
+    """
+
+    random: ClassVar[bool] = True
+    noise: Annotated[float, Range(0)] = 0.01
+    tolerance: Annotated[float, Range(1e-7, 1)] = 0.003
+
+    def __call__(self, images: Images, scenes: Scenes | None, keys: Keys) -> Removal:  # noqa: ARG002
+        """Draw the noise of every image."""
+        normal = ops.keyed_normal(keys, images[0].numel()).view(images.shape)
+        return Filling(images, (self.noise * normal).to(images.dtype), self.tolerance)
+
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """The removal of `NoisyLinear`: holes filled from around them, and each image's noise."""
+
+    together: ClassVar[int] = 4  # chunks: a cycle has some fifty small steps, whatever the number
+
+    images: Tensor
+    noise: Tensor
+    tolerance: float
+
+    def __call__(self, rows: slice, masks: StepMasks) -> Copies:
+        """The images at `rows` with every step's holes filled, flat."""
+        gone = masks.flatten(0, 1)[:, None]
+        steps, shape = masks.shape[1], self.images.shape[1:]
+        copies, noise = (
+            given[rows, None].expand(-1, steps, *shape).flatten(0, 1)
+            for given in (self.images, self.noise)
+        )
+        holes = gone.expand(copies.shape).flatten(0, 1)
+        filled = harmonic.filled(copies.flatten(0, 1), holes, self.tolerance)
+        return torch.where(gone, filled.view(copies.shape) + noise, copies)
 
 
 @configured

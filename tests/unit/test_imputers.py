@@ -14,11 +14,21 @@ from xai_exp.imputers import (
     KnownBackground,
     Mean,
     Noise,
+    NoisyLinear,
     gaussian_blur,
 )
 from xai_exp.types import Imputer, Scenes
 
-IMPUTERS = [Constant(), Mean(), Border(), Invert(), Noise(), Blur(sigma=1.5), KnownBackground()]
+IMPUTERS = [
+    Constant(),
+    Mean(),
+    Border(),
+    Invert(),
+    Noise(),
+    Blur(sigma=1.5),
+    NoisyLinear(),
+    KnownBackground(),
+]
 EVERYWHERE = slice(None)
 
 
@@ -63,7 +73,8 @@ def test_only_pixels_under_the_mask_change_in_every_channel(imputer, images, mas
     kept = ~masks[:, :, None].expand_as(steps)
     everything = removed(imputer, images, torch.ones_like(masks)).view(5, 4, 3, 8, 7)
     assert torch.equal(steps[kept], images[:, None].expand_as(steps)[kept])
-    assert torch.equal(steps[~kept], everything[~kept])
+    if not isinstance(imputer, NoisyLinear):  # what fills a hole depends on what is around it
+        assert torch.equal(steps[~kept], everything[~kept])
     assert torch.equal(images, before)
     assert isinstance(imputer, Imputer)
 
@@ -71,7 +82,8 @@ def test_only_pixels_under_the_mask_change_in_every_channel(imputer, images, mas
 @pytest.mark.parametrize("imputer", IMPUTERS[:-1], ids=repr)
 def test_an_image_loses_the_same_pixels_alone_in_a_batch_and_at_any_row(imputer, images, masks):
     together = removed(imputer, images, masks).view(5, 4, 3, 8, 7)
-    assert torch.equal(removed(imputer, images, masks, slice(2, 4)), together[2:4].flatten(0, 1))
+    some = removed(imputer, images, masks, slice(2, 4))
+    assert torch.allclose(some, together[2:4].flatten(0, 1), atol=1e-6)
     alone = removed(imputer, images[3:4], masks[3:4])
     assert torch.allclose(alone, together[3], atol=1e-6)
 

@@ -132,17 +132,21 @@ def outputs_under_masks(
     """Each target's output without the pixels under the masks of each step.
 
     `masks(rows, steps)` gives those of some images and steps, True where a pixel is gone. A
-    perturbed batch holds many images x many steps. The result is (batch, step).
+    perturbed batch holds many images x many steps, whole steps first, since what a removal has to
+    do may grow with the step; one that solves all of its masks together says by `together` how many
+    chunks of the model it wants at once. The result is (batch, step).
     """
+    size = ops.chunk_size(case.images)
 
-    def block(rows: slice, columns: slice) -> Curves:
+    def block(columns: slice, rows: slice) -> Curves:
         gone = masks(rows, columns)
         targets = case.targets[rows].repeat_interleave(gone.shape[1])
-        values = target_output(case.model(removal(rows, gone)), targets, output)
-        return values.view(gone.shape[:2])
+        copies = removal(rows, gone)
+        logits = case.model(copies) if len(copies) <= size else ops.logits(case.model, copies)
+        return target_output(logits, targets, output).view(gone.shape[:2]).t()
 
     with ops.evaluating(case.model):
-        return ops.in_grid(block, len(case), steps, ops.chunk_size(case.images))
+        return ops.in_grid(block, steps, len(case), size * getattr(removal, "together", 1)).t()
 
 
 def outputs_under_removal(
