@@ -12,7 +12,7 @@ from xai_exp import stability
 from xai_exp.stability_maps import Maps
 from xai_exp.statistics import kendall_w
 
-VERSION = 3
+VERSION = 4
 Array = NDArray[Any]
 _SHOWN = "spearman"
 
@@ -187,7 +187,7 @@ def printed(found: Found) -> Any:  # noqa: ANN401
     """The mean Spearman correlations for the terminal."""
     from rich.table import Table
 
-    kinds = list(dict.fromkeys(found.means["kind"]))
+    kinds = [kind for kind in dict.fromkeys(found.means["kind"]) if kind != "random"]
     shown = Table(title="Spearman correlation of heatmaps, mean and 95 % interval")
     shown.add_column("explainer", no_wrap=True)
     for kind in kinds:
@@ -204,16 +204,21 @@ def tracked(found: Found) -> Any:  # noqa: ANN401
 
     if found.tracking.empty:
         return None
-    title = "distance of heatmaps over distance of exact part values: what is left at 0, and slope"
+    title = (
+        "Distance of heatmaps' part shares over that of exact part values: what is left where two "
+        "networks use the parts alike, and how far heatmaps follow the networks"
+    )
     shown = Table(title=title)
-    for name in ("explainer", "distance of", "left at 0", "slope", "correlation"):
-        shown.add_column(name, no_wrap=True)
-    for row in found.tracking.to_dict("records"):
+    shown.add_column("explainer", no_wrap=True)
+    for name in ("left at 0", "slope", "correlation"):
+        shown.add_column(name, justify="right")
+    parts: Any = found.tracking[found.tracking["distance"] == "parts"]
+    for row in parts.to_dict("records"):
         ends = [
             _cell({"mean": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]})
             for name in ("intercept", "slope")
         ]
-        shown.add_row(row["explainer"], row["distance"], *ends, f"{row['correlation']:+.2f}")
+        shown.add_row(row["explainer"], *ends, f"{row['correlation']:+.2f}")
     return shown
 
 

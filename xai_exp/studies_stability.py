@@ -56,6 +56,7 @@ def report(tracker: "Tracker", study: str, least_accuracy: float) -> str | None:
 
     from xai_exp import stability_tables as tables
     from xai_exp.report import stability as plots
+    from xai_exp.report import stability_page as page
     from xai_exp.stability_maps import gathered
     from xai_exp.store import model_key
     from xai_exp.tracking import Record
@@ -71,9 +72,10 @@ def report(tracker: "Tracker", study: str, least_accuracy: float) -> str | None:
     console.print(tables.printed(found), highlight=False)
     if (lines := tables.tracked(found)) is not None:
         console.print(lines, highlight=False)
+    figures = plots.figures(maps, found)
     record = Record(
         key=model_key(
-            {"stability": sorted(maps.runs), "least": least_accuracy, "version": tables.VERSION}
+            {"stability": sorted(maps.runs), "least": least_accuracy, "tables": tables.VERSION}
         ),
         name=f"stability of {len(maps.models)} models: {study}",
         tags={"study": study},
@@ -84,10 +86,12 @@ def report(tracker: "Tracker", study: str, least_accuracy: float) -> str | None:
             "images": len(maps.images),
         },
         metrics=tables.numbers(found),
-        figures=plots.figures(maps, found),
+        figures=figures,
     )
     run = tracker.reported(record.key) or tracker.record_report(
-        record, pages={}, tables={key: one for key, one in found.tables().items() if len(one)}
+        record,
+        pages={"stability": page.render(study, maps, found, figures)},
+        tables={key: one for key, one in found.tables().items() if len(one)},
     )
     if run:
         console.print(f"report run {run}", highlight=False)

@@ -34,6 +34,7 @@ def test_a_sweep_needs_no_m_and_ends_with_a_stability_report(
     assert set(found["kind"]) == {"other seed", "other images", "random"}
     for name in ("similarity.png", "side_by_side.png", "accuracy.png"):
         assert table.with_name(name).stat().st_size > 5_000
+    assert "How stable are heatmaps? seeds" in table.with_name("stability.html").read_text()
     assert "report run" in done.stdout
 
 

@@ -7,7 +7,8 @@ from scipy import stats
 from skimage.metrics import structural_similarity
 
 from xai_exp import stability
-from xai_exp.report.stability import figures
+from xai_exp.report.stability import clustered, figures
+from xai_exp.report.stability_page import render, sentence
 from xai_exp.stability_maps import Maps, gathered
 from xai_exp.stability_tables import compared, tracked
 from xai_exp.tracking import Kept
@@ -196,10 +197,19 @@ def test_heatmaps_that_follow_the_exact_values_are_told_from_those_that_do_not(
     assert other["intercept_low"] > 0.1
     assert abs(other["slope"]) < 0.2
     assert tracked(compared(maps)) is not None
-    assert len(figures(maps, compared(maps))["tracking"].axes) == 2
-    without = compared(replace(maps, worth=None, shown={}))
-    assert without.tracking.empty
-    assert tracked(without) is None
+    drawn = figures(maps, compared(maps))
+    assert len(drawn["tracking"].axes) == 2
+    page = render("a <study>", maps, compared(maps), drawn)
+    assert "How stable are heatmaps? a &lt;study&gt;" in page
+    assert "<strong>faithful</strong> follows the networks: next to nothing is left" in page
+    assert "<strong>unstable</strong> is unstable: its heatmaps differ by 0.3" in page
+    assert page.count('src="data:image/png;base64,') == len(drawn)
+    assert "http" not in page.replace("http-equiv", "")
+    without = replace(maps, worth=None, shown={})
+    assert compared(without).tracking.empty
+    assert tracked(compared(without)) is None
+    page = render("s", without, compared(without), figures(without, compared(without)))
+    assert "Has the network changed" not in page
 
 
 def kept(model: str, heatmaps: np.ndarray, **arrays: np.ndarray) -> Kept:
@@ -226,3 +236,28 @@ def test_models_that_look_at_different_objects_are_told_apart() -> None:
     older = [kept("4", left, masks=both), kept("8", right, masks=both)]
     found = compared(gathered(older, 0.95)).means.set_index(["measure", "kind"])
     assert found.loc[("parts", "other architecture"), "mean"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("intercept", "slope", "told"),
+    [
+        ((0.00, 0.00, 0.00), (0.00, 0.00, 0.00), "never differs"),
+        ((0.01, 0.00, 0.02), (0.98, 0.92, 1.03), "follows the networks: next to nothing"),
+        ((0.34, 0.25, 0.43), (0.32, 0.08, 1.20), "follows the networks in part"),
+        ((0.43, 0.26, 0.59), (0.07, -0.19, 1.59), "is unstable"),
+        ((0.10, -0.2, 0.40), (0.50, -0.1, 1.10), "is undecided"),
+        ((0.10, np.nan, np.nan), (0.50, np.nan, np.nan), "can't be judged"),
+    ],
+)
+def test_a_line_is_put_into_words(intercept: tuple, slope: tuple, told: str) -> None:
+    ends = ("", "_low", "_high")
+    line = {f"intercept{end}": value for end, value in zip(ends, intercept, strict=True)}
+    line |= {f"slope{end}": value for end, value in zip(ends, slope, strict=True)}
+    assert sentence({**line, "due": 0.1}).startswith(told)
+
+
+def test_models_that_agree_stand_side_by_side() -> None:
+    family = np.array([0, 1, 0, 1, 0, 1])
+    matrix = np.where(family[:, None] == family[None], 0.9, 0.1)
+    order = family[clustered(matrix)]
+    assert (np.diff(order) != 0).sum() == 1

@@ -11,7 +11,12 @@ from scipy.spatial.distance import squareform
 from xai_exp import stability
 
 Array = NDArray[Any]
-_COLOURS = ("#2166ac", "#b2182b", "#1b7837", "#762a83", "#b35806", "#4d4d4d")
+_COLOURS = (
+    *("#2166ac", "#b2182b", "#1b7837", "#762a83", "#e08214", "#4d4d4d"),
+    *("#66bd63", "#de77ae", "#8c510a", "#35978f", "#9e9ac8", "#000000"),
+)
+_MARKERS = "osD^vPX*"
+_ACROSS = 4  # panels in a row
 _MOST = 12  # models side by side
 _POINTS = 2000  # in a panel
 
@@ -43,18 +48,22 @@ def clustered(matrix: Array) -> list[int]:
 
 def matrices(found: Any, names: list[str]) -> Figure:  # noqa: ANN401
     """The mean similarity of every two models, a panel an explainer, each in its own order."""
-    side = min(6.0, 1.5 + 0.16 * len(names))
-    size = (side * len(found) + 1.2, side + 0.8)
+    side = min(4.0, 1.2 + 0.1 * len(names))
+    columns = min(_ACROSS, len(found))
+    rows = -(-len(found) // columns)
+    size = (side * columns + 1.2, (side + 0.35) * rows + 0.5)
     figure = Figure(figsize=size, dpi=150, layout="constrained")
-    panels = figure.subplots(1, len(found), squeeze=False)[0]
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
     numbers = {name: place for place, name in enumerate(dict.fromkeys(names), 1)}
     shown = None
-    for axes, (name, matrix) in zip(panels, found.items(), strict=True):
+    for axes in panels[len(found) :]:
+        axes.set_visible(False)
+    for axes, (name, matrix) in zip(panels, found.items(), strict=False):
         order = clustered(matrix)
         shown = axes.imshow(matrix[np.ix_(order, order)], vmin=-1, vmax=1, cmap="RdBu_r")
         words = [str(numbers[names[place]]) for place in order]
-        axes.set_xticks(range(len(order)), words, fontsize=6, rotation=90)
-        axes.set_yticks(range(len(order)), words, fontsize=6)
+        axes.set_xticks(range(len(order)), words, fontsize=5, rotation=90)
+        axes.set_yticks(range(len(order)), words, fontsize=5)
         axes.set_title(name.replace("_", " "), fontsize=9)
     figure.supxlabel("architecture (a number twice: another seed)", fontsize=8)
     if shown is not None:
@@ -68,7 +77,8 @@ def against_accuracy(likeness: Any, accuracy: Array) -> Figure:  # noqa: ANN401
     axes = figure.subplots()
     for place, (name, values) in enumerate(likeness.items()):
         colour = _COLOURS[place % len(_COLOURS)]
-        axes.plot(100 * accuracy, values, "o", ms=4, color=colour, label=name.replace("_", " "))
+        how = {"color": colour, "label": name.replace("_", " "), "alpha": 0.8}
+        axes.plot(100 * accuracy, values, _MARKERS[place % len(_MARKERS)], ms=4, **how)
     axes.set(xlabel="test accuracy (%)", ylabel="Spearman correlation\nwith the other models")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, linewidth=0.5)
@@ -103,7 +113,7 @@ def variance(table: Any) -> Figure:  # noqa: ANN401
 def tracking(maps: Any, table: Any) -> Figure:  # noqa: ANN401
     """Distance of heatmaps' part shares over that of exact part values, a panel an explainer."""
     lines = table[table["distance"] == "parts"].set_index("explainer")
-    columns = min(4, len(lines))
+    columns = min(_ACROSS, len(lines))
     rows = -(-len(lines) // columns)
     figure = Figure(figsize=(2.4 * columns + 0.6, 2.4 * rows + 0.6), dpi=150, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
@@ -134,9 +144,11 @@ def side_by_side(maps: Any, image: int = 0) -> Figure:  # noqa: ANN401
         name: place for place, name in enumerate(dict.fromkeys(maps.models["architecture"]), 1)
     }
     columns = len(best) + 1
-    figure = Figure(figsize=(0.95 * columns + 0.6, 1.0 * len(names) + 0.5), dpi=150)
+    wide, high = 0.95 * columns + 0.7, 1.0 * len(names) + 0.45
+    figure = Figure(figsize=(wide, high), dpi=150)
     panels = figure.subplots(len(names), columns, squeeze=False)
-    figure.subplots_adjust(0.08, 0.02, 0.99, 0.84, wspace=0.08, hspace=0.08)
+    edges = (0.65 / wide, 0.05 / high, 1 - 0.05 / wide, 1 - 0.4 / high)
+    figure.subplots_adjust(*edges, wspace=0.08, hspace=0.08)
     for row, name in zip(panels, names, strict=True):
         row[0].imshow(maps.images[image].mean(0), cmap="gray", vmin=0, vmax=255)
         row[0].set_ylabel(name.replace("_", "\n"), fontsize=7)
