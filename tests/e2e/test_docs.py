@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted((ROOT / "docs").glob("add-a*.md"))
+PAGES = [*sorted((ROOT / "docs").glob("add-a*.md")), ROOT / "docs" / "sweep.md"]
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    for name in ("xai_exp", "conf", "tests"):
+    for name in ("xai_exp", "conf", "hydra_plugins", "tests"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     return tmp_path
