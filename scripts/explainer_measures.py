@@ -138,7 +138,7 @@ def compared(configs: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
     for theirs, library, heatmap, explainer in cases:
         name = nearest(explainer, explainers)
         if name:
-            maps = explainer(theirs.network, theirs.images, theirs.targets)
+            maps = theirs.explained(explainer)
             label = f"{_LIBRARIES.get(library, 'DeepExplain')}: {heatmap}"
             found.setdefault(name, {})[label] = float(f"{theirs.error(heatmap, maps):.1e}")
     return found

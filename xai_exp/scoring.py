@@ -83,7 +83,8 @@ def bound(explainer: Explainer, network: nn.Module, data: Dataset, chosen: Sampl
     if hasattr(explainer, "with_scenes") and chosen.scenes is not None:
         return explainer.with_scenes(chosen.images, chosen.scenes)  # pyright: ignore
     if hasattr(explainer, "fit"):
-        index = torch.arange(min(_REFERENCES, len(data.train)), device=chosen.images.device)
+        wanted = max(_REFERENCES, getattr(explainer, "references", 0))
+        index = torch.arange(min(wanted, len(data.train)), device=chosen.images.device)
         return explainer.fit(network, data.train.images(index))  # pyright: ignore
     return explainer
 

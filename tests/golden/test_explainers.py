@@ -12,6 +12,7 @@ from xai_exp.explainers.deeplift import DeepLIFT
 from xai_exp.explainers.gradients import Gradient, InputXGradient, IntegratedGradients
 from xai_exp.explainers.lrp import LRP
 from xai_exp.explainers.modified import DeconvNet, GuidedBackprop
+from xai_exp.explainers.pattern import PatternAttribution, PatternNet, fitted
 
 HERE = Path(__file__).parent
 INNVESTIGATE2 = {
@@ -44,6 +45,10 @@ INNVESTIGATE1 = {
     "lrp.alpha_1_beta_0_IB": LRP(rule="alpha_beta", alpha=1.0, beta=0.0, bias="ignore"),
     "lrp.sequential_preset_a": LRP(rule="sequential_preset_a"),
     "lrp.sequential_preset_b": LRP(rule="sequential_preset_b"),
+    "pattern.net|pattern_type=relu": PatternNet(),
+    "pattern.net|pattern_type=linear": PatternNet(kind="linear"),
+    "pattern.attribution|pattern_type=relu": PatternAttribution(),
+    "pattern.attribution|pattern_type=linear": PatternAttribution(kind="linear"),
 }
 DEEPEXPLAIN = {
     "saliency": Gradient(absolute=True),
@@ -120,6 +125,12 @@ class Golden:
         self.targets = torch.tensor(self.arrays["target"])
         self.chosen = torch.tensor(self.arrays["logits"])[range(6), self.targets]
 
+    def explained(self, explainer):
+        """Our heatmaps, patterns being fitted on the images that theirs were fitted on."""
+        if hasattr(explainer, "fit"):
+            explainer = explainer.fit(self.network, torch.tensor(self.arrays["fit_x"]))
+        return explainer(self.network, self.images, self.targets)
+
     def error(self, name, heatmaps):
         """The largest deviation as a share of the library's largest value."""
         theirs = torch.tensor(self.arrays[f"heatmap/{name}"]).sum(1)
@@ -142,8 +153,19 @@ def test_the_network_is_theirs(golden, library):
 @pytest.mark.parametrize(("library", "name", "explainer"), EVERY)
 def test_heatmaps_equal_the_original_librarys(golden, library, name, explainer):
     theirs = golden(library)
-    heatmaps = explainer(theirs.network, theirs.images, theirs.targets)
-    assert theirs.error(name, heatmaps) < 1e-4
+    assert theirs.error(name, theirs.explained(explainer)) < 1e-4
+
+
+@pytest.mark.parametrize("kind", ["relu", "linear"])
+def test_patterns_equal_innvestigates(golden, kind):
+    theirs = golden("innvestigate1")
+    found = fitted(theirs.network, torch.tensor(theirs.arrays["fit_x"]), kind)
+    for layer, pattern in enumerate(found):
+        given = torch.tensor(theirs.arrays[f"pattern/{kind}/{layer}"])
+        expected = given.permute(3, 2, 0, 1) if given.dim() == 4 else given.T
+        if layer == 2:  # there the channels come last when maps are flattened
+            expected = expected.view(16, 3, 3, 8).permute(0, 3, 1, 2).flatten(1)
+        assert (pattern - expected).abs().max() / expected.abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("name", DROPPED)

@@ -15,7 +15,7 @@ from xai_exp.explainers.activation_maps import (
     ScoreCAM,
 )
 from xai_exp.explainers.attention import AttnLRP
-from xai_exp.explainers.controls import ExactMask, Random, Sobel
+from xai_exp.explainers.controls import ExactMask, Laplacian, Random, Sobel
 from xai_exp.explainers.deep_taylor import DeepTaylor
 from xai_exp.explainers.full_grad import FullGrad
 from xai_exp.explainers.gradients import Gradient, InputXGradient, IntegratedGradients
@@ -27,6 +27,8 @@ from xai_exp.explainers.modified import (
     GuidedBackprop,
     RectGrad,
 )
+from xai_exp.explainers.pattern import PatternAttribution, PatternNet
+from xai_exp.explainers.untrained import Untrained
 
 SAME = {"alpha2_beta1", "alpha1_beta0", "epsilon_alpha1_beta0"}  # as others under another name
 RULES = [rule for rule in LRP.__annotations__["rule"].__args__ if rule not in SAME]
@@ -55,6 +57,8 @@ EXPLAINERS = [
     FullGrad(postprocess="paper"),
     Random(),
     Sobel(),
+    Laplacian(),
+    Untrained(),
     *(LRP(rule=rule, epsilon=0.1) for rule in RULES),
 ]
 # Not z+: it loses the relevance of a unit without positive contributions, as a negative branch of a
@@ -205,6 +209,23 @@ def test_float32_is_near_float64(explain):
     near = [same(one, other, tolerance) for one, other in zip(single.double(), double, strict=True)]
     # Of 1600 points on the ways of integrated gradients one lies at a kink, where rounding decides.
     assert near.count(False) <= isinstance(explain, IntegratedGradients)
+
+
+@settings(max_examples=6)
+@given(case=cases())
+def test_patterns_keep_the_laws_too(case):
+    network, images, targets = case
+    for kind in (PatternNet, PatternAttribution):
+        for pattern in ("relu", "linear"):
+            bound = kind(kind=pattern).fit(network, images)
+            maps = bound(network, images, targets)
+            assert maps.isfinite().all()
+            assert torch.equal(bound(network, images, targets), maps)
+            given_alone = zip(images.split(1), targets.split(1), strict=True)
+            alone = [bound(network, *one) for one in given_alone]
+            assert same(torch.cat(alone), maps)
+            again = kind(kind=pattern).fit(network, images.flip(0))
+            assert same(again(network, images, targets), maps, 1e-5)
 
 
 def test_masks_keep_the_laws_too(make_case):

@@ -6,7 +6,20 @@ import torch
 from scipy import ndimage
 
 from xai_exp.config import InputError
-from xai_exp.explainers.controls import Constant, ExactMask, ImageItself, Random, Sobel, Tied
+from xai_exp.explainers.controls import (
+    Constant,
+    ExactMask,
+    ImageItself,
+    Laplacian,
+    Random,
+    Sobel,
+    Tied,
+)
+from xai_exp.explainers.deeplift_shap import DeepLIFTSHAP
+from xai_exp.explainers.gradients import Gradient
+from xai_exp.explainers.lrp import LRP
+from xai_exp.explainers.untrained import Untrained, untrained
+from xai_exp.models.vit import ViT
 
 
 @pytest.fixture
@@ -68,6 +81,67 @@ def test_tied_noise_has_its_levels_in_equal_shares(generator, levels):
     alone = Tied(levels=levels)(torch.nn.Identity(), images[[3]], torch.zeros(1, dtype=torch.long))
     assert torch.equal(alone, noise[[3]])
     assert not torch.equal(noise[0], noise[1])
+
+
+def test_the_laplacian_equals_scipys(images):
+    planes = images.double().numpy()
+    expected = sum(
+        np.abs(np.stack([ndimage.laplace(plane, mode="nearest") for plane in planes[:, c]]))
+        for c in range(3)
+    )
+    found = Laplacian()(torch.nn.Identity(), images, TARGETS)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def trained(seed):
+    """Two networks of one architecture that learnt different things."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        layers = torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU()
+        net = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(140, 3))
+        net[1].running_mean.uniform_(-1, 1)
+        net[1].weight.data.uniform_(0.5, 2)
+    return net
+
+
+def test_an_untrained_copy_forgets_what_was_learnt(images):
+    networks = [trained(seed) for seed in (1, 2)]
+    before = [value.clone() for value in networks[0].state_dict().values()]
+    global_state = torch.get_rng_state()
+    for explain in (Gradient(), LRP()):
+        maps = [Untrained(explainer=explain)(net, images, TARGETS) for net in networks]
+        assert torch.equal(*maps)
+        assert not torch.allclose(maps[0], explain(networks[0], images, TARGETS))
+        other = Untrained(explainer=explain, seed=1)(networks[0], images, TARGETS)
+        assert not torch.allclose(maps[0], other)
+    after = networks[0].state_dict().values()
+    assert all(torch.equal(one, two) for one, two in zip(before, after, strict=True))
+    assert torch.equal(torch.get_rng_state(), global_state)
+    assert not untrained(networks[0], 0)[1].running_mean.any()
+
+
+def test_an_untrained_copy_is_torchs_own_beginning():
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        fresh = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Linear(5, 2))
+    old = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Linear(5, 2))
+    made = untrained(old, 7).state_dict()
+    assert all(torch.equal(made[name], value) for name, value in fresh.state_dict().items())
+
+
+def test_parameters_that_stand_alone_are_drawn_anew():
+    vit = ViT(patch=4, depth=1, width=64, heads=2).build(3, (8, 8), 3)
+    own = {n: p.detach() for n, p in vit.named_parameters() if "position" in n}
+    assert own
+    made = dict(untrained(vit, 0).named_parameters())
+    for name, values in own.items():
+        assert not torch.equal(made[name], values)
+        assert 0.5 < float(made[name].detach().std() / values.std()) < 2
+
+
+def test_an_explainer_that_must_be_bound_has_no_untrained_form():
+    with pytest.raises(InputError, match=r"Untrained.explainer: got DeepLIFTSHAP, which must be"):
+        Untrained(explainer=DeepLIFTSHAP())
 
 
 def test_the_exact_mask_needs_to_be_bound_to_the_truth(images):

@@ -61,13 +61,16 @@ class Rules:
     Args:
         activation: (relevance of the output, gradient) -> relevance of the input, where
             `gradient(r)` is what the activation's own derivative makes of r.
-        linear: (layer, relevance of the output) -> relevance of the input. With it sums and
-            averages share relevance in proportion, and a function without a rule is refused.
+        linear: (layer, relevance of the output) -> relevance of the input. With it a function
+            without a rule is refused.
+        shares: whether with `linear` sums and averages share relevance in proportion, and scales
+            pass it through; else they have their gradient.
         others: rules for further functions, by the function's name; each gets the mode, too.
     """
 
     activation: Activate | None = None
     linear: Callable[[Layer, Tensor], Tensor] | None = None
+    shares: bool = True
     others: Mapping[str, Other] = field(default_factory=dict)
 
 
@@ -199,6 +202,7 @@ class ModifiedBackward(TorchFunctionMode):
         if rules.linear is not None:
             self._handle(functions.LINEAR, self._linear)
             self._handle(functions.BATCH_NORM, self._batch_norm)
+        if rules.linear is not None and rules.shares:
             self._handle(functions.SUMS, self._sum)
             self._handle(functions.SCALES, self._scale)
             self._handle(functions.AVERAGES, self._average)
@@ -234,7 +238,10 @@ class ModifiedBackward(TorchFunctionMode):
         return _Graft.apply(old, result)
 
     def _refuse_unruled(self, name: str) -> None:
-        if self.rules.linear is not None and bare(name) not in functions.STRUCTURE:
+        known = functions.STRUCTURE
+        if not self.rules.shares:
+            known = known | functions.SUMS | functions.SCALES | functions.AVERAGES
+        if self.rules.linear is not None and bare(name) not in known:
             raise refusal(name)
         if bare(name) in functions.HIDDEN_ACTIVATIONS:
             raise InputError(

@@ -90,6 +90,25 @@ class Layer:
             [True, False, False],
         )[0]
 
+    def patches(self, inputs: Tensor, outputs: Tensor, weight: Tensor) -> Tensor:
+        """The sum over places of inputs times outputs: a gradient of the weight, shaped like it."""
+        if self.convolution is None:
+            return outputs.flatten(0, -2).mT @ inputs.flatten(0, -2)
+        c = self.convolution
+        return torch.ops.aten.convolution_backward(
+            outputs,
+            inputs,
+            weight,
+            None,
+            c.stride,
+            c.padding,
+            c.dilation,
+            c.transposed,
+            list(c.output_padding),
+            c.groups,
+            [False, True, False],
+        )[1]
+
     def folded(self, scale: Tensor, shift: Tensor, output: Tensor) -> "Layer":
         """This layer and the affine map that follows as one: output = scale * this + shift."""
         weight = self.weight * self._by_output(scale)
