@@ -287,6 +287,38 @@ def test_lrp_0_is_input_x_gradient_in_a_residual_net_without_biases(images):
     close(ours, InputXGradient()(network, images, TARGETS), 1e-4)
 
 
+def residual(kind):
+    """A residual network without biases, and the layers that lead straight to a sum."""
+    make = {
+        "ours": lambda: ResNet18(width=4).build(3, (32, 32), 4),
+        "torchvision": lambda: torchvision.models.resnet18(weights=None, num_classes=4),
+    }[kind]
+    network = seeded(make).requires_grad_(False)
+    for module in network.modules():
+        for name in ("bias", "running_mean"):
+            if getattr(module, name, None) is not None:
+                getattr(module, name).zero_()
+    return network, ("body.3", "shortcut.0", "conv2", "downsample.0")
+
+
+@pytest.mark.parametrize("kind", ["ours", "torchvision"])
+def test_residual_nets_conserve_where_rules_count_both_signs_and_else_lose_before_sums(kind):
+    network, before_sums = residual(kind)
+    source = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 3, 32, 32, dtype=torch.float64, generator=source)
+    targets = TARGETS[:2]
+    logits = network(images)[range(2), targets]
+    for rule in ("epsilon", "epsilon_gamma_box"):
+        lrp = LRP(rule=rule, epsilon=1e-12)
+        torch.testing.assert_close(lrp(network, images, targets).sum((1, 2)), logits)
+        for name, got, passed in lrp.account(network, images, targets):
+            torch.testing.assert_close(passed, got, rtol=1e-5, atol=1e-9, msg=f"{rule} {name}")
+    account = LRP(rule="epsilon_plus", epsilon=1e-12).account(network, images, targets)
+    lossy = {name for name, *both in account if not torch.allclose(*both, rtol=1e-5)}
+    assert {name for name in lossy if not name.endswith(before_sums)} == set()
+    assert lossy or kind == "torchvision"
+
+
 @pytest.mark.parametrize("rule", ["z", "z_plus", "flat", "w_square", "gamma", "epsilon_plus"])
 def test_relevance_is_conserved_from_layer_to_layer_without_biases(images, rule):
     network = seeded(plain).requires_grad_(False)

@@ -20,11 +20,21 @@ EXPLAINERS = sorted(
     path.stem for path in (CONF / "explainer").glob("*.yaml") if "defaults:" not in path.read_text()
 )
 # These do not look at the network at all, so they can not know what it ignores.
-CONTROLS = {"exact_mask", "inverted_mask", "random", "sobel", "laplacian", "image"}
-# These can't help it: windows reach over the edge, and maps are laid over the whole image, though a
-# network may have cut a part of it off before.
+CONTROLS = {
+    "exact_mask",
+    "inverted_mask",
+    "random",
+    "sobel",
+    "laplacian",
+    "image",
+    "constant",
+    "tied",
+}
+# These can't help it: windows, masks and segments reach over the edge, and maps are laid over the
+# whole image, though a network may have cut a part of it off before.
 SPREADING = {"occlusion", "rise", "full_grad", "eigen_cam", "score_cam", "layer_cam"}
-SPREADING |= {"grad_cam", "grad_cam_plus_plus"}
+SPREADING |= {"grad_cam", "grad_cam_plus_plus", "lime", "kernel_shap", "shapley_sampling"}
+SPREADING |= {"extremal_perturbation", "meaningful_perturbation"}
 
 
 def built(architecture, data):

@@ -6,6 +6,12 @@ it in proportion to what went in; a batch norm is one layer with the linear laye
 norm that stands alone and arithmetic with constants pass it through, since an output there has one
 input. Where a rule has no bias term, relevance is conserved from layer to layer.
 
+Of residual networks (ours, torchvision's) without biases that holds for z, epsilon and gamma to
+rounding. z+ loses in a convolution that leads to a sum, whose outputs may be negative: a unit
+without positive contributions passes nothing on. alpha-beta gains or loses, in any network, where
+all contributions to a unit have one sign. Flat and w_square give relevance to inputs that are zero;
+a sum of zeros, or an average of zeros, can't pass it on.
+
 With rule z a network of ReLUs without biases gives input x gradient and nothing else (Kindermans et
 al. 2016; Ancona et al. 2018): LRP's merits lie in the other rules. `diagnostics` says how near a
 run came to that, and where relevance was lost.
