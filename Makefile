@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint type ui sweep dashboard study bench docs accuracy screenshots lock clean
+.PHONY: help setup run test lint type ui sweep dashboard study replications bench docs accuracy screenshots lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,8 +41,16 @@ sweep: $(STAMP)  ## 20 trials of architectures on triangles and squares, and how
 dashboard: $(STAMP)  ## the sweeps' own pages, on this machine only
 	$(BIN)/optuna-dashboard --host 127.0.0.1 sqlite:///mlruns/optuna.db
 
-study: $(STAMP)  ## the named study: is LRP better than sensitivity and deconvolution?
-	$(BIN)/python -m xai_exp -m experiment=lrp_vs_sensitivity
+STUDIES := lrp_vs_sensitivity human_strategy stability metric_validity adoption
+REPLICATIONS := samek2017 sixt2020 bluecher2024 xaitris nlesc2020
+
+study: $(STAMP)  ## the five studies and reports/index.html (45 minutes; on a GPU: make study SIZE=full)
+	for name in $(STUDIES); do $(BIN)/python -m xai_exp experiment=$$name $(if $(SIZE),size=$(SIZE)) || exit 1; done
+	$(BIN)/python -m xai_exp.report --index
+
+replications: $(STAMP)  ## five published findings put to the test (an hour; SIZE=full, SIZE=tiny likewise)
+	for name in $(REPLICATIONS); do $(BIN)/python -m xai_exp experiment=$$name $(if $(SIZE),size=$(SIZE)) || exit 1; done
+	$(BIN)/python -m xai_exp.report --index
 
 bench: $(STAMP)  ## timings as ratios against a floor or a peer
 	for name in rendering training explainers metrics truth; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done

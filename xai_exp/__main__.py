@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from xai_exp import errors
+from xai_exp import errors, matrix
 
 
 def config_folder() -> Path:
@@ -56,6 +56,8 @@ def main() -> None:
     except Exception as error:
         _exit(error)
         raise
+    finally:
+        matrix.stop()
 
 
 if __name__ == "__main__":

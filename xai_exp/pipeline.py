@@ -1,7 +1,7 @@
 """The whole experiment: data -> model -> heatmaps -> scores -> tracking."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from rich.console import Console
 from torch import nn
 from tqdm import tqdm
 
-from xai_exp import build, machine, objectives, records, scoring, show
+from xai_exp import build, machine, matrix, objectives, records, scoring, show
 from xai_exp.build import Experiment, plain
 from xai_exp.config import InputError
 from xai_exp.scoring import Sample, Scored
@@ -67,7 +67,8 @@ def run(config: DictConfig) -> float | list[float]:
         InputError: when the configuration asks for something that can't be.
     """
     machine.tune_allocator()
-    console = Console()
+    watched = matrix.current()
+    console = watched.console if watched else Console()
     experiment = build.experiment(config)
     device = machine.device(experiment.settings.device)
     show.header(console, config, device)
@@ -76,17 +77,32 @@ def run(config: DictConfig) -> float | list[float]:
     trained = train_or_reuse(job)
     sample = scoring.sample(experiment.dataset, experiment.settings.images, device)
     show.skipped_metrics(console, experiment.metrics, sample.truths)
-    bar = tqdm(experiment.explainers, desc="explain", unit="method", leave=False, disable=None)
-    tried = [explain_or_reuse(job, name, trained, sample) for name in bar]
+    tried = [explain_or_reuse(job, name, trained, sample) for name in _watched(job, watched)]
     done = [explained for explained in tried if explained is not None]
     comparison = compare(job, trained, sample, done)
-    show.results(console, experiment, trained.result, {e.name: e.scores for e in done})
+    if watched is None:
+        show.results(console, experiment, trained.result, {e.name: e.scores for e in done})
     runs = [trained.link.run if trained.link else None, *(e.run for e in done), comparison]
     _tag_with_study(job, [r for r in runs if r])
-    show.where(console, tracker, [r for r in runs if r], reused=sum(e.fresh is None for e in done))
+    reused = sum(e.fresh is None for e in done)
+    if watched is None:
+        show.where(console, tracker, [r for r in runs if r], reused=reused)
+    else:
+        show.explained(console, len(done), reused=reused)
     return objectives.values(
         experiment.settings.objective, trained.result, {e.name: e.scores for e in done}
     )
+
+
+def _watched(job: Job, watched: matrix.Matrix | None) -> Iterator[str]:
+    """The explainers' names, with a bar of their own unless a study shows one."""
+    names = list(job.experiment.explainers)
+    if watched is None:
+        yield from tqdm(names, desc="explain", unit="method", leave=False, disable=None)
+        return
+    for name in names:  # the step before was the network, or the explainer before
+        watched.step(f"explain: {name}")
+        yield name
 
 
 def _tag_with_study(job: Job, runs: list[str]) -> None:
@@ -205,7 +221,9 @@ def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Sample) -> E
         how = {"target": settings.target, "seed": settings.seed}
         scored = scoring.score(explainer, metrics, trained.network, sample, **how)
     except InputError as error:
-        job.console.print(f"explainer {name} is skipped: {error}")
+        job.console.print(f"explainer {name} is skipped: {error}", highlight=False)
+        if (watched := matrix.current()) is not None:
+            watched.skip(name, str(error))
         return None
     record = records.explanation(job.experiment, job.config, name, sample, scored)
     run = job.tracker.record_explanation(

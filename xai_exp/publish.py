@@ -15,6 +15,7 @@ from filelock import FileLock
 from xai_exp import collect, verdict
 from xai_exp.claims import Claim
 from xai_exp.config import InputError
+from xai_exp.report import index
 from xai_exp.report.page import Maps, Section, Study, render
 from xai_exp.report.tables import means
 from xai_exp.store import model_key
@@ -39,6 +40,8 @@ class Question:
         truths: metrics that need no audit, such as those that compare with exact truth.
         pairs: metrics to draw one against the other.
         extras: further sections of the page.
+        answer: in one sentence, where that is more than how many claims hold.
+        skipped: explainers that a network did not get: explainer, where, why.
     """
 
     title: str
@@ -50,6 +53,8 @@ class Question:
     truths: Sequence[str] = ()
     pairs: Sequence[tuple[str, str]] = ()
     extras: Sequence[Section] = ()
+    answer: str = ""
+    skipped: Sequence[tuple[str, str, str]] = ()
 
 
 def publish(kept: Sequence[Kept], tracker: Tracker, asked: Question) -> tuple[Path, list[Verdict]]:
@@ -67,7 +72,7 @@ def publish(kept: Sequence[Kept], tracker: Tracker, asked: Question) -> tuple[Pa
         The page and the verdicts.
 
     Raises:
-        InputError: when there is nothing to report, or a claim names what was not scored.
+        InputError: when there is nothing to report.
     """
     good = [one for one in kept if not one.accuracy < asked.least_accuracy]
     if not good:
@@ -77,7 +82,8 @@ def publish(kept: Sequence[Kept], tracker: Tracker, asked: Question) -> tuple[Pa
         )
     scores = collect.tidy(good)
     audited = verdict.audit(scores, asked.truths)
-    verdicts = verdict.judge(asked.claims, scores, audited)
+    verdicts = verdict.answers(asked.claims, scores, audited)
+    known = set(scores["metric"])
     curves, maps = _drawn(good, scores)
     page = render(
         Study(
@@ -89,8 +95,12 @@ def publish(kept: Sequence[Kept], tracker: Tracker, asked: Question) -> tuple[Pa
             versions=versions(),
             curves=curves,
             maps=maps,
-            pairs=asked.pairs,
+            pairs=[pair for pair in asked.pairs if known.issuperset(pair)],
             extras=asked.extras,
+            answer=asked.answer,
+            poor=_poor(kept, asked.least_accuracy),
+            least_accuracy=asked.least_accuracy,
+            skipped=asked.skipped,
         )
     )
     tables = {"scores": scores, "means": means(scores), "claims": _claims(verdicts)}
@@ -102,6 +112,7 @@ def publish(kept: Sequence[Kept], tracker: Tracker, asked: Question) -> tuple[Pa
         path.write_text(page, encoding="utf-8")
         scores.to_parquet(folder / f"{name}.parquet", index=False)
         scores.to_csv(folder / f"{name}.csv", index=False)
+    index.write(folder)
     record = Record(
         key=model_key({"report": sorted(one.run for one in good), "page": page}),
         name=asked.title,
@@ -127,6 +138,13 @@ def versions() -> dict[str, str]:
             continue
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     return found | {"on": f"{os.cpu_count()} cores ({platform.machine()}), {device}"}
+
+
+def _poor(kept: Sequence[Kept], least: float) -> pd.DataFrame:
+    """The networks that are not accurate enough, a row each."""
+    tags = [{**one.tags, "accuracy": one.accuracy} for one in kept if one.accuracy < least]
+    names = ["dataset", "model", "seed", "accuracy", "model_key"]
+    return pd.DataFrame(tags, columns=names).drop_duplicates("model_key")
 
 
 def _claims(verdicts: Sequence[Verdict]) -> pd.DataFrame:
@@ -196,4 +214,5 @@ def _maps(setting: str, group: _Shown, scores: pd.DataFrame) -> Maps:
         masks=group.arrays.get("masks"),
         captions=captions or [str(i) for i in range(len(images))],
         models=group.models,
+        channels=images.shape[1],
     )

@@ -108,6 +108,12 @@ def where(console: Console, tracker: Tracker, runs: Sequence[str], *, reused: in
         console.print(f"see these runs:  {tracker.address(runs)}", highlight=False, soft_wrap=True)
 
 
+def explained(console: Console, count: int, *, reused: int) -> None:
+    """One line for all explanations of a run of a study."""
+    found = f", {reused} of them found finished" if reused else ""
+    console.print(f"{count} explanations{found}", highlight=False)
+
+
 def captions(
     labels: Tensor, predictions: Tensor, targets: Tensor, classes: Sequence[str]
 ) -> list[str]:

@@ -227,8 +227,36 @@ class Ranking(NamedTuple):
     n: int
 
 
+def independent_blocks(scores: Any) -> Array:  # noqa: ANN401
+    """Blocks for `friedman` that share neither model nor image: a block a model.
+
+    Images of one model are no independent blocks: they share its weights. Nor are models' means
+    over the same images: they share these. So the images are dealt out, image i to model i mod M,
+    and a block is a model's mean over its own images. Simulated where models and images both have
+    likes and dislikes of their own, Friedman's test on these blocks rejects a true null 5 % of the
+    time; on single images, nearly always.
+
+    Args:
+        scores: (models, images, methods); an image counts for a model if all methods have a score.
+
+    Returns:
+        (models, methods); models without such an image are left out.
+
+    >>> independent_blocks([[[1, 2], [3, 4], [5, 6]], [[0, 0], [7, 8], [0, 0]]]).tolist()
+    [[3.0, 4.0], [7.0, 8.0]]
+    """
+    table = np.asarray(scores, dtype=np.float64)
+    models, images = table.shape[:2]
+    own = np.arange(images)[None, :] % models == np.arange(models)[:, None]
+    own &= ~np.isnan(table).any(2)
+    own, table = own[own.any(1)], table[own.any(1)]
+    return np.array([mine[chosen].mean(0) for mine, chosen in zip(table, own, strict=True)])
+
+
 def friedman(scores: Any, level: float = 0.05) -> Ranking:  # noqa: ANN401
-    r"""Rank methods in every block (image) and compare the mean ranks.
+    r"""Rank methods in every block and compare the mean ranks.
+
+    Blocks have to be independent of one another: see `independent_blocks`.
 
     Friedman's test (1937) with ties; Nemenyi's critical difference
     $q_\alpha \sqrt{k (k + 1) / (6 N)}$ (Demsar 2006, section 3.2.2). Blocks in which a method has

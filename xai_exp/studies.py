@@ -5,7 +5,6 @@ Nothing heavy is imported before that, so that the command line answers at once.
 
 import math
 import shlex
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,12 +15,11 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-if TYPE_CHECKING:
-    import pandas as pd
+from xai_exp import matrix as progress
 
+if TYPE_CHECKING:
     from xai_exp.publish import Question
     from xai_exp.report.page import Section
-    from xai_exp.tracking import Record
 
 
 class _Study(Callback, ABC):
@@ -29,20 +27,19 @@ class _Study(Callback, ABC):
 
     def __init__(self) -> None:
         self.jobs: list[DictConfig] = []
-        self.total = 0
-        self.started = 0.0
+        self.skipped: list[tuple[str, str, str]] = []
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
         """Count the runs before the first begins."""
-        self.total = matrix(config)
-        self.started = time.monotonic()
+        if (total := matrix(config)) > 1:
+            progress.start(total)
 
-    def on_job_start(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401, ARG002
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
         """Say which run of how many this is, and how long the rest may take."""
-        if self.total > 1:
-            from rich.console import Console
-
-            Console().rule(progress(len(self.jobs), self.total, time.monotonic() - self.started))
+        if (bar := progress.current()) is not None:
+            names = config.hydra.runtime.choices
+            where = f"{names.get('dataset')}, {names.get('model')}, seed {config.seed}"
+            bar.begin(where, steps=1 + len(config.explainer))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:  # noqa: ANN401
         """Remember what was run."""
@@ -55,6 +52,9 @@ class _Study(Callback, ABC):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
         """Report after several."""
+        if (bar := progress.current()) is not None:
+            self.skipped = [(one.explainer, one.where, one.reason) for one in bar.skipped]
+        progress.stop()
         self._end(config)
 
     def _end(self, config: DictConfig) -> None:
@@ -70,24 +70,6 @@ class _Study(Callback, ABC):
     @abstractmethod
     def _report(self, config: DictConfig) -> None:
         """Say what the finished runs show."""
-
-
-class MetricValidity(_Study):
-    """Grade the metrics against exact truth over all runs of the study.
-
-    What the runs left is asked of tracking, so a study whose runs were finished before is graded
-    as well. The table and its plot become a run of type `report`.
-
-    Args:
-        truth: the metric that is taken as true; it must be among the study's metrics.
-    """
-
-    def __init__(self, truth: str = "part_shapley") -> None:
-        super().__init__()
-        self.truth = truth
-
-    def _report(self, config: DictConfig) -> None:  # noqa: ARG002
-        report_validity(self.jobs, self.truth)
 
 
 class Report(_Study):
@@ -134,8 +116,14 @@ class Report(_Study):
                 truths=list(self.truths),
                 pairs=[(str(first), str(second)) for first, second in self.pairs],
                 extras=self.extras(),
+                answer=self.answer(),
+                skipped=self.skipped,
             ),
         )
+
+    def answer(self) -> str:
+        """The answer in one sentence, where that is more than how many claims hold."""
+        return ""
 
     def extras(self) -> "Sequence[Section]":
         """Further sections of the page, from what the jobs left."""
@@ -157,21 +145,6 @@ def matrix(config: DictConfig) -> int:
         swept = override.is_sweep_override()
         sizes[override.get_key_element()] = len(list(override.sweep_iterator())) if swept else 1
     return math.prod(sizes.values())
-
-
-def progress(done: int, total: int, seconds: float) -> str:
-    """Where a matrix of runs stands.
-
-    >>> progress(2, 6, 60.0)
-    'run 3 of 6, about 2 min left'
-    >>> progress(0, 6, 0.0)
-    'run 1 of 6'
-    """
-    if not done:
-        return f"run {done + 1} of {total}"
-    left = seconds / done * (total - done)
-    words = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
-    return f"run {done + 1} of {total}, about {words} left"
 
 
 def report_study(jobs: list[DictConfig], asked: "Question") -> None:
@@ -196,97 +169,3 @@ def report_study(jobs: list[DictConfig], asked: "Question") -> None:
 
 def _without_hydra(config: DictConfig) -> DictConfig:
     return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-
-
-def report_validity(jobs: list[DictConfig], truth: str) -> "pd.DataFrame | None":
-    """Grade the metrics over these runs, print the table and record it; None if nothing is left.
-
-    Raises:
-        InputError: when the truth is not among the metrics.
-    """
-    import pandas as pd
-    from rich.console import Console
-
-    from xai_exp import build, pipeline, validity
-    from xai_exp.config import InputError
-
-    console = Console()
-    experiment = build.experiment(jobs[0])
-    tracker = experiment.tracking.open()
-    if truth not in experiment.metrics:
-        allowed = ", ".join(experiment.metrics)
-        raise InputError(f"study: got {truth} as truth; allowed: one of its metrics, {allowed}")
-    rows = []
-    for job in jobs:
-        model, left = pipeline.finished(job, tracker)
-        rows += [found.scores.assign(explainer=name, model=model) for name, found in left.items()]
-    if not rows:
-        console.print("no validity of metrics: tracking=off keeps nothing to grade them by")
-        return None
-    scores = pd.concat(rows, ignore_index=True)
-    up = {name: metric.higher_is_better for name, metric in experiment.metrics.items()}
-    table = validity.validity(scores, up, truth=truth)
-    console.print(_printed(table))
-    record = _record(jobs, table, truth)
-    run = tracker.reported(record.key) or tracker.record_report(
-        record, pages={}, tables={"validity": table, "scores": scores}
-    )
-    if run:
-        console.print(f"report run {run}", highlight=False)
-    return table
-
-
-def _record(jobs: list[DictConfig], table: "pd.DataFrame", truth: str) -> "Record":
-    """What tracking keeps of the report."""
-    from xai_exp.build import plain
-    from xai_exp.report.validity import chart
-    from xai_exp.store import model_key
-    from xai_exp.tracking import Record
-
-    name = jobs[0].study or "metric_validity"
-    rows: Any = table.to_dict("records")
-    metrics = {
-        f"validity_{kind}.{row['metric']}": {
-            "mean": row[kind],
-            "low": row[f"{kind}_low"],
-            "high": row[f"{kind}_high"],
-            "n": row["images"],
-        }
-        for row in rows
-        for kind in ("within", "means")
-    }
-    return Record(
-        key=model_key(
-            {"validity": [plain(job) for job in jobs], "truth": truth, "table": table.to_csv()}
-        ),
-        name=f"validity of {len(table)} metrics",
-        tags={"study": name},
-        params={
-            "truth": truth,
-            "models": str(table["models"].max()),
-            "explainers": str(table["explainers"].max()),
-        },
-        metrics=metrics,
-        figures={"validity": chart(table, truth=truth)},
-    )
-
-
-def _printed(table: "pd.DataFrame") -> Any:  # noqa: ANN401
-    """The table for the terminal."""
-    from rich.table import Table
-
-    shown = Table(title="validity: rank correlation with exact truth over explainers")
-    shown.add_column("metric", no_wrap=True)
-    for name in ("within an image", "explainers' means", "images", "models"):
-        shown.add_column(name, justify="right")
-    for row in table.to_dict("records"):
-        cells = [_cell(row, kind) for kind in ("within", "means")]
-        shown.add_row(str(row["metric"]), *cells, str(row["images"]), str(row["models"]))
-    return shown
-
-
-def _cell(row: Any, kind: str) -> str:  # noqa: ANN401
-    value, low, high = (row[f"{kind}{end}"] for end in ("", "_low", "_high"))
-    if value != value:
-        return "undefined"
-    return f"{value:+.2f}  [dim]{low:+.2f} .. {high:+.2f}[/]" if low == low else f"{value:+.2f}"

@@ -4,6 +4,7 @@ import html
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
@@ -28,13 +29,24 @@ class Adoption(Report):
     killed goes on there, and one that is made again says the same.
     """
 
-    def extras(self) -> "Sequence[Section]":
-        """Two tables: what methods cost, and where they work."""
+    _found: "pd.DataFrame | None" = None
+
+    def answer(self) -> str:
+        """How many trials work, and the cheapest and the dearest method."""
+        return answer(self._tried())
+
+    def _tried(self) -> "pd.DataFrame":
         import pandas as pd
 
+        if self._found is None:
+            self._found = pd.DataFrame(self._trials())
+        return self._found
+
+    def extras(self) -> "Sequence[Section]":
+        """Two tables: what methods cost, and where they work."""
         from xai_exp.report.page import Section
 
-        trials = pd.DataFrame(self._trials())
+        trials = self._tried()
         return [
             Section("What each method costs", costs(trials)),
             Section("Where each method works", support(trials)),
@@ -109,6 +121,23 @@ class _Prepared:
                 targets = ops.logits(network, sample.images).argmax(1)
             self._loaded = network, sample, targets
         return self._loaded
+
+
+def answer(trials: "pd.DataFrame") -> str:
+    """The finding in one sentence."""
+    counts = trials["outcome"].value_counts()
+    words = (
+        f"Of {len(trials)} trials of {trials['explainer'].nunique()} methods on "
+        f"{trials['architecture'].nunique()} architectures, "
+        + ", ".join(f"{counts.get(key, 0)} {word}" for key, word in _COUNTED.items())
+    )
+    costly = trials[trials["over_cost"] > 0]  # not the controls, which ask nothing of a network
+    times = {str(n): median(t) for n, t in costly.groupby("explainer")["seconds"]}
+    if len(times) < 2:
+        return f"{words}."
+    first, last = min(times, key=lambda n: times[n]), max(times, key=lambda n: times[n])
+    ends = [f"{1000 * times[name]:.2g} ms ({name.replace('_', ' ')})" for name in (first, last)]
+    return f"{words}; a heatmap takes from {ends[0]} to {ends[1]} in the median over networks."
 
 
 def costs(trials: "pd.DataFrame") -> str:

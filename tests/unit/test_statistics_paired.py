@@ -11,6 +11,7 @@ from xai_exp.statistics import (
     crossed_interval,
     friedman,
     holm,
+    independent_blocks,
     kendall_w,
     mean_interval,
     paired,
@@ -154,6 +155,47 @@ def test_friedman_is_scipys_with_ties_and_the_critical_difference_demsars():
     assert found.critical == pytest.approx(2.569 * np.sqrt(4 * 5 / (6 * 25)), abs=1e-3)
     better = friedman(table + np.array([0, 0, 9, 0]))
     assert better.ranks[2] == 1
+
+
+def rejected(blocks_of, draws=DRAWS):
+    """How often Friedman's test rejects, and Nemenyi finds any pair, where no method is better.
+
+    Four settings of three models that explain the same 24 images of their setting; every model and
+    every image favours some of five methods.
+    """
+    rng = np.random.default_rng(9)
+    friedmans = nemenyis = 0
+    for _ in range(draws):
+        of_models = rng.standard_normal((4, 3, 1, 5))
+        of_images = 3 * rng.standard_normal((4, 1, 24, 5))
+        scores = of_models + of_images + rng.standard_normal((4, 3, 24, 5))
+        found = friedman(np.concatenate([blocks_of(setting) for setting in scores]))
+        friedmans += found.p < 0.05
+        nemenyis += np.ptp(found.ranks) > found.critical
+    return friedmans / draws, nemenyis / draws
+
+
+def test_friedman_on_independent_blocks_rejects_a_true_null_as_often_as_the_level_says():
+    by_friedman, by_nemenyi = rejected(independent_blocks)
+    assert 0.035 <= by_friedman <= 0.06
+    assert 0.02 <= by_nemenyi <= 0.06
+
+
+def test_friedman_on_images_or_on_models_that_share_them_would_reject_far_too_often():
+    of_images, _ = rejected(lambda scores: scores.reshape(-1, 5), draws=200)
+    of_models, _ = rejected(lambda scores: scores.mean(1), draws=400)
+    assert of_images > 0.5
+    assert of_models > 0.1
+
+
+def test_an_image_counts_for_one_model_only_and_only_if_all_methods_have_a_score():
+    scores = np.random.default_rng(10).random((2, 5, 3))
+    scores[0, 2, 1] = np.nan
+    found = independent_blocks(scores)
+    assert found[0] == pytest.approx(scores[0, [0, 4]].mean(0))
+    assert found[1] == pytest.approx(scores[1, [1, 3]].mean(0))
+    scores[1, [1, 3]] = np.nan
+    assert independent_blocks(scores).shape == (1, 3)
 
 
 def test_kendalls_w_by_hand_with_ties():

@@ -8,9 +8,10 @@ from scipy import stats
 from xai_exp.claims import Accurate, Better, Beyond, made, oriented
 from xai_exp.config import InputError
 from xai_exp.statistics import crossed_interval, holm
-from xai_exp.verdict import audit, judge, sentence
+from xai_exp.verdict import answers, audit, headline, judge, sentence
 
 MEANS = {"exact_mask": 3.0, "good": 2.0, "bad": 1.0, "random": 0.0, "inverted_mask": -1.0}
+AUDITED = ["metric", "setting", "passed", "asked", "reason"]
 CLAIM = Better(text="good beats bad", better="good", worse="bad", metrics=("up",))
 
 
@@ -86,30 +87,62 @@ def test_the_numbers_of_a_setting_by_hand_and_corrected_over_all_tests():
 
 
 def test_the_audit_passes_a_metric_that_puts_known_maps_in_order():
-    (row,) = audit(scored()).itertuples()
-    assert (row.passed, row.asked, row.reason) == (True, 2, "")
+    found = audit(scored(settings=2))
+    assert list(found.columns) == AUDITED
+    assert found.to_numpy().tolist() == [["up", "s0", True, 2, ""], ["up", "s1", True, 2, ""]]
 
 
 @pytest.mark.parametrize(
     ("means", "reason"),
     [
-        ({"random": 3.0}, "exact_mask not above random in 3 of 3 settings"),
-        ({"inverted_mask": 4.0}, "exact_mask not above inverted_mask in 3 of 3 settings"),
-        ({"sobel": 4.0}, "sobel above exact_mask in 3 of 3 settings"),
+        ({"random": 3.0}, "exact_mask not above random"),
+        ({"inverted_mask": 4.0}, "exact_mask not above inverted_mask"),
+        ({"constant": 3.0}, "exact_mask not above constant"),
+        ({"tied": 4.0}, "exact_mask not above tied"),
+        ({"sobel": 4.0}, "sobel above exact_mask"),
+        ({"image": 4.0}, "image above exact_mask"),
+        ({"random": 3.0, "image": 9.0}, "exact_mask not above random; image above exact_mask"),
     ],
 )
 def test_a_metric_that_misorders_known_maps_is_left_out_and_named(means, reason):
     scores = scored(**means)
-    (row,) = audit(scores).itertuples()
-    assert (row.passed, row.reason) == (False, reason)
+    rows = audit(scores)
+    assert not rows["passed"].any()
+    assert set(rows["reason"]) == {reason}
     (found,) = judge([CLAIM], scores)
     assert (found.answer, found.settings) == ("undecided", 0)
-    assert "Up failed the audit" in sentence(found)
+    assert "Up failed the audit and is not counted there" in sentence(found)
+
+
+def test_a_metric_is_left_out_only_where_it_misorders():
+    scores = pd.concat(
+        [scored(settings=2), scored(settings=1, random=4.0).assign(setting="other")],
+        ignore_index=True,
+    )
+    (found,) = judge([CLAIM], scores)
+    assert (found.answer, found.holds, found.settings) == ("supported", 2, 2)
+    assert "Up (in 1 of 3 settings) failed the audit" in sentence(found)
+
+
+def test_a_map_without_scores_is_not_asked_about():
+    scores = scored(constant=0.0)
+    scores.loc[scores["explainer"] == "constant", "score"] = np.nan
+    found = audit(scores)
+    assert found["passed"].all()
+    assert set(found["asked"]) == {2}
+
+
+def test_maps_that_a_metric_cannot_tell_apart_are_misordered():
+    scores = scored().assign(score=1.0)
+    assert set(audit(scores)["reason"]) == {
+        "exact_mask not above random; exact_mask not above inverted_mask"
+    }
 
 
 def test_a_metric_that_compares_with_exact_truth_is_not_audited():
-    (row,) = audit(scored(sobel=4.0), truths=["up"]).itertuples()
-    assert (row.passed, row.asked) == (True, 0)
+    rows = audit(scored(sobel=4.0), truths=["up"])
+    assert rows["passed"].all()
+    assert set(rows["asked"]) == {0}
 
 
 def test_an_edge_filter_as_good_as_the_mask_is_no_failure():
@@ -118,9 +151,9 @@ def test_an_edge_filter_as_good_as_the_mask_is_no_failure():
 
 def test_a_metric_without_known_maps_has_not_passed():
     scores = scored()
-    (row,) = audit(scores[scores["explainer"].isin(["good", "bad"])]).itertuples()
-    assert not row.passed
-    assert row.reason == "no map of known order was scored"
+    rows = audit(scores[scores["explainer"].isin(["good", "bad"])])
+    assert not rows["passed"].any()
+    assert set(rows["reason"]) == {"no map of known order was scored"}
 
 
 def test_cells_are_paired_by_model_and_image_whatever_their_order():
@@ -201,8 +234,34 @@ def test_a_setting_where_the_metric_is_undefined_does_not_count():
     assert (found.answer, found.settings) == ("supported", 1)
 
 
-def test_data_without_masks_are_not_asked_by_the_audit():
-    scores = scored(settings=2)
+@pytest.mark.parametrize(("random", "believed"), [(0.0, True), (3.0, False)])
+def test_where_there_are_no_masks_a_metric_is_believed_if_it_passed_elsewhere(random, believed):
+    scores = scored(settings=2, random=random)
     masks = scores["explainer"].isin(["exact_mask", "inverted_mask"])
-    (row,) = audit(scores[~(masks & (scores["setting"] == "s1"))]).itertuples()
-    assert (row.passed, row.asked) == (True, 2)
+    rows = audit(scores[~(masks & (scores["setting"] == "s1"))])
+    assert rows["passed"].tolist() == [believed, believed]
+    assert rows["asked"].tolist() == [2, 0]
+
+
+def test_a_claim_about_what_was_not_scored_is_not_judged_and_says_what_it_lacks():
+    missing = Better(**(vars(CLAIM) | {"worse": "sensitivity"}))
+    first, second, third = answers([CLAIM, missing, CLAIM], scored(settings=1))
+    assert (first.answer, second.answer, third.answer) == ("supported", "not judged", "supported")
+    assert (second.claim, len(second.rows)) == (missing, 0)
+    assert sentence(second).startswith(
+        "Not judged: got explainer sensitivity; allowed: one of exact_mask, good"
+    )
+    assert headline([first, second, third]) == "Of 3 claims 2 supported, 1 not judged."
+    assert headline([first]) == "The one claim is supported."
+
+
+def test_the_sentence_has_effect_size_interval_and_test():
+    (found,) = judge([CLAIM], scored(settings=1))
+    (row,) = found.rows.to_dict("records")
+    words = sentence(found, tests=1)
+    assert f"difference {row['difference']:+.3g}" in words
+    assert f"{row['low']:+.3g} to {row['high']:+.3g}" in words
+    assert f"{row['effect']:+.2f}, signed rank test p < 0.001" in words
+    (several,) = judge([CLAIM], scored())
+    assert "holds in 3 of 3 settings and is reversed in 0" in sentence(several)
+    assert f"{several.rows['effect'].median():+.2f} in the median" in sentence(several)

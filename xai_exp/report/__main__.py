@@ -20,7 +20,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words.add_argument("--experiment", default="xai_exp", help="the experiment in MLflow")
     words.add_argument("--out", default="reports", type=Path, help="the folder to write to")
     words.add_argument("--least-accuracy", default=0.0, type=float, help="of models, in 0..1")
+    words.add_argument("--index", action="store_true", help="only write the list of all pages anew")
     given = words.parse_args(arguments)
+    if given.index:
+        _index(given.out)
+        return
 
     from xai_exp.publish import Question, publish
     from xai_exp.tracking import MLflow
@@ -42,6 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except InputError as error:
         sys.exit(f"error: {error}")
     Console().print(f"report: {path}", highlight=False, soft_wrap=True)
+
+
+def _index(folder: Path) -> None:
+    from xai_exp.report import index
+
+    path = index.write(folder)
+    if path is None:
+        sys.exit(f"error: got no pages in {folder}; allowed: a folder with reports (make study)")
+    Console().print(f"all reports: {path}", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

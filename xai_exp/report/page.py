@@ -44,6 +44,7 @@ class Maps:
         images: (image, height, width) grey levels in bytes.
         masks: (image, height, width) coverage by objects in bytes, if known.
         captions: a line an image.
+        channels: of the images.
         models: for a model's name, its heatmaps (image, height, width) by explainer.
     """
 
@@ -52,6 +53,7 @@ class Maps:
     masks: np.ndarray | None
     captions: Sequence[str]
     models: Mapping[str, Mapping[str, np.ndarray]]
+    channels: int = 1
 
 
 class Section(NamedTuple):
@@ -81,6 +83,10 @@ class Study:
         maps: for the image browser.
         pairs: metrics to draw one against the other, a point a model.
         extras: sections after the answers.
+        answer: in one sentence; if empty, how many claims hold.
+        poor: networks that were left out: dataset, model, seed, accuracy.
+        least_accuracy: for which reason.
+        skipped: explainers that a network did not get: explainer, where, why.
     """
 
     title: str
@@ -93,25 +99,36 @@ class Study:
     maps: Sequence[Maps] = ()
     pairs: Sequence[tuple[str, str]] = ()
     extras: Sequence[Section] = ()
+    answer: str = ""
+    poor: pd.DataFrame = field(default_factory=pd.DataFrame)
+    least_accuracy: float = 0.0
+    skipped: Sequence[tuple[str, str, str]] = ()
+
+    @property
+    def headline(self) -> str:
+        """The answer in one sentence."""
+        return self.answer or verdict.headline(self.verdicts)
 
 
 def render(study: Study) -> str:
     """The page as text."""
     template = resources.files("xai_exp.report").joinpath("page.html").read_text("utf-8")
     made = {
-        "claims": [_claim(one) for one in study.verdicts],
+        "claims": _claims(study.verdicts),
         "audit": tables.audit(study.audited),
         "leaders": tables.leaderboards(study.scores),
         "ranks": _ranks(study.scores, study.audited),
         "agreement": _agreement(study.scores),
         "curves": [
-            {"title": name, "figure": _picture(plots.curves(x, drawn, title=tables.words(name)))}
+            {"title": name, "figure": picture(plots.curves(x, drawn, title=tables.words(name)))}
             for name, (x, drawn) in study.curves.items()
         ],
         "extras": study.extras,
         "pairs": [_pair(study.scores, one) for one in study.pairs],
         "images": _browser(study.maps),
         "failed": tables.failed(study.scores),
+        "skipped": tables.skipped(study.skipped),
+        "poor": tables.poor(study.poor),
         "models": tables.models(study.scores),
     }
     sections = [("answers", "answers")]
@@ -125,6 +142,10 @@ def render(study: Study) -> str:
         .from_string(template)
         .render(
             title=html.escape(study.title),
+            headline=html.escape(study.headline),
+            style=style(),
+            pooling=_pooling(study.maps),
+            least=f"{study.least_accuracy:.1%}",
             summary=_summary(study.scores),
             sections=[*sections, ("failed", "what failed"), ("references", "references")],
             commands=[html.escape(line) for line in study.commands],
@@ -147,7 +168,27 @@ def _summary(scores: pd.DataFrame) -> str:
     return ", ".join(f"{n:,} {name}{'s' * (n != 1)}" for name, n in counts.items()) + "."
 
 
-def _claim(one: Verdict) -> dict[str, Any]:
+def style() -> str:
+    """The style sheet of every page."""
+    return resources.files("xai_exp.report").joinpath("style.css").read_text("utf-8")
+
+
+def _pooling(maps: Sequence[Maps]) -> str:
+    """Whether it can matter how channels are pooled to one heatmap."""
+    if not maps or any(one.channels > 1 for one in maps):
+        return ""
+    return (
+        "How channels are pooled to one heatmap is no setting here: all images are grey, so that "
+        "a heatmap has one channel to begin with."
+    )
+
+
+def _claims(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
+    tests = sum(int(np.isfinite(one.rows["p"].to_numpy(float)).sum()) for one in verdicts)
+    return [_claim(one, tests) for one in verdicts]
+
+
+def _claim(one: Verdict, tests: int) -> dict[str, Any]:
     rows = one.rows.to_dict("records")
     heads = ["setting", "metric", "difference", "95 % interval", "effect"]
     heads += ["p", "p (Holm)", "n"]
@@ -168,10 +209,15 @@ def _claim(one: Verdict) -> dict[str, Any]:
         "text": html.escape(one.claim.text),
         "source": html.escape(one.claim.source),
         "answer": one.answer,
-        "sentence": html.escape(verdict.sentence(one).partition(": ")[2].capitalize()),
-        "figure": _picture(plots.forest(one.rows, one.claim.sides)),
-        "table": tables.table(heads, body, name=one.claim.text),
+        "kind": one.answer.replace(" ", "-"),
+        "sentence": html.escape(_capital(verdict.sentence(one, tests).partition(": ")[2])),
+        "figure": picture(plots.forest(one.rows, one.claim.sides)) if rows else "",
+        "table": tables.table(heads, body, name=one.claim.text) if rows else "",
     }
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _pair(scores: pd.DataFrame, names: tuple[str, str]) -> dict[str, str]:
@@ -192,38 +238,55 @@ def _pair(scores: pd.DataFrame, names: tuple[str, str]) -> dict[str, str]:
         for metric in names
     ]
     title = f"{tables.words(names[1])} against {tables.words(names[0])}"
-    return {"title": title, "figure": _picture(plots.against(*drawn, names=names))}
+    return {"title": title, "figure": picture(plots.against(*drawn, names=names))}
 
 
 def _ranks(scores: pd.DataFrame, audited: pd.DataFrame) -> list[dict[str, str]]:
-    """A critical-difference diagram for every metric that passed (for all if none was audited)."""
-    passed = audited.loc[audited["passed"], "metric"].tolist() if len(audited) else []
+    """A critical-difference diagram for every metric, over the settings where it passed."""
     found = []
-    for metric in passed or scores["metric"].unique().tolist():
-        names, table = blocks(scores, metric)
-        ranking = statistics.friedman(table)
-        if ranking.n < 2 or np.isnan(ranking.critical):
+    for metric in scores["metric"].unique():
+        names, table = blocks(scores, str(metric), audited)
+        if len(table) < 2 or len(names) < 2:
             continue
-        test = f"{ranking.n} images of models, Friedman p {tables.p_value(ranking.p)}"
+        ranking = statistics.friedman(table)
+        test = f"{ranking.n} models, Friedman p {tables.p_value(ranking.p)}"
         caption = f"{tables.words(metric)}: {test}"
         figure = plots.critical_difference(ranking, names)
-        found.append({"caption": html.escape(caption), "figure": _picture(figure)})
+        found.append({"caption": html.escape(caption), "figure": picture(figure)})
     return found
 
 
-def blocks(scores: pd.DataFrame, metric: str) -> tuple[list[str], np.ndarray]:
-    """One metric's scores, (setting, model and image) by explainers, turned so that more is better.
+def blocks(
+    scores: pd.DataFrame, metric: str, audited: pd.DataFrame | None = None
+) -> tuple[list[str], np.ndarray]:
+    """One metric's independent blocks (a model of a setting) by explainers, more is better.
 
-    Explainers without a score in more than half of the blocks are left out.
+    Explainers that lack a score in more than half of the images are left out, and so are settings
+    where the metric failed the audit.
     """
     mine = pd.DataFrame(scores[scores["metric"] == metric])
+    if audited is not None and len(audited):
+        good = audited[(audited["metric"] == metric) & audited["passed"]]
+        mine = pd.DataFrame(mine[mine["setting"].isin(list(good["setting"]))])
     wide = mine.pivot_table(
-        index=["setting", "model", "image"], columns="explainer", values="score", dropna=True
+        index=["setting", "model", "image"], columns="explainer", values="score", dropna=False
     )
-    table = wide.to_numpy(float)
-    often = (~np.isnan(table)).mean(0) > 0.5
+    wide = wide.loc[wide.notna().any(axis=1)]
+    if wide.empty:
+        return [], np.empty((0, 0))
+    wide = wide.loc[:, wide.notna().mean() > 0.5]
     sign = 1 if np.all(mine["higher_is_better"].to_numpy(bool)) else -1
-    return [str(name) for name in wide.columns[often]], sign * table[:, often]
+    found = [_dealt(sign * rows) for _, rows in wide.groupby(level="setting", sort=False)]
+    return [str(name) for name in wide.columns], np.concatenate(found)
+
+
+def _dealt(rows: pd.DataFrame) -> np.ndarray:
+    """A setting's models as independent blocks."""
+    models, images = (rows.index.unique(level) for level in ("model", "image"))
+    every = pd.MultiIndex.from_product([models, images], names=["model", "image"])
+    cube = rows.droplevel("setting").reindex(every).to_numpy(float)
+    dealt = statistics.independent_blocks(cube.reshape(len(models), len(images), -1))
+    return dealt.reshape(-1, rows.shape[1])
 
 
 def _agreement(scores: pd.DataFrame) -> str:
@@ -239,7 +302,7 @@ def _agreement(scores: pd.DataFrame) -> str:
     )
     cube = [pd.DataFrame(wide[name]).reindex(columns=explainers).to_numpy() for name in names]
     table, order = statistics.agreement(cube)
-    return _picture(plots.agreement(table[np.ix_(order, order)], [names[i] for i in order]))
+    return picture(plots.agreement(table[np.ix_(order, order)], [names[i] for i in order]))
 
 
 def _versions(versions: Mapping[str, str]) -> str:
@@ -283,7 +346,7 @@ def _encoded(block: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(block).tobytes()).decode()
 
 
-def _picture(figure: Figure) -> str:
+def picture(figure: Figure) -> str:
     """A figure as the address of an image within the page."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", facecolor="white")

@@ -46,18 +46,67 @@ def leaderboards(scores: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def audit(audited: pd.DataFrame) -> str:
-    """Which metrics passed, and why the others did not."""
+    """In how many settings each metric passed, and why not in the others."""
     if audited.empty:
+        return ""
+    body = []
+    for metric, mine in audited.groupby("metric", sort=False):
+        passed = int(mine["passed"].to_numpy(bool).sum())
+        answer = "passed" if passed == len(mine) else "failed" if not passed else "in part"
+        body.append(
+            [
+                cell(words(metric)),
+                cell(answer, kind="text"),
+                cell(f"{passed} of {len(mine)}", passed / len(mine)),
+                cell(_reasons(pd.DataFrame(mine[mine["reason"] != ""])), kind="words"),
+            ]
+        )
+    return table(["metric", "audit", "settings passed", "because"], body, name="audit")
+
+
+def _reasons(rows: pd.DataFrame) -> str:
+    """Each reason once, with the settings that have it."""
+    found = []
+    for reason, mine in rows.groupby("reason", sort=False):
+        settings = "; ".join(str(name) for name in mine["setting"])
+        everywhere = len(mine) > 3 and f"{len(mine)} settings"
+        trusted = "not asked" in str(reason)
+        found.append(words(reason) if trusted else f"{words(reason)} ({everywhere or settings})")
+    return " · ".join(found)
+
+
+def skipped(rows: Sequence[tuple[str, str, str]]) -> str:
+    """Explainers that a network did not get, and why."""
+    if not rows:
+        return ""
+    places: dict[tuple[str, str], list[str]] = {}
+    for explainer, where, why in rows:
+        places.setdefault((explainer, why), []).append(where)
+    body = [
+        [
+            cell(words(explainer)),
+            cell("; ".join(dict.fromkeys(where)), kind="words"),
+            cell(why, kind="words"),
+        ]
+        for (explainer, why), where in places.items()
+    ]
+    return table(["explainer", "on", "skipped because"], body, name="skipped")
+
+
+def poor(networks: pd.DataFrame) -> str:
+    """Networks that are not accurate enough to be explained."""
+    if networks.empty:
         return ""
     body = [
         [
-            cell(words(row["metric"])),
-            cell("passed" if row["passed"] else "failed", kind="text"),
-            cell(words(row["reason"]), kind="text"),
+            cell(row["dataset"]),
+            cell(row["model"], kind="text"),
+            cell(str(row["seed"]), row["seed"]),
+            cell(f"{100 * row['accuracy']:.2f} %", row["accuracy"]),
         ]
-        for row in audited.to_dict("records")
+        for row in networks.to_dict("records")
     ]
-    return table(["metric", "audit", "because"], body, name="audit")
+    return table(["dataset", "architecture", "seed", "test accuracy"], body, name="left out")
 
 
 def failed(scores: pd.DataFrame) -> str:
@@ -98,11 +147,15 @@ def models(scores: pd.DataFrame) -> str:
 def _estimate(row: Mapping[str, Any] | None) -> str:
     if row is None or row["n"] == 0:
         return cell("")
-    spread = "" if np.isnan(row["low"]) else f"{row['low']:.3g} .. {row['high']:.3g}"
-    return (
-        f'<td data-value="{row["mean"]:.6g}">{row["mean"]:.3g}'
-        f'<br><small class="soft">{spread}</small></td>'
-    )
+    return estimate(row["mean"], row["low"], row["high"])
+
+
+def estimate(value: float, low: float, high: float) -> str:
+    """A cell with a number and its interval below, if there is one."""
+    if np.isnan(value):
+        return cell("undefined")
+    spread = "" if np.isnan(low) else f"{low:.3g} .. {high:.3g}"
+    return f'<td data-value="{value:.6g}">{value:.3g}<br><small class="soft">{spread}</small></td>'
 
 
 def cell(text: object, value: object = None, kind: str = "") -> str:

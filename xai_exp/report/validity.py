@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from xai_exp.report import tables
+
 _COLOURS = {"within": "#2166ac", "means": "#b2182b"}
 _LABELS = {"within": "within an image", "means": "over explainers' means"}
 
@@ -32,6 +34,26 @@ def chart(table: pd.DataFrame, *, truth: str) -> Figure:
     axes.grid(axis="x", alpha=0.25, linewidth=0.5)
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return figure
+
+
+def listed(table: pd.DataFrame) -> str:
+    """A row a metric, as HTML."""
+    heads = ["metric", *_LABELS.values(), "images", "models", "explainers"]
+    body = [
+        [
+            tables.cell(tables.words(row["metric"])),
+            *(
+                tables.estimate(row[kind], row[f"{kind}_low"], row[f"{kind}_high"])
+                for kind in _LABELS
+            ),
+            *(
+                tables.cell(str(row[name]), row[name])
+                for name in ("images", "models", "explainers")
+            ),
+        ]
+        for row in table.to_dict("records")
+    ]
+    return tables.table(heads, body, name="validity")
 
 
 _ENDS = ("low", "high")

@@ -11,6 +11,8 @@ from typing import Any
 from pytorch_lightning.callbacks import Callback
 from tqdm import tqdm
 
+from xai_exp import matrix
+
 _LINES = 20
 
 
@@ -32,11 +34,15 @@ class Progress(Callback):
 
     def __init__(self, shown: bool) -> None:
         self.bar: tqdm | None = None
-        self.as_bar = shown and sys.stderr.isatty()
-        self.as_lines = shown and not self.as_bar
+        self.steps = 0
+        self.matrix = matrix.current()
+        within = self.matrix is not None and self.matrix.as_bar
+        self.as_bar = shown and sys.stderr.isatty() and not within
+        self.as_lines = shown and not self.as_bar and not within
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ANN401, ARG002
         """Open the bar, at the step where an interrupted run stopped."""
+        self.steps = int(trainer.global_step)
         self.bar = tqdm(
             total=int(trainer.num_training_batches) * trainer.max_epochs,
             initial=trainer.global_step,
@@ -50,6 +56,9 @@ class Progress(Callback):
         """One step further."""
         if self.bar is not None:
             self.bar.update()
+            if self.matrix is not None:
+                self.steps += 1
+                self.matrix.say(f"train: {self.steps / (self.bar.total or 1):.0%}")
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ANN401
         """Say what the epoch came to."""

@@ -1,0 +1,137 @@
+"""How far a study's matrix of runs has come: one bar for all of it, and what was skipped.
+
+Who does the work asks `current()`, which is None outside a study. Nothing heavy is imported before
+a matrix begins.
+"""
+
+import time
+from typing import Any, NamedTuple
+
+_SLOWLY = 0.5  # seconds between two words on what goes on within a step
+
+
+class Skipped(NamedTuple):
+    """An explainer that a network did not get."""
+
+    explainer: str
+    where: str
+    reason: str
+
+
+class Matrix:
+    """A bar over all steps of all jobs: a job's steps are its network and each of its explainers.
+
+    On a terminal the bar stays below everything that is printed by `console`; in a file or a pipe
+    there is a line a job.
+
+    Args:
+        jobs: their number.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self.jobs, self.job, self.done, self.total = jobs, 0, 0, 0
+        self.skipped: list[Skipped] = []
+        self.console = Console()
+        self.started, self._said, self._ends = time.monotonic(), 0.0, 0
+        self._where = ""
+        self._bar = Progress(
+            TextColumn("run {task.fields[job]} of {task.fields[jobs]}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TextColumn("{task.fields[left]}"),
+            TextColumn("[dim]{task.description}", table_column=_narrow()),
+            console=self.console,
+            disable=not self.console.is_terminal,
+            expand=True,
+        )
+        self._task = self._bar.add_task("", total=None, job=0, jobs=jobs, left="")
+
+    @property
+    def as_bar(self) -> bool:
+        """Whether there is a bar, so that others show none."""
+        return self.console.is_terminal
+
+    def begin(self, where: str, steps: int) -> None:
+        """The next job begins: what it is, and of how many steps it consists."""
+        self._bar.start()
+        self.done = max(self.done, self._ends)  # what the last job left out
+        self.job, self._where, self._ends = self.job + 1, where, self.done + steps
+        self.total = self.done + steps * (self.jobs - self.job + 1)
+        if not self.as_bar:
+            left = remaining(self.done, self.total, time.monotonic() - self.started)
+            title = f"run {self.job} of {self.jobs}"
+            self.console.rule(f"{title}, about {left} left" if left else title)
+        self._show(where)
+
+    def step(self, words: str = "") -> None:
+        """One step further; `words` say what comes next."""
+        self.done += 1
+        self._show(words)
+
+    def say(self, words: str) -> None:
+        """What goes on within a step."""
+        if time.monotonic() - self._said > _SLOWLY:
+            self._show(words)
+
+    def skip(self, explainer: str, reason: str) -> None:
+        """An explainer can't be had on the present job's network."""
+        self.skipped.append(Skipped(explainer, self._where, reason))
+
+    def end(self) -> None:
+        """All is done, or something went wrong: the terminal is given back."""
+        self._bar.stop()
+
+    def _show(self, words: str) -> None:
+        self._said = time.monotonic()
+        left = remaining(self.done, self.total, self._said - self.started)
+        self._bar.update(
+            self._task,
+            description=words or self._where,
+            total=self.total,
+            completed=self.done,
+            job=self.job,
+            left=f"{left} left" if left else "",
+        )
+
+
+def remaining(done: int, total: int, seconds: float) -> str:
+    """How long the rest may take if it goes on like this; empty while nothing is known.
+
+    >>> remaining(2, 6, 60.0), remaining(30, 40, 3600.0), remaining(0, 6, 9.0)
+    ('2 min', '20 min', '')
+    """
+    if not done or done >= total:
+        return ""
+    left = seconds / done * (total - done)
+    return f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
+
+
+def _narrow() -> Any:  # noqa: ANN401
+    """A column that gives way: the bar and the time left matter more."""
+    from rich.table import Column
+
+    return Column(no_wrap=True, overflow="ellipsis", ratio=1)
+
+
+_present: list[Matrix] = []
+
+
+def current() -> Matrix | None:
+    """The matrix that is under way."""
+    return _present[-1] if _present else None
+
+
+def start(jobs: int) -> Matrix:
+    """A matrix of this many jobs is under way from now on."""
+    _present[:] = [Matrix(jobs)]
+    return _present[0]
+
+
+def stop() -> None:
+    """No matrix is under way any more."""
+    for one in _present:
+        one.end()
+    _present.clear()
