@@ -5,7 +5,7 @@ a matrix begins.
 """
 
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 _SLOWLY = 0.5  # seconds between two words on what goes on within a step
 
@@ -31,6 +31,7 @@ class Matrix:
     def __init__(self, jobs: int) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
+        from rich.table import Column
 
         self.jobs, self.job, self.done, self.total = jobs, 0, 0, 0
         self.skipped: list[Skipped] = []
@@ -39,13 +40,12 @@ class Matrix:
         self._where = ""
         self._bar = Progress(
             TextColumn("run {task.fields[job]} of {task.fields[jobs]}"),
-            BarColumn(bar_width=None),
+            BarColumn(bar_width=24),
             TextColumn("{task.percentage:>3.0f} %"),
             TextColumn("{task.fields[left]}"),
-            TextColumn("[dim]{task.description}", table_column=_narrow()),
+            TextColumn("[dim]{task.description}", table_column=Column(no_wrap=True)),
             console=self.console,
             disable=not self.console.is_terminal,
-            expand=True,
         )
         self._task = self._bar.add_task("", total=None, job=0, jobs=jobs, left="")
 
@@ -56,7 +56,6 @@ class Matrix:
 
     def begin(self, where: str, steps: int) -> None:
         """The next job begins: what it is, and of how many steps it consists."""
-        self._bar.start()
         self.done = max(self.done, self._ends)  # what the last job left out
         self.job, self._where, self._ends = self.job + 1, where, self.done + steps
         self.total = self.done + steps * (self.jobs - self.job + 1)
@@ -65,6 +64,7 @@ class Matrix:
             title = f"run {self.job} of {self.jobs}"
             self.console.rule(f"{title}, about {left} left" if left else title)
         self._show(where)
+        self._bar.start()
 
     def step(self, words: str = "") -> None:
         """One step further; `words` say what comes next."""
@@ -107,13 +107,6 @@ def remaining(done: int, total: int, seconds: float) -> str:
         return ""
     left = seconds / done * (total - done)
     return f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
-
-
-def _narrow() -> Any:  # noqa: ANN401
-    """A column that gives way: the bar and the time left matter more."""
-    from rich.table import Column
-
-    return Column(no_wrap=True, overflow="ellipsis", ratio=1)
 
 
 _present: list[Matrix] = []

@@ -53,6 +53,7 @@ class _Study(Callback, ABC):
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
         """Report after several."""
         if (bar := progress.current()) is not None:
+            bar.step("report")
             self.skipped = [(one.explainer, one.where, one.reason) for one in bar.skipped]
         progress.stop()
         self._end(config)

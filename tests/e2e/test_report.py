@@ -43,9 +43,13 @@ def test_every_claim_ends_in_a_verdict_on_the_page_and_on_the_terminal(
     page = (folder / "reports" / "exact_truth.html").read_text()
     answers = re.findall(r'class="badge">(\w+)', page)
     assert len(answers) == 3
-    assert set(answers) <= {"Supported", "Refuted", "Undecided"}
+    assert set(answers[:2]) <= {"Supported", "Refuted", "Undecided"}
+    assert answers[2] == "Not"  # integrated gradients were not asked for
     for answer in answers:
         assert answer in printed
+    index = (folder / "reports" / "index.html").read_text()
+    assert '<a href="exact_truth.html">' in index
+    assert "Of 3 claims" in index
 
 
 def test_the_page_loads_nothing_from_elsewhere(study: tuple[Path, str]) -> None:
@@ -74,7 +78,7 @@ def test_the_browser_holds_every_heatmap(study: tuple[Path, str]) -> None:
     (setting,) = json.loads(held.group(1))
     assert setting["size"] == [64, 64]
     assert len(setting["captions"]) == 6
-    assert {len(model["heatmaps"]) for model in setting["models"]} == {10}
+    assert {len(model["heatmaps"]) for model in setting["models"]} == {6}
 
 
 def test_run_again_it_trains_nothing_and_changes_nothing(
@@ -101,11 +105,17 @@ def test_a_report_on_what_a_filter_finds(study: tuple[Path, str], run_module: Ru
     assert done.stderr.strip().splitlines()[-1].startswith("error: report: got 0 explanations")
 
 
-def test_a_claim_about_what_was_not_scored_ends_with_one_line(
+def test_a_claim_about_what_was_not_scored_is_not_judged_and_costs_no_report(
     study: tuple[Path, str], run_module: Run
 ) -> None:
     folder, _ = study
     change = "++hydra.callbacks.report.claims=[{text: t, better: lpr, worse: lrp, metrics: [x]}]"
-    done = run_module(folder, "xai_exp", *STUDY, change, code=1)
-    assert done.stderr.strip().splitlines()[-1].startswith("error: claim 't': got explainer lpr")
+    done = run_module(folder, "xai_exp", *STUDY, change)
+    assert "Not judged: got explainer lpr; allowed: one of" in done.stdout
+
+
+def test_a_claim_of_no_kind_ends_with_one_line(study: tuple[Path, str], run_module: Run) -> None:
+    change = "++hydra.callbacks.report.claims=[{text: t, better: lrp}]"
+    done = run_module(study[0], "xai_exp", *STUDY, change, code=1)
+    assert done.stderr.strip().splitlines()[-1].startswith("error: claim 't': got the fields text")
     assert "Traceback" not in done.stderr

@@ -4,9 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from xai_exp.claims import Better
 from xai_exp.config import InputError
 from xai_exp.report import plots
-from xai_exp.report.page import Study, render
+from xai_exp.report.page import Study, blocks, render
+from xai_exp.statistics import independent_blocks
+from xai_exp.verdict import answers
 
 
 def scored(models=3, images=4):
@@ -49,3 +52,41 @@ def test_the_page_has_the_pair_and_refuses_a_metric_that_was_not_scored():
     assert 'id="pairs"' not in render(Study(title="t", scores=scored()))
     with pytest.raises(InputError, match="got metric none; allowed: one of true_use, shown_use"):
         render(Study(title="t", scores=scored(), pairs=[("none", "shown_use")]))
+
+
+def test_what_failed_is_on_the_page_with_its_reasons():
+    poor = pd.DataFrame([{"dataset": "d", "model": "cnn", "seed": 3, "accuracy": 0.512}])
+    skipped = [("grad_cam", "d, mlp", "needs <convolutions>"), ("grad_cam", "d, vit", "none")]
+    scores = scored()
+    scores.loc[0, ["score", "reason"]] = [np.nan, "empty heatmap"]
+    study = Study(title="t", scores=scores, poor=poor, least_accuracy=0.97, skipped=skipped)
+    page = render(study)
+    for words in ("51.20 %", "below 97.0%", "needs &lt;convolutions&gt;", "empty heatmap"):
+        assert words in page
+    assert "Explainers that were skipped" not in render(Study(title="t", scores=scored()))
+
+
+def test_the_head_of_the_page_has_its_answers_for_the_index():
+    claims = [
+        Better(text=f"one beats {name}", better="one", worse=name, metrics=("true_use",))
+        for name in ("other", "nothing")
+    ]
+    scores = scored()
+    page = render(Study(title="t", scores=scores, verdicts=answers(claims, scores)))
+    head = page.partition("</head>")[0]
+    assert '<meta name="description" content="Of 2 claims 1 undecided, 1 not judged.">' in head
+    assert '<meta name="answer" content="not judged: one beats nothing">' in head
+    assert page.count("Effect of the claim in each setting") == 1
+
+
+def test_blocks_of_a_ranking_share_neither_model_nor_image():
+    scores = scored(models=2, images=4)
+    scores.loc[scores["explainer"] == "other", "score"] *= 10
+    names, table = blocks(scores, "true_use")
+    assert names == ["one", "other"]
+    cube = np.array(
+        [[[model + image, 10 * (2 * model + image)] for image in range(4)] for model in range(2)]
+    )
+    assert table == pytest.approx(independent_blocks(cube))
+    audited = pd.DataFrame([["true_use", "s", False]], columns=["metric", "setting", "passed"])
+    assert blocks(scores, "true_use", audited)[0] == []

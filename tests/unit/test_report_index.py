@@ -1,0 +1,46 @@
+"""The list of all pages, and what the command line says of it."""
+
+import re
+
+import pytest
+
+from xai_exp.report import index
+from xai_exp.report.__main__ import main
+
+
+def page(title, headline="", answers=()):
+    metas = "".join(f'<meta name="answer" content="{one}">' for one in answers)
+    return (
+        f'<html><head><title>{title}</title><meta name="description" content="{headline}">{metas}'
+        '</head><body><p>text</p><meta name="answer" content="refuted: not in the head"></body>'
+    )
+
+
+def test_every_page_is_linked_with_its_answers_the_named_studies_first(tmp_path):
+    pages = {
+        "mine": page("Mine &amp; yours"),
+        "adoption": page("What it takes", "Of 6 trials 5 work."),
+        "xaitris": page("XAI-TRIS"),
+        "lrp_vs_sensitivity": page("LRP?", "Of 2 claims ...", ["supported: a", "not judged: b: c"]),
+    }
+    for name, text in pages.items():
+        (tmp_path / f"{name}.html").write_text(text)
+    path = index.write(tmp_path)
+    text = path.read_text()
+    links = re.findall(r'<a href="([^"]+)">', text)
+    assert links == ["lrp_vs_sensitivity.html", "adoption.html", "xaitris.html", "mine.html"]
+    first = index.entries(tmp_path)[0]
+    assert first.claims == [("supported", "a"), ("not judged", "b: c")]
+    assert (first.title, first.headline) == ("LRP?", "Of 2 claims ...")
+    assert "Mine &amp; yours" in text
+    assert '<li class="not-judged"><span class="badge">Not judged:</span> b: c' in text
+    assert not re.search(r"https?://", text)
+    assert index.write(tmp_path).read_text() == text
+
+
+def test_the_list_is_written_by_itself_and_a_folder_without_pages_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit, match=r"error: got no pages in .*; allowed: a folder with rep"):
+        main(["--index", "--out", str(tmp_path)])
+    (tmp_path / "one.html").write_text(page("One"))
+    main(["--index", "--out", str(tmp_path)])
+    assert "index.html" in capsys.readouterr().out
