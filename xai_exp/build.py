@@ -13,7 +13,7 @@ from xai_exp.config import InputError, Range, configured
 from xai_exp.errors import unknown
 from xai_exp.tracking import Tracking
 from xai_exp.training import Trainer
-from xai_exp.types import Architecture, Dataset, Explainer, Metric
+from xai_exp.types import Architecture, Dataset, Explainer, Metric, Precision
 
 SINGLE = ("dataset", "model", "trainer", "imputer", "tracking")
 SEVERAL = ("explainer", "metric")
@@ -28,6 +28,7 @@ class Settings:
     device: str = "auto"
     images: Annotated[int, Range(1)] = 64
     target: Literal["predicted", "label"] = "predicted"
+    precision: Precision = "float32"
     study: str | None = None
     trial: Annotated[int, Range(0)] | None = None
     objective: str | tuple[str, ...] = "validation_accuracy"

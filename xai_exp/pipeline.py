@@ -218,8 +218,15 @@ def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Sample) -> E
         explainer = scoring.bound(
             job.experiment.explainers[name], trained.network, job.experiment.dataset, sample
         )
-        how = {"target": settings.target, "seed": settings.seed}
-        scored = scoring.score(explainer, metrics, trained.network, sample, **how)
+        scored = scoring.score(
+            explainer,
+            metrics,
+            trained.network,
+            sample,
+            target=settings.target,
+            seed=settings.seed,
+            precision=settings.precision,
+        )
     except InputError as error:
         job.console.print(f"explainer {name} is skipped: {error}", highlight=False)
         if (watched := matrix.current()) is not None:
@@ -256,7 +263,8 @@ def finished(config: DictConfig, tracker: Tracker) -> tuple[str, dict[str, Found
 
 def _explaining(job: Job, name: str, model: str, images: int) -> dict[str, Any]:
     """Everything that decides one explainer's scores."""
-    return {
+    precision = job.experiment.settings.precision
+    return ({} if precision == "float32" else {"precision": precision}) | {
         "model": model,
         "data": plain(job.config.dataset),
         "truth": getattr(job.experiment.dataset, "truth_fingerprint", ""),

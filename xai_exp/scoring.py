@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from xai_exp import ops
 from xai_exp.config import InputError
 from xai_exp.metrics.parts import worth_and_shown
-from xai_exp.types import Case, CurveMetric, Dataset, Explainer, Metric, Parts, Scenes
+from xai_exp.types import Case, CurveMetric, Dataset, Explainer, Metric, Parts, Precision, Scenes
 
 _REFERENCES = 256
 
@@ -97,6 +97,7 @@ def score(
     *,
     target: str,
     seed: int,
+    precision: Precision = "float32",
 ) -> Scored:
     """Explain the sample and score every heatmap with every metric whose needs are met."""
     with ops.evaluating(network):
@@ -116,6 +117,7 @@ def score(
             scenes=chosen.scenes,
             parts=chosen.parts,
             across=chosen.across,
+            precision=precision,
             generator=torch.Generator(chosen.images.device).manual_seed(seed),
         )
         usable = {n: m for n, m in metrics.items() if m.needs <= chosen.truths}

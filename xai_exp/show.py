@@ -56,21 +56,36 @@ def results(
     result: TrainingResult,
     scores: Mapping[str, pd.DataFrame],
 ) -> None:
-    """The table: a row an explainer, a column a metric, mean and 95 % interval over images."""
+    """The table: mean and 95 % interval over images for every explainer and metric.
+
+    A row an explainer and a column a metric if they fit the terminal, else a row a metric.
+    """
     names = [
         n for n in experiment.metrics if any((t["metric"] == n).any() for t in scores.values())
     ]
     first = max(map(len, [*scores, "explainer"])) + 4
-    fit = max(1, (console.width - first) // _COLUMN)
-    for start in range(0, len(names), fit):
-        console.print(_table(names[start : start + fit], experiment.metrics, scores))
-    if names:
-        console.print(_CAPTION, style="italic", highlight=False)
+    if len(names) <= (console.width - first) // _COLUMN:
+        if names:
+            console.print(_table(names, experiment.metrics, scores))
+            console.print(_CAPTION, style="italic", highlight=False)
+    else:
+        explainers = list(scores)
+        fit = max(1, (console.width - _METRIC - 13) // _NARROW)
+        for start in range(0, len(explainers), fit):
+            some = {name: scores[name] for name in explainers[start : start + fit]}
+            console.print(_long_table(names, experiment.metrics, some))
+        console.print(_LONG_CAPTION, style="italic", highlight=False)
     console.print(f"test accuracy {100 * result.accuracy:.2f} %", highlight=False)
 
 
 _COLUMN = 19
 _CAPTION = "mean over images, 95 % bootstrap interval; n: images with a score, if not all have one"
+
+_METRIC, _NARROW = 26, 15
+_LONG_CAPTION = (
+    "mean over images and half the width of its 95 % interval; the best of a row is bold\n"
+    "n: images with a score, if not all have one"
+)
 
 
 def _table(
@@ -85,6 +100,44 @@ def _table(
     for explainer, rows in scores.items():
         table.add_row(explainer, *(_cell(rows, name) for name in names))
     return table
+
+
+def _long_table(
+    names: Sequence[str], metrics: Mapping[str, Metric], scores: Mapping[str, pd.DataFrame]
+) -> Table:
+    """A row a metric, a column an explainer."""
+    table = Table()
+    table.add_column("metric")
+    table.add_column("better")
+    for explainer in scores:
+        table.add_column(fill(explainer.replace("_", " "), _NARROW - 3), justify="right")
+    for name in names:
+        higher = metrics[name].higher_is_better
+        found = {
+            e: mean_interval(rows.loc[rows["metric"] == name, "score"])
+            for e, rows in scores.items()
+        }
+        means = [mean for mean, _, _, n in found.values() if n]
+        best = (max if higher else min)(means, default=None)
+        cells = [
+            _short(*found[e], len(scores[e].loc[scores[e]["metric"] == name]), best) for e in scores
+        ]
+        table.add_row(
+            fill(name.replace("_", " "), _METRIC), "higher" if higher else "lower", *cells
+        )
+    return table
+
+
+def _short(mean: float, low: float, high: float, n: int, images: int, best: float | None) -> str:
+    if n == 0:
+        return "[dim]undefined[/]"
+    shown = f"{mean:.3g}" if abs(mean) >= 100 else f"{mean:.3f}"
+    shown = f"[bold]{shown}[/]" if mean == best else shown
+    half = (high - low) / 2
+    spread = (
+        "" if half != half else f" [dim]{half:.3f}[/]" if half < 100 else f" [dim]{half:.2g}[/]"
+    )
+    return shown + spread + (f"\n[dim]n = {n}[/]" if n < images else "")
 
 
 def _cell(rows: pd.DataFrame, metric: str) -> str:

@@ -11,7 +11,7 @@ Conventions that hold everywhere:
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -63,6 +63,7 @@ PartMasks = Bool[Tensor, "batch part height width"]
 RankedParts = Bool[Tensor, "batch part pixel"]
 PartPlaces = Int[Tensor, "batch part pixel"]
 
+Precision = Literal["float32", "bfloat16"]
 Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
@@ -241,7 +242,8 @@ class Case:
     The generator is only asked for its seed, so that no metric changes what another one draws.
     `memo` holds what several metrics share (clean outputs, rankings, curves); `dataclasses.replace`
     starts an empty one. `across` holds what does not depend on the heatmaps, so that explainers can
-    share it (exact truth); what is kept there names the inputs that it was made of.
+    share it (exact truth); what is kept there names the inputs that it was made of. `precision` is
+    that of the forward passes of perturbed images; clean ones and explanations are in float32.
     """
 
     model: nn.Module
@@ -252,6 +254,7 @@ class Case:
     scenes: Scenes | None = None
     parts: Parts | None = None
     generator: torch.Generator
+    precision: Precision = "float32"
     across: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
     memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 

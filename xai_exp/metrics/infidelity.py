@@ -117,7 +117,8 @@ def noise_falls(case: Case, noise: Tensor, output: Output) -> Samples:
     def block(rows: slice, steps: slice) -> Curves:
         copies = case.images[rows, None] - noise[steps, None]
         targets = case.targets[rows].repeat_interleave(copies.shape[1])
-        values = shared.target_output(case.model(copies.flatten(0, 1)), targets, output)
+        logits = shared.perturbed_logits(case, copies.flatten(0, 1))
+        values = shared.target_output(logits, targets, output)
         return values.view(copies.shape[:2])
 
     with ops.evaluating(case.model):

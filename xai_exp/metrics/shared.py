@@ -13,6 +13,7 @@ from xai_exp import ops
 from xai_exp.config import InputError
 from xai_exp.types import (
     Case,
+    Copies,
     Counts,
     Curves,
     Flags,
@@ -67,6 +68,14 @@ def clean_logits(case: Case) -> Logits:
             return ops.logits(case.model, case.images)
 
     return once(case, "logits", compute)
+
+
+@torch.no_grad()
+def perturbed_logits(case: Case, copies: Copies) -> Logits:
+    """The model's logits on perturbed images, in the case's precision, given back as they were."""
+    half = case.precision == "bfloat16"
+    with torch.autocast(copies.device.type, torch.bfloat16, enabled=half):
+        return ops.logits(case.model, copies).to(copies.dtype)
 
 
 def target_output(logits: Logits, targets: Labels, output: Answer) -> Scores:
@@ -142,8 +151,9 @@ def outputs_under_masks(
         gone = masks(rows, columns)
         targets = case.targets[rows].repeat_interleave(gone.shape[1])
         copies = removal(rows, gone)
-        logits = case.model(copies) if len(copies) <= size else ops.logits(case.model, copies)
-        return target_output(logits, targets, output).view(gone.shape[:2]).t()
+        return (
+            target_output(perturbed_logits(case, copies), targets, output).view(gone.shape[:2]).t()
+        )
 
     with ops.evaluating(case.model):
         return ops.in_grid(block, steps, len(case), size * getattr(removal, "together", 1)).t()

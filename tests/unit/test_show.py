@@ -1,0 +1,55 @@
+"""The table of scores can be read in a terminal of a hundred columns, however many metrics."""
+
+import inspect
+from io import StringIO
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from xai_exp import show
+from xai_exp.metrics.complexity import Complexity, Sparseness
+
+
+class Shown:
+    def __init__(self, count):
+        self.metrics = {
+            f"{name}_of_{i}": kind
+            for i in range(count)
+            for name, kind in (("sparseness", Sparseness()), ("complexity", Complexity()))
+        }
+
+
+def printed(count, explainers=("lrp", "gradient", "deconvnet", "random")):
+    experiment = Shown(count)
+    tables = {
+        explainer: pd.DataFrame(
+            [
+                {"metric": name, "score": 10 * i + image / 8}
+                for name in experiment.metrics
+                for image in range(4)
+            ]
+        )
+        for i, explainer in enumerate(explainers)
+    }
+    console = Console(width=100, file=StringIO())
+    inspect.unwrap(show.results)(console, experiment, RESULT, tables)
+    return console.file.getvalue().splitlines(), experiment
+
+
+RESULT = SimpleNamespace(accuracy=0.5)
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_no_line_is_wider_than_the_terminal_and_every_metric_is_there(count):
+    lines, experiment = printed(count)
+    assert max(map(len, lines)) <= 100
+    text = " ".join(" ".join(lines).split())
+    for name in experiment.metrics:
+        assert name.split("_")[0] in text
+    assert sum("lrp" in line for line in lines) == 1
+    if count == 20:
+        rows = [line for line in lines if "complexity of" in line]
+        assert len(rows) == count
+        assert all(all(f"{10 * i + 0.188:.3f}" in row for i in range(4)) for row in rows)
