@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from xai_exp.models.cnn import CNN
+from xai_exp.tracking import MLflow
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -36,6 +37,10 @@ def test_a_sweep_needs_no_m_and_ends_with_a_stability_report(
         assert table.with_name(name).stat().st_size > 5_000
     assert "How stable are heatmaps? seeds" in table.with_name("stability.html").read_text()
     assert "report run" in done.stdout
+    runs = MLflow(root=str(tmp_path / "mlruns")).open().kept()
+    assert {(one.tags["explainer"], one.tags["study.seeds"]) for one in runs} == {
+        (name, trial) for name in ("gradient", "input_x_gradient") for trial in ("0", "1", "2")
+    }
 
 
 def test_two_objectives_end_in_a_front_of_networks(tmp_path: Path, run_module: Run) -> None:
