@@ -197,10 +197,11 @@ def headline(verdicts: Sequence[Verdict]) -> str:
     """
     counts = {name: sum(one.answer == name for one in verdicts) for name in get_args(Answer)}
     words = [f"{count} {name}" for name, count in counts.items() if count]
-    many = f"Of {len(verdicts)} claims" if len(verdicts) > 1 else "The one claim is"
     if not verdicts:
         return ""
-    return f"{many} {', '.join(words) if len(verdicts) > 1 else verdicts[0].answer}."
+    if len(verdicts) == 1:
+        return f"The claim is {verdicts[0].answer}."
+    return f"Of {len(verdicts)} claims: {', '.join(words)}."
 
 
 def sentence(verdict: Verdict, tests: int = 0) -> str:

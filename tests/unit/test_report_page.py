@@ -6,7 +6,7 @@ import pytest
 
 from xai_exp.claims import Better
 from xai_exp.config import InputError
-from xai_exp.report import plots
+from xai_exp.report import plots, tables
 from xai_exp.report.page import Study, blocks, render
 from xai_exp.statistics import independent_blocks
 from xai_exp.verdict import answers
@@ -74,7 +74,7 @@ def test_the_head_of_the_page_has_its_answers_for_the_index():
     scores = scored()
     page = render(Study(title="t", scores=scores, verdicts=answers(claims, scores)))
     head = page.partition("</head>")[0]
-    assert '<meta name="description" content="Of 2 claims 1 undecided, 1 not judged.">' in head
+    assert '<meta name="description" content="Of 2 claims: 1 undecided, 1 not judged.">' in head
     assert '<meta name="answer" content="not judged: one beats nothing">' in head
     assert page.count("Effect of the claim in each setting") == 1
 
@@ -90,3 +90,27 @@ def test_blocks_of_a_ranking_share_neither_model_nor_image():
     assert table == pytest.approx(independent_blocks(cube))
     audited = pd.DataFrame([["true_use", "s", False]], columns=["metric", "setting", "passed"])
     assert blocks(scores, "true_use", audited)[0] == []
+
+
+def test_the_leaderboard_begins_with_the_best_by_the_metrics_that_can_be_believed():
+    scores = scored()
+    upside_down = scores["metric"] == "shown_use"
+    scores.loc[upside_down, "score"] *= -3
+    audited = pd.DataFrame(
+        [["true_use", "s", True], ["shown_use", "s", False]],
+        columns=["metric", "setting", "passed"],
+    )
+    for passed, first in ((audited, "other"), (audited.assign(passed=[False, True]), "one")):
+        ((_, table),) = tables.leaderboards(scores, passed)
+        assert table.partition("<tbody>")[2].startswith(f"<tr><td>{first}</td>")
+        assert table.count("failed the audit") == 1
+
+
+def test_metrics_that_read_the_same_curves_share_a_plot():
+    x, line = np.array([0.0, 1.0]), np.array([3.0, 1.0])
+    same, other = {"one": line}, {"one": line + 1}
+    curves = {"s: aopc": (x, same), "s: area": (x, same), "s: flipping": (x, other)}
+    page = render(Study(title="t", scores=scored(), curves=curves))
+    assert 'alt="s: aopc; area"' in page
+    assert 'alt="s: flipping"' in page
+    assert page.count('alt="s: ') == 2

@@ -251,8 +251,8 @@ def test_a_claim_about_what_was_not_scored_is_not_judged_and_says_what_it_lacks(
     assert sentence(second).startswith(
         "Not judged: got explainer sensitivity; allowed: one of exact_mask, good"
     )
-    assert headline([first, second, third]) == "Of 3 claims 2 supported, 1 not judged."
-    assert headline([first]) == "The one claim is supported."
+    assert headline([first, second, third]) == "Of 3 claims: 2 supported, 1 not judged."
+    assert headline([first]) == "The claim is supported."
 
 
 def test_the_sentence_has_effect_size_interval_and_test():

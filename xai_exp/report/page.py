@@ -116,13 +116,10 @@ def render(study: Study) -> str:
     made = {
         "claims": _claims(study.verdicts),
         "audit": tables.audit(study.audited),
-        "leaders": tables.leaderboards(study.scores),
+        "leaders": tables.leaderboards(study.scores, study.audited),
         "ranks": _ranks(study.scores, study.audited),
         "agreement": _agreement(study.scores),
-        "curves": [
-            {"title": name, "figure": picture(plots.curves(x, drawn, title=tables.words(name)))}
-            for name, (x, drawn) in study.curves.items()
-        ],
+        "curves": _curves(study.curves),
         "extras": study.extras,
         "pairs": [_pair(study.scores, one) for one in study.pairs],
         "images": _browser(study.maps),
@@ -149,7 +146,7 @@ def render(study: Study) -> str:
             summary=_summary(study.scores),
             sections=[*sections, ("failed", "what failed"), ("references", "references")],
             commands=[html.escape(line) for line in study.commands],
-            versions=_versions(study.versions),
+            versions=_versions(study.versions, study.scores),
             intervals=_INTERVALS,
             references=[html.escape(line) for line in REFERENCES],
             **made,
@@ -211,9 +208,15 @@ def _claim(one: Verdict, tests: int) -> dict[str, Any]:
         "answer": one.answer,
         "kind": one.answer.replace(" ", "-"),
         "sentence": html.escape(_capital(verdict.sentence(one, tests).partition(": ")[2])),
-        "figure": picture(plots.forest(one.rows, one.claim.sides)) if rows else "",
+        "figure": picture(plots.forest(_counted(one.rows), one.claim.sides)) if rows else "",
         "table": tables.table(heads, body, name=one.claim.text) if rows else "",
     }
+
+
+def _counted(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows that count, or all if none does."""
+    counted = pd.DataFrame(rows[rows["audited"].to_numpy(bool)])
+    return counted if len(counted) else rows
 
 
 def _capital(text: str) -> str:
@@ -305,8 +308,36 @@ def _agreement(scores: pd.DataFrame) -> str:
     return picture(plots.agreement(table[np.ix_(order, order)], [names[i] for i in order]))
 
 
-def _versions(versions: Mapping[str, str]) -> str:
+def _curves(
+    curves: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]],
+) -> list[dict[str, Any]]:
+    """The plots of each setting; metrics that read the same curves share one."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, (x, drawn) in curves.items():
+        setting, _, metric = name.partition(": ")
+        group = found.setdefault(setting, {"setting": html.escape(setting), "plots": []})
+        for other in group["plots"]:
+            if _same(drawn, other["drawn"]):
+                other["title"] += f"; {metric}"
+                break
+        else:
+            group["plots"].append({"title": metric, "x": x, "drawn": drawn})
+    for group in found.values():
+        for one in group["plots"]:
+            one["figure"] = picture(plots.curves(one.pop("x"), one["drawn"], title=one["title"]))
+            one["title"] = html.escape(one["title"])
+    return list(found.values())
+
+
+def _same(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[k], other[k]) for k in one)
+
+
+def _versions(versions: Mapping[str, str], scores: pd.DataFrame) -> str:
     words = ", ".join(f"{name} {value}" for name, value in versions.items())
+    if words:
+        seeds = ", ".join(str(seed) for seed in sorted(scores["seed"].unique()))
+        words += f"; seeds {seeds}"
     return f'<p class="soft">Made with {html.escape(words)}.</p>' if words else ""
 
 
@@ -349,5 +380,5 @@ def _encoded(block: np.ndarray) -> str:
 def picture(figure: Figure) -> str:
     """A figure as the address of an image within the page."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", facecolor="white")
+    figure.savefig(buffer, format="png", facecolor="white", bbox_inches="tight", pad_inches=0.1)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -9,6 +9,8 @@ import pandas as pd
 
 from xai_exp import statistics
 
+_TEXTS = ('<td class="text"', '<td class="words"')
+
 
 def means(scores: pd.DataFrame) -> pd.DataFrame:
     """Each explainer's mean by setting and metric, with its interval over models and images.
@@ -25,24 +27,42 @@ def means(scores: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "n", "models"])
 
 
-def leaderboards(scores: pd.DataFrame) -> list[tuple[str, str]]:
-    """For each setting a table: explainers by metrics."""
+def leaderboards(scores: pd.DataFrame, audited: pd.DataFrame) -> list[tuple[str, str]]:
+    """For each setting a table: explainers, the best first, by metrics."""
+    failed = set()
+    if len(audited):
+        rows = audited[~audited["passed"].to_numpy(bool)]
+        failed = set(zip(rows["setting"], rows["metric"], strict=True))
     found = []
     for setting, rows in means(scores).groupby("setting", sort=False):
         metrics = rows.drop_duplicates("metric")[["metric", "higher_is_better"]]
         heads = ["explainer"] + [
-            f"{words(name)}<br><small>{'higher' if up else 'lower'} is better</small>"
+            f"{words(name)}<br><small>{'higher' if up else 'lower'} is better"
+            f"{'<br>failed the audit' if (setting, name) in failed else ''}</small>"
             for name, up in metrics.itertuples(index=False)
         ]
         cells = {(r["explainer"], r["metric"]): r for r in rows.to_dict("records")}
+        believed = [name for name in metrics["metric"] if (setting, name) not in failed]
         body = [
             [cell(words(name))]
             + [_estimate(cells.get((name, metric))) for metric in metrics["metric"]]
-            for name in rows["explainer"].unique()
+            for name in _best_first(pd.DataFrame(rows), believed)
         ]
         made = table(heads, body, name=f"leaderboard {setting}", escaped=False)
         found.append((html.escape(str(setting)), made))
     return found
+
+
+def _best_first(rows: pd.DataFrame, metrics: Sequence[object]) -> list[str]:
+    """Explainers by their mean rank over these metrics, or over all if there are none."""
+    mine = pd.DataFrame(rows[rows["metric"].isin(list(metrics))]) if metrics else rows
+    sign = np.where(mine["higher_is_better"].astype(bool), -1, 1)
+    turned = mine.assign(turned=mine["mean"] * sign)
+    ranks = turned.pivot_table(index="explainer", columns="metric", values="turned").rank()
+    rows_of = zip(ranks.index, ranks.to_numpy(), strict=True)
+    means = {str(name): float(np.nanmean(one)) for name, one in rows_of}
+    names = [str(name) for name in rows["explainer"].unique()]
+    return sorted(names, key=lambda name: means.get(name, np.inf))
 
 
 def audit(audited: pd.DataFrame) -> str:
@@ -170,7 +190,9 @@ def table(
 ) -> str:
     """A table of cells, whose columns sort and which downloads as NAME.csv."""
     shown = [html.escape(head) if escaped else head for head in heads]
-    top = "".join(f"<th>{head}</th>" for head in shown)
+    left = [bool(body) and one.startswith(_TEXTS) for one in body[0]] if body else []
+    classes = [' class="text"' * one for one in left] or [""] * len(shown)
+    top = "".join(f"<th{kind}>{head}</th>" for kind, head in zip(classes, shown, strict=True))
     rows = "\n".join(f"<tr>{''.join(cells)}</tr>" for cells in body)
     return (
         f'<div class="wide"><table class="sortable" data-name="{html.escape(name)}">'

@@ -18,8 +18,8 @@ def chart(table: pd.DataFrame, *, truth: str) -> Figure:
         truth: what was taken as true.
     """
     rows = table.iloc[::-1].reset_index(drop=True)
-    height = 1.2 + 0.42 * len(rows)
-    figure = Figure(figsize=(6.4, height), dpi=150, layout="constrained")
+    height = 1.2 + 0.27 * len(rows)
+    figure = Figure(figsize=(7.2, height), dpi=110, layout="constrained")
     axes = figure.subplots()
     axes.axvline(0, color="0.6", linewidth=0.8)
     for name, offset in (("within", 0.12), ("means", -0.12)):
@@ -30,6 +30,8 @@ def chart(table: pd.DataFrame, *, truth: str) -> Figure:
         axes.plot(value, place, "o", ms=4, color=_COLOURS[name], label=_LABELS[name])
     axes.set_yticks(range(len(rows)), [str(name).replace("_", " ") for name in rows["metric"]])
     axes.set(xlim=(-1.05, 1.05), xlabel=f"Spearman correlation with exact truth ({truth})")
+    axes.set_ylim(-0.7, len(rows) - 0.3)
+    axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", alpha=0.25, linewidth=0.5)
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
