@@ -139,8 +139,8 @@ def failed(scores: pd.DataFrame) -> str:
     body = [
         [
             cell(words(names[0])),  # pyright: ignore
-            cell(names[1], kind="text"),  # pyright: ignore
-            cell(", ".join(words(name) for name in rows["explainer"]), kind="text"),
+            cell(names[1], kind="words"),  # pyright: ignore
+            cell(", ".join(words(name) for name in rows["explainer"]), kind="words"),
             cell(str(rows["n"].sum()), rows["n"].sum()),
         ]
         for names, rows in several
