@@ -136,7 +136,10 @@ def answer(trials: "pd.DataFrame") -> str:
     if len(times) < 2:
         return f"{words}."
     first, last = min(times, key=lambda n: times[n]), max(times, key=lambda n: times[n])
-    ends = [f"{1000 * times[name]:.2g} ms ({name.replace('_', ' ')})" for name in (first, last)]
+    ends = [
+        f"{1000 * times[name]:.{2 if times[name] < 0.01 else 0}f} ms ({name.replace('_', ' ')})"
+        for name in (first, last)
+    ]
     return f"{words}; a heatmap takes from {ends[0]} to {ends[1]} in the median over networks."
 
 
