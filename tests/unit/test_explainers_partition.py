@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+import math
 from dataclasses import replace
 
 import pytest
@@ -94,7 +95,7 @@ def test_run_to_the_end_it_gives_owen_values_by_the_definition(generator):
 def by_a_queue(game, box, evaluations, smallest):
     """What shap does: the term of the largest worth is refined first, one after the other."""
     ends = game([]), game([box])
-    queue = [(-abs(ends[1] - ends[0]), 0, box, [], *ends, 1.0)]
+    queue = [(0, 0, box, [], *ends, 1.0)]
     found, number, left = torch.zeros(game.image.shape[1:], dtype=torch.float64), 1, evaluations - 2
     while queue:
         _, _, box, around, before, after, weight = heapq.heappop(queue)
@@ -112,7 +113,8 @@ def by_a_queue(game, box, evaluations, smallest):
             (halves[1], [halves[0]], one, after),
         ):
             new = (half, around + beside, low, high, weight / 2)
-            heapq.heappush(queue, (-abs(high - low) * weight / 2, number, *new))
+            worth = math.log2(abs(high - low) * weight / 2 + 1e-30)
+            heapq.heappush(queue, (-round(worth * 1000), number, *new))
             number += 1
     return found
 
