@@ -105,6 +105,8 @@ def explainers() -> dict[str, Any]:
 def row(name: str, explainer: Any, case: Case, repeats: int) -> str:  # noqa: ANN401
     """One line of the table."""
     peer, theirs = peers().get(name, ("-", None))
+    if hasattr(explainer, "fit"):
+        explainer = explainer.fit(case.model, case.images)
     work: dict[str, Work] = {
         "own": lambda: explainer(*case),
         "forward": lambda: ops.logits(case.model, case.images),
@@ -180,6 +182,7 @@ def peers() -> dict[str, tuple[str, Callable[[nn.Module, Tensor, Tensor], Tensor
         "lrp.flat": zennit("Flat", everywhere(rules.Flat)),
         "lrp.w_square": zennit("WSquare", everywhere(rules.WSquare)),
     }
+    found |= removing_peers()
     for name, kind in {
         "epsilon_plus": composites.EpsilonPlus,
         "epsilon_plus_flat": composites.EpsilonPlusFlat,
@@ -211,6 +214,42 @@ def captum_at_maps(kind: Any) -> tuple[str, Any]:  # noqa: ANN401
         return explain.attribute(images.requires_grad_(), target=targets)
 
     return f"captum {kind.__name__}", method
+
+
+def removing_peers() -> dict[str, tuple[str, Any]]:
+    """Captum's methods by removal: 64 square segments, as many passes as ours have by default.
+
+    It explains one image at a time by Lime and KernelShap, whose samples fill the batches.
+    """
+    grid = (torch.arange(64)[:, None] // 8 * 8 + torch.arange(64) // 8)[None, None]
+
+    def one_by_one(kind: Any, count: int) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:  # noqa: ANN401
+        def method(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+            options = {"feature_mask": grid.to(images.device), "perturbations_per_eval": 32}
+            found = [
+                kind(model).attribute(
+                    images[i : i + 1], 0.5, targets[i : i + 1], n_samples=count, **options
+                )
+                for i in range(len(images))
+            ]
+            return torch.cat(found)
+
+        return method
+
+    def windows(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        channels, explain = images.shape[1], attr.Occlusion(model)
+        return explain.attribute(images, (channels, 8, 8), (channels, 4, 4), 0.5, targets)
+
+    def orders(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        explain, mask = attr.ShapleyValueSampling(model), grid.to(images.device)
+        return explain.attribute(images, 0.5, targets, feature_mask=mask, n_samples=8)
+
+    return {
+        "occlusion": ("captum Occlusion", windows),
+        "lime": ("captum Lime", one_by_one(attr.Lime, 256)),
+        "kernel_shap": ("captum KernelShap", one_by_one(attr.KernelShap, 510)),
+        "shapley_sampling": ("captum ShapleyValueSampling", orders),
+    }
 
 
 def zennit(name: str, composite: Callable[..., Any]) -> tuple[str, Any]:
