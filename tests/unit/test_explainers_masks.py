@@ -1,5 +1,6 @@
 """Learnt masks: against loops of one image at a time, closed forms, what they promise."""
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -102,16 +103,15 @@ def bump(distance, sigma):
 @pytest.mark.parametrize("sigma", [0.7, 1.0, 2.2])
 def test_masks_are_smooth_maxima_of_bumps(generator, sigma):
     explain = ExtremalPerturbation(**FEW | {"sigma": sigma})
-    values = torch.rand(2, 5, 5, dtype=torch.float64, generator=generator)
-    found = explain._mask(values, explain._bumps())
     reach = 1 + round(sigma)
+    side = 5 + 2 * reach  # bumps lie outside, too
+    values = torch.rand(2, side, side, dtype=torch.float64, generator=generator)
+    found = explain._mask(values, explain._bumps())
     for row, y, x in torch.cartesian_prod(torch.arange(2), *[torch.arange(5)] * 2).tolist():
         heights = []
-        for i in range(y - reach, y + reach + 1):
-            for j in range(x - reach, x + reach + 1):
-                inside = 0 <= i < 5 and 0 <= j < 5
-                value = float(values[row, i, j]) if inside else 0.0
-                heights.append(bump(math.hypot(i - y, j - x), sigma) * value)
+        for i, j in itertools.product(range(2 * reach + 1), repeat=2):
+            distance = math.hypot(i - reach, j - reach)
+            heights.append(bump(distance, sigma) * float(values[row, y + i, x + j]))
         total = sum(math.exp(20 * each) for each in heights)
         expected = sum(each * math.exp(20 * each) for each in heights) / total
         assert float(found[row, y, x]) == pytest.approx(expected)
@@ -123,6 +123,18 @@ def test_the_constraint_is_that_so_large_a_share_is_kept(area):
     assert ideal.shape == (4, 256)
     assert ideal[0].sum() == ideal[2].sum() == round(area * 256)
     assert (ideal.diff(dim=1) >= 0).all()
+
+
+def test_where_the_network_does_not_care_the_area_is_spread_evenly():
+    """It sees a quarter in the middle: around it no place is better than another."""
+    weights = torch.zeros(3, 24, 24).double()
+    weights[:, 9:15, 9:15] = 1
+    explain = ExtremalPerturbation(imputer=GREY, cells=12, areas=(0.5,))
+    found = explain(Linear(weights), torch.ones(1, 1, 24, 24).double(), TARGETS[:1])[0]
+    turned = [found.rot90(times) for times in range(4)]
+    for other in (*turned[1:], found.flip(0)):
+        torch.testing.assert_close(other, found)
+    assert found[9:15, 9:15].mean() > 2 * found[0].mean()
 
 
 def test_what_is_kept_is_where_a_linear_network_has_its_weights(generator):

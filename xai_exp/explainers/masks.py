@@ -23,7 +23,7 @@ from xai_exp import ops
 from xai_exp.config import InputError, Range, configured
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.removal import Count, Output, Removing, Seed, gone_entirely
-from xai_exp.types import Blocks, Heatmaps, Images, Imputer, Labels, Scenes, Scores
+from xai_exp.types import Blocks, Heatmaps, Images, Imputer, Labels, Rows, Scenes, Scores
 
 Cells = Annotated[int, Range(2, 64)]
 Weight = Annotated[float, Range(0)]
@@ -169,12 +169,14 @@ class ExtremalPerturbation(Learning):
     `areas`, as their code does to locate objects: the first to be kept count most. In 0..1.
 
     Unlike there, hidden pixels are imputed, not blurred step by step; the area is that of the grid;
+    equal values share what $r_a$ wants of them, so that a network which does not care where the
+    area is gets a grey level there and not a place that sorting has chosen;
     gradients are scaled for each image (the largest is 1) and followed with momentum 0.9 at a rate
     that falls linearly; $\lambda$ rises in proportion to the steps.
 
     Pitfalls: an area smaller than what the network needs has no good mask, a larger one is filled
-    up with anything. Masks make new edges. Bumps have a size of their own: details smaller than
-    `sigma` are not told apart.
+    up with anything: what is pale in a heatmap may be there to fill it. Masks make new edges.
+    Bumps have a size of their own: details smaller than `sigma` are not told apart.
 
     Cost: `areas` x `steps` forward and backward passes and 2 x `areas` forward passes.
 
@@ -223,12 +225,15 @@ class ExtremalPerturbation(Learning):
         """The mask of each image for each area."""
         ideal, unit = self._ideal(seen.images), seen.unit()
         bumps = self._bumps().to(seen.images)
-        values = torch.full((len(seen.images), self.cells, self.cells), 0.5).to(seen.images)
+        # Bumps may lie outside, too: else the border would be unlike the rest.
+        side = self.cells + int(len(bumps) ** 0.5) - 1
+        values = torch.full((len(seen.images), side, side), 0.5).to(seen.images)
         speed = torch.zeros_like(values)
         for step in range(self.steps):
             values.requires_grad_()
             masks = self._mask(values, bumps)
-            apart = (masks.flatten(1).sort(1).values - ideal).square().mean(1)
+            ordered = masks.flatten(1).sort(1).values
+            apart = (ordered - shared_by_ties(ordered.detach(), ideal)).square().mean(1)
             gain = seen.values(masks) / unit - self.strength * step / self.steps * apart
             slope = torch.autograd.grad(gain.sum(), values)[0]
             largest = slope.abs().amax((1, 2), keepdim=True)
@@ -243,12 +248,10 @@ class ExtremalPerturbation(Learning):
         ends = 1 - torch.tensor(self.areas, device=images.device)
         return (place >= ends[:, None]).to(images).repeat(len(images) // len(self.areas), 1)
 
-    def _mask(self, values: Blocks, bumps: Tensor) -> Blocks:
+    def _mask(self, values: Heatmaps, bumps: Tensor) -> Blocks:
         """The smooth maximum of the bumps at all cells, each as high as its value."""
-        side, reach = self.cells, int(len(bumps) ** 0.5) // 2
-        near = functional.unfold(values[:, None], 2 * reach + 1, padding=reach)
-        high = bumps[:, None] * near
-        return (high * (high * 20).softmax(1)).sum(1).view(-1, side, side)
+        high = bumps[:, None] * functional.unfold(values[:, None], int(len(bumps) ** 0.5))
+        return (high * (high * 20).softmax(1)).sum(1).view(-1, self.cells, self.cells)
 
     def _bumps(self) -> Tensor:
         """The height of a bump at each of its cells."""
@@ -256,3 +259,15 @@ class ExtremalPerturbation(Learning):
         place = torch.arange(-reach, reach + 1)
         far = (place[:, None] ** 2 + place**2).double().sqrt() / self.sigma
         return (-2 * (far - 0.5).clamp(min=0) ** 2).exp().flatten()
+
+
+def shared_by_ties(ordered: Rows, ideal: Rows) -> Rows:
+    """What is wanted of sorted values, those that are equal (within 1e-5) sharing it evenly.
+
+    >>> shared_by_ties(torch.tensor([[0.1, 0.5, 0.5]]), torch.tensor([[0.0, 0.0, 1.0]]))
+    tensor([[0.0000, 0.5000, 0.5000]])
+    """
+    group = (ordered.diff(dim=1, prepend=ordered[:, :1]) > 1e-5).cumsum(1)
+    empty = torch.zeros_like(ordered)
+    sizes = empty.scatter_add(1, group, torch.ones_like(ordered))
+    return (empty.scatter_add(1, group, ideal) / sizes.clamp(min=1)).gather(1, group)
