@@ -53,9 +53,9 @@ class Untrained:
 
 def untrained(model: nn.Module, seed: int) -> nn.Module:
     """A copy of the model as it was before training; the global generator stays as it was."""
-    device = next(iter(model.parameters()), torch.empty(0)).device
+    first = next(iter(model.parameters()), torch.empty(0))
     with torch.inference_mode(False):
-        made = copy.deepcopy(model).cpu()
+        made = copy.deepcopy(model).cpu().float()  # other precisions draw other weights
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(seed)
             for module in made.modules():
@@ -68,4 +68,4 @@ def untrained(model: nn.Module, seed: int) -> nn.Module:
                 for parameter in module.parameters(recurse=False):
                     spread = float(parameter.std(correction=0)) if parameter.numel() > 1 else 0.0
                     parameter.normal_(float(parameter.mean()), spread)
-        return made.to(device)
+        return made.to(first.device, first.dtype)
