@@ -79,7 +79,8 @@ def run(config: DictConfig) -> float | list[float]:
     show.skipped_metrics(console, experiment.metrics, sample.truths)
     tried = [explain_or_reuse(job, name, trained, sample) for name in _watched(job, watched)]
     done = [explained for explained in tried if explained is not None]
-    comparison = compare(job, trained, sample, done)
+    skipped = [name for name, one in zip(experiment.explainers, tried, strict=True) if one is None]
+    comparison = compare(job, trained, sample, done, skipped)
     if watched is None:
         show.results(console, experiment, trained.result, {e.name: e.scores for e in done})
     runs = [trained.link.run if trained.link else None, *(e.run for e in done), comparison]
@@ -277,12 +278,14 @@ def _explaining(job: Job, name: str, model: str, images: int) -> dict[str, Any]:
     }
 
 
-def compare(job: Job, trained: Trained, sample: Sample, done: list[Explained]) -> str | None:
+def compare(
+    job: Job, trained: Trained, sample: Sample, done: list[Explained], skipped: list[str]
+) -> str | None:
     """Record the methods of this job side by side, once all of them are fresh."""
     fresh = {e.name: e.fresh for e in done if e.fresh is not None}
     if len(fresh) < 2 or len(fresh) < len(done):
         return None
-    record = records.comparison(job.experiment, job.config, sample, fresh)
+    record = records.comparison(job.experiment, job.config, sample, fresh, skipped)
     tables = [e.scores.assign(explainer=e.name) for e in done]
     return job.tracker.record_report(
         replace(

@@ -1,6 +1,6 @@
 """What tracking keeps of each step: names, tags, parameters, numbers and pictures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -107,7 +107,11 @@ def _bytes(pixels: Tensor) -> np.ndarray:
 
 
 def comparison(
-    experiment: Experiment, config: DictConfig, sample: Sample, done: Mapping[str, Scored]
+    experiment: Experiment,
+    config: DictConfig,
+    sample: Sample,
+    done: Mapping[str, Scored],
+    skipped: Sequence[str] = (),
 ) -> Record:
     """Of several explainers side by side; its key and model are the caller's to add."""
     names, seed = build.names(config), experiment.settings.seed
@@ -116,12 +120,17 @@ def comparison(
         name=f"{len(done)} explainers on {names['dataset']} {names['model']} seed {seed}",
         tags=_tags(experiment, config),
         params={"explainers": ", ".join(done), "images": len(sample.images), "seed": seed},
-        figures={"gallery": _gallery(experiment, sample, done, overlay=False)},
+        figures={"gallery": _gallery(experiment, sample, done, overlay=False, skipped=skipped)},
     )
 
 
 def _gallery(
-    experiment: Experiment, sample: Sample, done: Mapping[str, Scored], *, overlay: bool
+    experiment: Experiment,
+    sample: Sample,
+    done: Mapping[str, Scored],
+    *,
+    overlay: bool,
+    skipped: Sequence[str] = (),
 ) -> Figure:
     first = next(iter(done.values()))
     lines = {
@@ -134,6 +143,9 @@ def _gallery(
         scores=lines,
         masks=_masks(sample),
         overlay=overlay,
+        note=f"skipped, as they can't explain this network: {', '.join(skipped)}"
+        if skipped
+        else "",
     )
 
 

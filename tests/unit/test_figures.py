@@ -92,6 +92,29 @@ def test_no_text_of_a_gallery_meets_another_cell():
             assert not text.get_text() or not any(box.overlaps(picture) for picture in pictures)
 
 
+@pytest.mark.parametrize("methods", [11, 23])
+def test_many_methods_stand_in_bands_that_a_page_can_hold_and_name_those_left_out(methods):
+    maps = {f"method_number_{i}": torch.randn(6, 8, 8) for i in range(methods)}
+    note = "skipped: attn_lrp, attention_rollout"
+    captions = [f"target {i}\npredicted {i}" for i in range(6)]
+    figure = gallery(torch.rand(6, 1, 8, 8), maps, captions, masks=torch.rand(6, 8, 8), note=note)
+    bands = -(-methods // 10)
+    assert len(figure.axes) == 3 * (2 * bands + methods)
+    titles = [axes.get_title().replace("\n", " ") for axes in figure.axes]
+    assert [t for t in titles if "method" in t] == [name.replace("_", " ") for name in maps]
+    assert titles.count("image") == titles.count("exact mask") == bands
+    wide, high = figure.get_size_inches()
+    assert wide < 17
+    assert high < 5.5 * bands + 1
+    assert any(note in text.get_text() for text in figure.texts)
+    figure.draw_without_rendering()
+    pictures = [axes.get_window_extent() for axes in figure.axes]
+    words = [text for axes in figure.axes for text in (axes.title, axes.xaxis.label)]
+    for text in [*words, *figure.texts]:
+        box = text.get_window_extent()
+        assert not text.get_text() or not any(box.overlaps(picture) for picture in pictures)
+
+
 def test_a_perturbation_curve_is_the_mean_with_its_interval():
     rows = torch.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0], [1.0, float("nan")]])
     x = torch.tensor([0.0, 0.5]).expand(4, -1)

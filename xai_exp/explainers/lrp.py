@@ -51,7 +51,8 @@ class LRP(Propagation):
         alpha, beta: of alpha_beta; alpha - beta must be 1.
         bias: where biases stand in the uniform rules z, epsilon and alpha_beta: paper (in the
             denominator, for alpha_beta each sign with its part), both (all of it in both parts, as
-            iNNvestigate has it) or ignore (nowhere).
+            iNNvestigate has it; a bias larger than its part turns that part's sign, so that with
+            batch norms folded relevance can gather where nothing is) or ignore (nowhere).
         low, high: the range of the values that the first layer sees, for the box rule.
         until: the last layer to have a composite's rule for the first one, counted from 0 among
             convolutions and matrix products in the order of the forward pass.

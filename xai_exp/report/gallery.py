@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import product
 from textwrap import fill
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ from torch import Tensor
 from xai_exp.types import Heatmaps, Images
 
 ROWS = 8  # the most images that one gallery shows
+_WIDE = 12  # the most columns side by side; more methods go on in bands below, of fewer images
+_BAND_ROWS = 3
 _QUANTILE = 0.995
 _KEY = (
     "red: for the target · blue: against it · white: zero · each heatmap on a scale of its own, "
@@ -43,13 +46,15 @@ def gallery(
     scores: Mapping[str, Sequence[str]] | None = None,
     masks: Heatmaps | None = None,
     overlay: bool = False,
+    note: str = "",
 ) -> Figure:
     """A row an image: the image, its exact mask, then one heatmap a method.
 
     Zero is the middle of a diverging colour map, so an empty heatmap is white. Every heatmap has a
     symmetric scale of its own that ends at the 99.5 % quantile of its absolute values: a few
     extreme pixels would otherwise wash out the rest. The edge of the mask is a thin line in the
-    heatmaps. Pixels that are not finite are yellow. Few columns stand twice side by side.
+    heatmaps. Pixels that are not finite are yellow. Few columns stand twice side by side; many
+    stand in bands, each with the images again, and for the first three images only.
 
     Args:
         images: The images; the first `ROWS` are shown.
@@ -58,16 +63,29 @@ def gallery(
         scores: For a method, a line under each of its heatmaps.
         masks: How much of each pixel the objects fill, in 0..1, if that is known.
         overlay: Whether each heatmap is shown once more, on top of its image.
+        note: A line at the foot, such as the methods that were skipped.
     """
-    columns = [_Column("image", partial(_image, images), captions)]
+    lead = [_Column("image", partial(_image, images), captions)]
     if masks is not None:
-        columns.append(_Column("exact mask", partial(_mask, masks), ()))
+        lead.append(_Column("exact mask", partial(_mask, masks), ()))
+    columns: list[_Column] = []
     for name, maps in heatmaps.items():
         lines = (scores or {}).get(name, ())
         columns.append(_Column(name, partial(_heatmap, maps, masks), lines))
         if overlay:
             columns.append(_Column("on the image", partial(_overlay, images, maps), ()))
-    return _drawn(columns, min(len(images), ROWS), images.shape[-2] / images.shape[-1])
+    bands = _bands(lead, columns)
+    count = min(len(images), ROWS if len(bands) == 1 else _BAND_ROWS)
+    return _drawn(bands, count, images.shape[-2] / images.shape[-1], note)
+
+
+def _bands(lead: list[_Column], columns: list[_Column]) -> list[list[_Column]]:
+    """The columns in as few bands as are not too wide, all about equally wide."""
+    room = _WIDE - len(lead)
+    bands = max(1, -(-len(columns) // room))
+    width = max(1, -(-len(columns) // bands))
+    starts = range(0, max(1, len(columns)), width)
+    return [lead + columns[start : start + width] for start in starts]
 
 
 def limit(heatmap: Tensor) -> float:
@@ -85,36 +103,39 @@ def limit(heatmap: Tensor) -> float:
     return float(np.quantile(sizes, _QUANTILE)) or float(sizes.max())
 
 
-def _drawn(columns: Sequence[_Column], count: int, aspect: float) -> Figure:
+def _drawn(bands: Sequence[Sequence[_Column]], count: int, aspect: float, note: str) -> Figure:
     """The figure, every length in it set in inches so that no text meets another."""
-    blocks = 2 if len(columns) <= 4 and count > 2 else 1
+    most = max(map(len, bands))
+    blocks = 2 if len(bands) == 1 and most <= 4 and count > 2 else 1
     rows = -(-count // blocks)
-    columns = [
-        column._replace(captions=[_wrapped(c) for c in column.captions]) for column in columns
-    ]
-    texts = [text for column in columns for text in column.captions[:count]]
+    bands = [[c._replace(captions=[_wrapped(t) for t in c.captions]) for c in b] for b in bands]
+    texts = [text for band in bands for column in band for text in column.captions[:count]]
     lines = max((text.count("\n") + 1 for text in texts), default=0)
     caption = _CAPTION + _LINE * 0.75 * max(0, lines - 1)
     high = _CELL * aspect + caption
-    heads = [fill(column.name.replace("_", " "), 16) for column in columns]
-    head = _LINE * (1 + max(name.count("\n") + 1 for name in heads)) / 1.2
-    wide = blocks * (len(columns) * (_CELL + _GAP) + 2 * _GAP)
-    figure = Figure(figsize=(wide, head + rows * high + _FOOT), dpi=150)
+    heads = [[fill(column.name.replace("_", " "), 16) for column in band] for band in bands]
+    tall = [_LINE * (1 + max(name.count("\n") + 1 for name in band)) / 1.2 for band in heads]
+    wide = blocks * (most * (_CELL + _GAP) + 2 * _GAP)
+    foot = [fill(text, int(18 * wide)) for text in (note, _KEY) if text]
+    foot_high = _FOOT + _LINE * 0.75 * (sum(text.count("\n") + 1 for text in foot) - 1)
+    figure = Figure(figsize=(wide, sum(tall) + len(bands) * rows * high + foot_high), dpi=150)
     width, height = figure.get_size_inches()
-    for index in range(count):
-        block, row = divmod(index, rows)
-        bottom = height - head - (row + 1) * high + caption
-        for place, column in enumerate(columns):
+    top = height
+    for band, names, head in zip(bands, heads, tall, strict=True):
+        for index, (place, column) in product(range(count), enumerate(band)):
+            block, row = divmod(index, rows)
+            bottom = top - head - (row + 1) * high + caption
             left = block * width / blocks + 1.5 * _GAP + place * (_CELL + _GAP)
             box = (left / width, bottom / height, _CELL / width, _CELL * aspect / height)
             axes = figure.add_axes(box)
             column.draw(axes, index)
             _frame(axes)
             if row == 0:
-                axes.set_title(heads[place], fontsize=8, pad=3)
+                axes.set_title(names[place], fontsize=8, pad=3)
             if column.captions:
                 axes.set_xlabel(column.captions[index], fontsize=6.5, labelpad=2)
-    figure.text(0.5, 0.08 / height, fill(_KEY, int(18 * width)), fontsize=6.5, ha="center")
+        top -= head + rows * high
+    figure.text(0.5, 0.08 / height, "\n".join(foot), fontsize=6.5, ha="center")
     return figure
 
 
