@@ -1,5 +1,6 @@
 """Stability of a study: what its runs left, compared, drawn and recorded; a callback of Hydra."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn
@@ -36,7 +37,8 @@ class Stability(Callback):
         if job.get("study") is None:
             return
         try:
-            report(instantiate(job.tracking).open(), job.study, self.least_accuracy)
+            tracker = instantiate(job.tracking).open()
+            report(tracker, job.study, self.least_accuracy, Path("reports"))
         except InputError as error:
             Console().print(f"no stability report: {error}", highlight=False, markup=False)
 
@@ -46,8 +48,10 @@ def of_study(tracker: "Tracker", study: str) -> "list[Kept]":
     return tracker.kept(condition=f"tags.`study.{study}` LIKE '%'")
 
 
-def report(tracker: "Tracker", study: str, least_accuracy: float) -> str | None:
-    """Compare, print, record; the run's id.
+def report(
+    tracker: "Tracker", study: str, least_accuracy: float, folder: Path | None = None
+) -> str | None:
+    """Compare, print, record; the run's id. The page is also written to FOLDER/STUDY.html.
 
     Raises:
         InputError: when fewer than two models are good enough.
@@ -55,6 +59,7 @@ def report(tracker: "Tracker", study: str, least_accuracy: float) -> str | None:
     from rich.console import Console
 
     from xai_exp import stability_tables as tables
+    from xai_exp.report import index
     from xai_exp.report import stability as plots
     from xai_exp.report import stability_page as page
     from xai_exp.stability_maps import gathered
@@ -88,9 +93,16 @@ def report(tracker: "Tracker", study: str, least_accuracy: float) -> str | None:
         metrics=tables.numbers(found),
         figures=figures,
     )
+    text = page.render(study, maps, found, figures)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{study}.html"
+        path.write_text(text, encoding="utf-8")
+        index.write(folder)
+        console.print(f"report: {path}", highlight=False, soft_wrap=True)
     run = tracker.reported(record.key) or tracker.record_report(
         record,
-        pages={"stability": page.render(study, maps, found, figures)},
+        pages={"stability": text},
         tables={key: one for key, one in found.tables().items() if len(one)},
     )
     if run:

@@ -201,6 +201,9 @@ def test_heatmaps_that_follow_the_exact_values_are_told_from_those_that_do_not(
     assert len(drawn["tracking"].axes) == 2
     page = render("a <study>", maps, compared(maps), drawn)
     assert "How stable are heatmaps? a &lt;study&gt;" in page
+    assert "body { margin" in page
+    assert "table.sortable" in page
+    assert "{{" not in page
     assert "<strong>faithful</strong> follows the networks: next to nothing is left" in page
     assert "<strong>unstable</strong> is unstable: its heatmaps differ by 0.3" in page
     assert page.count('src="data:image/png;base64,') == len(drawn)

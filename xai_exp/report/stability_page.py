@@ -50,8 +50,8 @@ def render(study: str, maps: Any, found: Any, figures: Mapping[str, Figure]) -> 
             title=html.escape(f"How stable are heatmaps? {study}"),
             summary=_summary(maps),
             sections=[one for one in names.items() if there.get(one[0], True)],
-            style=_of_the_other_page("style"),
-            script=_of_the_other_page("script"),
+            style=f"<style>\n{_resource('style.css')}</style>",
+            script=_script(),
             figures={name: _picture(figure) for name, figure in figures.items()},
             architectures=_architectures(maps.models),
             **made,
@@ -227,8 +227,8 @@ def _resource(name: str) -> str:
     return resources.files("xai_exp.report").joinpath(name).read_text("utf-8")
 
 
-def _of_the_other_page(tag: str) -> str:
-    """Pages look alike and their tables sort alike."""
-    found = re.search(rf"<{tag}>.*?</{tag}>", _resource("page.html"), re.DOTALL)
+def _script() -> str:
+    """That of the other pages, so that tables sort alike."""
+    found = re.search(r"<script>.*?</script>", _resource("page.html"), re.DOTALL)
     assert found is not None
     return found.group()
