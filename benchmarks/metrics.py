@@ -5,15 +5,24 @@ of images that the metric sends through the model times the best time of one ima
 model, over several batch sizes. Each metric runs on a case of its own, so nothing is shared; times
 are the best of the repeats, taken in turns with the floor's so that a busy machine slows both.
 Metrics that need no model have no floor: their time an image is what is printed.
+
+`--quantus PYTHON` (or XAI_EXP_QUANTUS) is the Python of an environment with Quantus 0.6: its time
+for the same images, heatmaps and masks, and as many forward passes, is measured in the same run
+and stands beside how many times faster we are.
 """
 
 import argparse
+import json
+import os
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
@@ -35,14 +44,42 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--metrics", nargs="*", default=[])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--quantus", default=os.environ.get("XAI_EXP_QUANTUS", ""))
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     options = parser.parse_args()
     machine.tune_allocator()
     torch.set_num_threads(options.threads)
     case = tiny_case(options.images, torch.device(options.device))
+    case = replace(case, precision=options.precision)
     print(f"{options.images} images of 64x64, {options.device}, {options.threads} thread(s)")
-    print(f"{'metric':28}{'passes':>8}{'ms/image':>10}{'floor':>8}{'ratio':>7}")
+    theirs = quantus_times(case, options.quantus)
+    print(
+        f"{'metric':36}{'passes':>8}{'ms/image':>10}{'floor':>8}{'ratio':>7}{'Quantus':>9}{'x':>7}"
+    )
     for name, metric in metrics(options.metrics or ["all"]).items():
-        print(row(name, metric, case, options.repeats))
+        if metric.needs <= {"parts"}:
+            line, own = row(name, metric, case, options.repeats)
+            peer = theirs.get(name)
+            print(line + (f"{peer * 1e3:9.3f}{peer / own:7.1f}" if peer else ""), flush=True)
+
+
+def quantus_times(case: Case, python: str) -> dict[str, float]:
+    """Quantus' seconds an image by our metric's name; none, and a line, if it is not there."""
+    if not python:
+        print("Quantus is left out: no environment with it was given (--quantus PYTHON)")
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        given, found = Path(folder) / "case.npz", Path(folder) / "times.json"
+        parts = case.parts if case.parts is not None else torch.zeros(len(case), 1, 64, 64)
+        arrays = {"images": case.images, "targets": case.targets, "heatmaps": case.heatmaps}
+        arrays["masks"] = parts.sum(1) > 0
+        np.savez(given, **{name: value.cpu().numpy() for name, value in arrays.items()})
+        command = [python, "-m", "benchmarks.quantus_times", str(given), str(found), "2"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=_CONF.parent)
+        if done.returncode:
+            print(f"Quantus is left out: {(done.stderr.splitlines() or ['it failed'])[-1]}")
+            return {}
+        return json.loads(found.read_text())["seconds"]
 
 
 def tiny_case(count: int, device: torch.device) -> Case:
@@ -70,17 +107,19 @@ def metrics(names: list[str]) -> dict[str, Metric]:
         return {name: instantiate(config[name], _convert_="all") for name in config}
 
 
-def row(name: str, metric: Metric, case: Case, repeats: int) -> str:
-    """One line of the table."""
+def row(name: str, metric: Metric, case: Case, repeats: int) -> tuple[str, float]:
+    """One line of the table, and the seconds an image."""
     passes = images_through(case, metric)
     own, forward = [], []
-    for _ in range(repeats):
+    fast = passes <= len(case) + 1
+    for _ in range(repeats * (5 if fast else 1)):
         own.append(seconds(lambda: metric(replace(case)), case.images.device))
         forward.append(best_forward(case) if passes else 0.0)
     per_image = min(own) / len(case)
     floor = passes / len(case) * min(forward)
     ratio = f"{per_image / floor:7.3f}" if passes > len(case) + 1 else f"{'-':>7}"
-    return f"{name:28}{passes / len(case):8.1f}{per_image * 1e3:10.3f}{floor * 1e3:8.2f}{ratio}"
+    numbers = f"{passes / len(case):8.1f}{per_image * 1e3:10.3f}{floor * 1e3:8.2f}{ratio}"
+    return f"{name:36}{numbers}", per_image
 
 
 def images_through(case: Case, metric: Metric) -> int:
