@@ -71,9 +71,13 @@ def quantus_times(case: Case, python: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         given, found = Path(folder) / "case.npz", Path(folder) / "times.json"
         parts = case.parts if case.parts is not None else torch.zeros(len(case), 1, 64, 64)
-        arrays = {"images": case.images, "targets": case.targets, "heatmaps": case.heatmaps}
-        arrays["masks"] = parts.sum(1) > 0
-        np.savez(given, **{name: value.cpu().numpy() for name, value in arrays.items()})
+        np.savez(
+            given,
+            images=case.images.cpu().numpy(),
+            targets=case.targets.cpu().numpy(),
+            heatmaps=case.heatmaps.cpu().numpy(),
+            masks=(parts.sum(1) > 0).cpu().numpy(),
+        )
         command = [python, "-m", "benchmarks.quantus_times", str(given), str(found), "2"]
         done = subprocess.run(command, capture_output=True, text=True, cwd=_CONF.parent)
         if done.returncode:
