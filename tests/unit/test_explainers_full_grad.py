@@ -55,14 +55,22 @@ class Written(nn.Module):
         return -self.head(functional.max_pool2d(x, 2, 1, padding=1)[..., :5, :7].flatten(1)) + 2
 
 
+def clamped_below(x):
+    return x.clamp(min=0)
+
+
+def clamped(x):
+    return x.clamp(-0.2, 0.3)
+
+
 @pytest.mark.parametrize(
     "activation",
     [
         *(nn.ReLU(), nn.ReLU(inplace=True), nn.LeakyReLU(), nn.ELU(), nn.ELU(inplace=True)),
         *(nn.GELU(), nn.SiLU(inplace=True), nn.Tanh(), nn.Sigmoid(), nn.Softplus(), nn.PReLU()),
-        *(lambda x: x.clamp(min=0), lambda x: x.clamp(-0.2, 0.3)),
+        *(clamped_below, clamped),
     ],
-    ids=str,
+    ids=lambda activation: getattr(activation, "__name__", str(activation)),
 )
 def test_it_sums_to_the_logit(images, activation):
     net = drawn(lambda: Written(activation))
