@@ -18,7 +18,7 @@ from xai_exp.config import InputError
 from xai_exp.store import TrainingResult
 from xai_exp.sweeping.plan import Plan, opened
 from xai_exp.sweeping.queue import Queue
-from xai_exp.sweeping.space import grid, override, parse
+from xai_exp.sweeping.space import grid, override, parse, suggest
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLERS = ["tpe", "nsga2", "qmc", "random", "grid", "cmaes"]
@@ -362,3 +362,23 @@ def test_a_sampler_that_settles_on_its_best_does_not_end_the_sweep(tmp_path: Pat
         seen.add(asked[1]["x"])
         assert isinstance(study.sampler, Settled)
     assert seen == set(range(10))
+
+
+def test_a_proposal_that_was_run_before_is_not_put_back_if_a_kill_left_it_half_drawn(
+    tmp_path: Path,
+) -> None:
+    plan = planned(tmp_path, space={"x": {"low": 0, "high": 9}})
+    work = queue(plan)
+    ((first, params),) = work.ask(1).items()
+    work.tell(first, [1.0], "")
+    for _ in range(2):  # one repeats what was run, the other what it repeats itself
+        work.study.enqueue_trial(params)
+        suggest(work.space, work.study.ask())
+    fresh = {"x": (params["x"] + 1) % 10}
+    work.study.enqueue_trial(fresh)
+    suggest(work.space, work.study.ask())
+    later = queue(plan)
+    assert later.recover() == 1
+    waiting = [t for t in later.study.trials if t.state == TrialState.WAITING]
+    assert [t.system_attrs["fixed_params"] for t in waiting] == [fresh]
+    assert later.left() == plan.trials - 1

@@ -110,8 +110,8 @@ def tree(height: int, width: int, smallest: int) -> tuple[Segments, int]:
     The bits of a cell's number are the way to it from the root, the first one the highest.
 
     >>> tree(2, 4, 1)
-    (tensor([[[0, 2, 4, 6],
-             [1, 3, 5, 7]]]), 3)
+    (tensor([[[0, 1, 4, 5],
+             [2, 3, 6, 7]]]), 3)
     """
     left = [*_halvings(height, width, smallest)]
     sides, parts = [height, width], [1, 1]

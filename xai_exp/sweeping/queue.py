@@ -40,17 +40,20 @@ class Queue:
         known = {trial.user_attrs.get(AGAIN) for trial in trials}
         for trial in trials:
             if trial.state == TrialState.RUNNING:
-                back += self._recovered(trial, known)
+                back += self._recovered(trial, known, _same(trial, trials))
         if self.plan.retry_failed:
             for trial in self._finished(TrialState.FAIL):
                 if trial.number not in known:
                     self.study.enqueue_trial(trial.params, user_attrs={AGAIN: trial.number})
         return back
 
-    def _recovered(self, trial: FrozenTrial, known: set[Any]) -> int:
+    def _recovered(self, trial: FrozenTrial, known: set[Any], same: int | None) -> int:
         noted = trial.user_attrs
         if VALUES in noted or PRUNED in noted or ERROR in noted:
             self.tell(trial.number, noted.get(VALUES), noted.get(ERROR, ""))
+            return 0
+        if same is not None and AGAIN not in noted:
+            self._leave_out(trial.number, same)
             return 0
         params = _params(trial)
         if params and trial.number not in known:
@@ -112,9 +115,13 @@ class Queue:
             same = before.get(_text(trial.params))
             if same is None or AGAIN in trial.user_attrs:
                 return trial
-            trial.set_user_attr(SAME, same)
-            self._fail(trial.number, f"not run: the same as trial {same}")
+            self._leave_out(trial.number, same)
         return None
+
+    def _leave_out(self, number: int, same: int) -> None:
+        """Close a proposal that was run before."""
+        self._note(number, SAME, same)
+        self._fail(number, f"not run: the same as trial {same}")
 
     def tell(self, number: int, values: Sequence[float] | None, error: str) -> None:
         """Close a trial: with its values, with its error, or (neither) as pruned."""
@@ -156,10 +163,13 @@ class Queue:
         return [t for t in trials if t.state in ends and _counts(t) and t.number not in again]
 
     def _fail(self, number: int, error: str) -> None:
+        self._note(number, ERROR, error)
+        self.study.tell(number, state=TrialState.FAIL)
+
+    def _note(self, number: int, key: str, value: Any) -> None:  # noqa: ANN401
         study = self.storage.get_study_id_from_name(self.plan.study)
         trial = self.storage.get_trial_id_from_study_id_trial_number(study, number)
-        self.storage.set_trial_user_attr(trial, ERROR, error)
-        self.study.tell(number, state=TrialState.FAIL)
+        self.storage.set_trial_user_attr(trial, key, value)
 
 
 def _counts(trial: FrozenTrial) -> bool:
@@ -167,6 +177,16 @@ def _counts(trial: FrozenTrial) -> bool:
     if trial.state == TrialState.WAITING or SAME in trial.user_attrs:
         return False
     return trial.user_attrs.get(ERROR) != _INTERRUPTED
+
+
+def _same(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int | None:
+    """An earlier or waiting trial with the parameters of this one, which a kill left half drawn."""
+    mine = _text(_params(trial))
+    for other in trials:
+        due = other.state == TrialState.WAITING or (other.number < trial.number and _counts(other))
+        if other.number != trial.number and due and _text(_params(other)) == mine:
+            return other.number
+    return None
 
 
 def _params(trial: FrozenTrial) -> dict[str, Any]:
