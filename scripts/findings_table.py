@@ -26,7 +26,8 @@ def main() -> None:
     scores = pd.read_parquet(options.table)
     for dataset in options.dataset or scores["dataset"].unique():
         mine = pd.DataFrame(scores[scores["dataset"] == dataset]).assign(setting=dataset)
-        names = options.metrics or list(mine["metric"].unique())
+        known = list(mine["metric"].unique())
+        names = [name for name in options.metrics or known if name in known]
         print(f"\n{dataset}: {mine['model'].nunique()} networks\n")
         print(markdown(pd.DataFrame(mine[mine["metric"].isin(names)]), names))
 
