@@ -7,6 +7,7 @@ and its 95 % interval over both (statistics.crossed_interval), all architectures
 """
 
 import argparse
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,13 @@ def main() -> None:
     parser.add_argument("--metrics", nargs="*")
     options = parser.parse_args()
     scores = pd.read_parquet(options.table)
-    for dataset in options.dataset or scores["dataset"].unique():
+    known = list(scores["dataset"].unique())
+    if unknown := set(options.dataset or ()) - set(known):
+        sys.exit(f"error: dataset: got {', '.join(unknown)}; allowed: {', '.join(known)}")
+    for dataset in options.dataset or known:
         mine = pd.DataFrame(scores[scores["dataset"] == dataset]).assign(setting=dataset)
-        known = list(mine["metric"].unique())
-        names = [name for name in options.metrics or known if name in known]
+        there = list(mine["metric"].unique())
+        names = [name for name in options.metrics or there if name in there]
         print(f"\n{dataset}: {mine['model'].nunique()} networks\n")
         print(markdown(pd.DataFrame(mine[mine["metric"].isin(names)]), names))
 
