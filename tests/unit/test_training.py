@@ -299,3 +299,25 @@ def test_a_run_that_trains_nothing_does_not_wait_for_lightning():
         "sys.exit(any(m in sys.modules for m in ('pytorch_lightning', 'mlflow')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+_NARROW = """
+import sys
+import torch
+torch.set_num_threads(1)
+sys.path.insert(0, sys.argv[1])
+from test_training import Data, fit, split
+from torch.nn.functional import interpolate
+from xai_exp.models.resnet import ResNet18
+parts = [split(count, seed, 0.7) for count, seed in ((96, 0), (8, 1), (8, 2))]
+for part in parts:
+    part.pixels = interpolate(part.pixels, (64, 64))
+data = Data(*parts, size=(64, 64))
+fit(sys.argv[2], data=data, net=ResNet18(width=8).build(1, (64, 64), 2), max_epochs=2)
+"""
+
+
+def test_a_narrow_residual_network_trains_without_a_crash(tmp_path):
+    arguments = [sys.executable, "-c", _NARROW, str(Path(__file__).parent), str(tmp_path)]
+    root = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    assert subprocess.run(arguments, env=os.environ | root, check=False).returncode == 0

@@ -23,6 +23,7 @@ from xai_exp.training.callbacks import Checkpoint, Progress, Watch, quiet
 from xai_exp.types import Dataset, Split
 
 _CHECK_EVERY = 50  # steps between looks at the loss on a GPU, where a look waits for the device
+_ONEDNN_BLOCK = 16
 
 
 def fit(
@@ -93,11 +94,36 @@ def _fast_bf16_cpu() -> bool:
     return bool(supported())
 
 
+def layout(network: nn.Module, device: torch.device) -> torch.memory_format:
+    """How to keep images and weights while training: channels_last, where it is safe.
+
+    On a CPU, oneDNN (issue 6035 of its repository) writes past its workspace when it takes the
+    gradient of a strided 1x1 convolution's weights in channels_last and the input has fewer
+    channels than a block: wrong gradients or a segmentation fault.
+    """
+    unsafe = device.type == "cpu" and any(
+        isinstance(module, nn.Conv2d)
+        and module.kernel_size == (1, 1)
+        and module.stride != (1, 1)
+        and module.in_channels // module.groups < _ONEDNN_BLOCK
+        for module in network.modules()
+    )
+    return torch.contiguous_format if unsafe else torch.channels_last
+
+
 class _Batches:
     """One epoch of a split as (images, labels), indexed or rendered on the device."""
 
-    def __init__(self, split: Split, size: int, device: torch.device, order: Tensor | None) -> None:
+    def __init__(
+        self,
+        split: Split,
+        size: int,
+        device: torch.device,
+        order: Tensor | None,
+        layout: torch.memory_format,
+    ) -> None:
         self.split, self.size, self.device, self.order = split, size, device, order
+        self.layout = layout
 
     def __len__(self) -> int:
         if self.order is None:
@@ -110,8 +136,7 @@ class _Batches:
         order = order.to(self.device)
         for step in range(len(self)):
             index = order[step * self.size : (step + 1) * self.size]
-            images = self.split.images(index).contiguous(memory_format=torch.channels_last)
-            yield images, labels[index]
+            yield self.split.images(index).contiguous(memory_format=self.layout), labels[index]
 
 
 class _Learner(lightning.LightningModule):
@@ -122,7 +147,8 @@ class _Learner(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.config, self.data, self.seed, self.where = config, data, seed, device
-        self.network = network.train().to(memory_format=torch.channels_last)  # pyright: ignore
+        self.layout = layout(network, device)
+        self.network = network.train().to(memory_format=self.layout)  # pyright: ignore
         self.history: list[dict[str, float | int]] = []
         self._losses: list[Tensor] = []
         self._held: list[tuple[Tensor, Tensor]] = []
@@ -132,11 +158,12 @@ class _Learner(lightning.LightningModule):
         """The training images in this epoch's order."""
         draw = _drawn(self.seed, self.current_epoch)
         order = torch.randperm(len(self.data.train), generator=draw)
-        return _Batches(self.data.train, self.config.batch_size, self.where, order)
+        return _Batches(self.data.train, self.config.batch_size, self.where, order, self.layout)
 
     def val_dataloader(self) -> _Batches:
         """The validation images."""
-        return _Batches(self.data.validation, 2 * self.config.batch_size, self.where, None)
+        size = 2 * self.config.batch_size
+        return _Batches(self.data.validation, size, self.where, None, self.layout)
 
     def on_train_epoch_start(self) -> None:
         """Seed dropout by the epoch; the caller keeps the global generator from changing."""
