@@ -23,19 +23,6 @@ EXPLAINERS = [
 ]
 
 
-@pytest.fixture
-def images(generator):
-    return torch.rand(3, 2, 9, 12, dtype=torch.float64, generator=generator)
-
-
-@pytest.fixture
-def network():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        layers = nn.Conv2d(2, 5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(5 * 7 * 10, 3)
-        return nn.Sequential(*layers).double()
-
-
 def rectangles(box, smallest):
     """The two halves of a box (top, bottom, left, right) as `tree` cuts it, or none."""
     top, bottom, left, right = box

@@ -1,0 +1,23 @@
+"""The images and the network of the methods that take parts of an image away.
+
+A module that defines `images` or `network` itself has its own.
+"""
+
+import pytest
+import torch
+from torch import nn
+
+
+@pytest.fixture
+def images(generator):
+    """Oblong, so that rows and columns can't be mixed up unseen."""
+    return torch.rand(3, 2, 9, 12, dtype=torch.float64, generator=generator)
+
+
+@pytest.fixture
+def network():
+    """For `images`, with a head that reads every place by itself."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers = nn.Conv2d(2, 5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(5 * 7 * 10, 3)
+        return nn.Sequential(*layers).double()
