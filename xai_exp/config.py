@@ -72,12 +72,12 @@ def configured(cls: type[T]) -> type[T]:
     The type checker of the tests leaves `__init__` alone, so that wrong values get these errors.
     Types and ranges come from the annotations (`int`, `float`, `bool`, `str`, `Literal`, unions,
     `tuple[X, ...]`, any class, `Annotated[..., Range(...)]`); a list given for a tuple is made one.
-    A `__post_init__` of the class runs after the check, for rules between fields.
+    A `__post_init__`, the class's own or inherited, runs after the check, for rules between fields.
 
     Raises:
         InputError: when a value has the wrong type or is out of its range.
     """
-    own = cls.__dict__.get("__post_init__")
+    own = getattr(cls, "__post_init__", None)
 
     def __post_init__(self: Any) -> None:  # noqa: ANN401, N807
         hints = get_type_hints(type(self), include_extras=True)

@@ -182,6 +182,27 @@ def test_a_rule_between_fields_runs_after_the_fields_are_checked():
         Pair(low="x")
 
 
+def test_the_rule_between_a_parents_fields_holds_for_a_child_without_one():
+    @configured
+    class Low:
+        low: int = 0
+        high: int = 1
+
+        def __post_init__(self) -> None:
+            if self.low > self.high:
+                raise InputError(f"{type(self).__name__}.low: got too much; allowed: at most high")
+
+    @configured
+    class Lower(Low):
+        depth: Annotated[int, Range(1)] = 1
+
+    assert Lower(depth=2, high=3).high == 3
+    with pytest.raises(InputError, match=r"^Lower.low: got too much"):
+        Lower(low=2)
+    with pytest.raises(InputError, match=r"^Lower.depth"):
+        Lower(low=2, depth=0)
+
+
 def test_fields_of_a_parent_class_are_checked_by_their_own_annotations():
     @configured
     class Child(Other):

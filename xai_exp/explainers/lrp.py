@@ -21,17 +21,15 @@ zennit keeps the bias in z+ (here epsilon_plus has it, z_plus has not); DeepExpl
 out of a last layer without activation.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from xai_exp.config import InputError, Range, configured
-from xai_exp.explainers.backward import Rules, passed_through
-from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.lrp_composites import COMPOSITES, Composite, RuleName
-from xai_exp.explainers.propagation import Propagation
+from xai_exp.explainers.lrp_numbers import ByPlace
 
 
 @configured
-class LRP(Propagation):
+class LRP(ByPlace):
     """Relevance of each pixel for the target's logit.
 
     Uniform rules use one rule in every layer (z_box: in the first one, with z_plus above it).
@@ -62,14 +60,7 @@ class LRP(Propagation):
     """
 
     rule: RuleName = "epsilon_plus"
-    epsilon: Annotated[float, Range(0, exclusive_low=True)] = 1e-6
-    gamma: Annotated[float, Range(0)] = 0.25
-    alpha: Annotated[float, Range(1)] = 2.0
     beta: Annotated[float, Range(0)] = 1.0
-    bias: Literal["paper", "both", "ignore"] = "paper"
-    low: float = 0.0
-    high: float = 1.0
-    until: Annotated[int, Range(0)] = 0
 
     def __post_init__(self) -> None:
         if abs(self.alpha - self.beta - 1) > 1e-9:
@@ -77,20 +68,7 @@ class LRP(Propagation):
                 f"LRP.alpha: got alpha {self.alpha:g} and beta {self.beta:g}; allowed: alpha - "
                 "beta = 1, or relevance is not conserved"
             )
-        if not self.low < self.high:
-            raise InputError(
-                f"LRP.low: got {self.low:g}; allowed: below high = {self.high:g}, the pixels' range"
-            )
-
-    @property
-    def cost(self) -> Cost:
-        """Passes for one heatmap of a network of convolutions behind ReLUs."""
-        forward, backward = self._composite().convolution.cost
-        return Cost(forward=1 + forward, backward=backward)
-
-    def rules(self) -> Rules:
-        """The composite's rules for linear layers; activations pass relevance through."""
-        return Rules(activation=passed_through, linear=self._composite())
+        super().__post_init__()
 
     def _composite(self) -> Composite:
         return COMPOSITES[self.rule](self)

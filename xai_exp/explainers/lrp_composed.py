@@ -1,16 +1,14 @@
 """Layer-wise relevance propagation with a rule of one's own choice for each kind of layer."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from xai_exp.config import InputError, Range, configured
-from xai_exp.explainers.backward import Rules, passed_through
-from xai_exp.explainers.cost import Cost
+from xai_exp.config import configured
 from xai_exp.explainers.lrp_composites import Composite, UniformName, composed
-from xai_exp.explainers.propagation import Propagation
+from xai_exp.explainers.lrp_numbers import ByPlace
 
 
 @configured
-class ComposedLRP(Propagation):
+class ComposedLRP(ByPlace):
     """Relevance of each pixel for the target's logit, by rules chosen place by place.
 
     The composites that papers name (`LRP`) are points of this space, which
@@ -39,30 +37,6 @@ class ComposedLRP(Propagation):
     convolution: UniformName = "alpha1_beta0"
     linear: UniformName = "epsilon"
     first: UniformName | Literal["same", "z_box"] = "same"
-    epsilon: Annotated[float, Range(0, exclusive_low=True)] = 1e-6
-    gamma: Annotated[float, Range(0)] = 0.25
-    alpha: Annotated[float, Range(1)] = 2.0
-    bias: Literal["paper", "both", "ignore"] = "paper"
-    low: float = 0.0
-    high: float = 1.0
-    until: Annotated[int, Range(0)] = 0
-
-    def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise InputError(
-                f"ComposedLRP.low: got {self.low:g}; allowed: below high = {self.high:g}, the "
-                "pixels' range"
-            )
-
-    @property
-    def cost(self) -> Cost:
-        """Passes for one heatmap of a network of convolutions behind ReLUs."""
-        forward, backward = self._composite().convolution.cost
-        return Cost(forward=1 + forward, backward=backward)
-
-    def rules(self) -> Rules:
-        """The rules for linear layers; activations pass relevance through."""
-        return Rules(activation=passed_through, linear=self._composite())
 
     def _composite(self) -> Composite:
         return composed(self.convolution, self.linear, self.first, self)
