@@ -7,6 +7,7 @@ which pixels. The published forms keep what speaks for the target (`relu`), so t
 image in which no map does is empty; with `relu: false` it is signed, as those of other families.
 """
 
+from abc import ABC, abstractmethod
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -16,7 +17,7 @@ from xai_exp.config import Range, configured
 from xai_exp.explainers.backward import stabilized
 from xai_exp.explainers.baselines import Level, uniform
 from xai_exp.explainers.cost import Cost
-from xai_exp.explainers.feature_map import Combine, enlarged, from_maps
+from xai_exp.explainers.feature_map import enlarged, from_maps
 from xai_exp.explainers.modified import GuidedBackprop
 from xai_exp.explainers.removal import outputs
 from xai_exp.types import Copies, Heatmaps, Images, Labels
@@ -25,7 +26,33 @@ _ONCE = Cost(forward=1, backward=1)
 
 
 @configured
-class GradCAM:
+class _Weighed(ABC):
+    """The sum of maps times the weights that a subclass gives them."""
+
+    layer: str | None = None
+    relu: bool = True
+
+    @property
+    def cost(self) -> Cost:
+        """Passes for one heatmap."""
+        return _ONCE
+
+    def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
+        """The weighed maps at every pixel."""
+
+        def combine(maps: Tensor, slopes: Tensor) -> Tensor:
+            total = (self._weights(maps, slopes) * maps).sum(1)
+            return total.clamp(min=0) if self.relu else total
+
+        return enlarged(from_maps(model, images, targets, self.layer, combine), _size(images))
+
+    @abstractmethod
+    def _weights(self, maps: Tensor, slopes: Tensor) -> Tensor:
+        """What each cell of each map counts, by the maps and the logit's gradient there."""
+
+
+@configured
+class GradCAM(_Weighed):
     r"""Grad-CAM: maps weighed by their mean gradient (Selvaraju et al. 2017, eq. 1 and 2).
 
     $\mathrm{ReLU}\big(\sum_k \overline{g^k} A^k\big)$, the bar being the mean over the map. It is
@@ -40,21 +67,13 @@ class GradCAM:
     """
 
     requires: ClassVar[str] = "maps for the target"
-    layer: str | None = None
-    relu: bool = True
 
-    @property
-    def cost(self) -> Cost:
-        """Passes for one heatmap."""
-        return _ONCE
-
-    def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
-        """The weighed maps at every pixel."""
-        return _weighed(model, images, targets, self.layer, _mean_slopes, relu=self.relu)
+    def _weights(self, maps: Tensor, slopes: Tensor) -> Tensor:  # noqa: ARG002
+        return slopes.mean((2, 3), keepdim=True)
 
 
 @configured
-class GradCAMPlusPlus:
+class GradCAMPlusPlus(_Weighed):
     r"""Grad-CAM++: only cells whose gradient is positive weigh a map (Chattopadhay et al. 2018).
 
     $\mathrm{ReLU}\big(\sum_k w_k A^k\big)$ with $w_k = \sum_{ij} \alpha^k_{ij}
@@ -70,21 +89,13 @@ class GradCAMPlusPlus:
         relu: keep only what speaks for the target.
     """
 
-    layer: str | None = None
-    relu: bool = True
-
-    @property
-    def cost(self) -> Cost:
-        """Passes for one heatmap."""
-        return _ONCE
-
-    def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
-        """The weighed maps at every pixel."""
-        return _weighed(model, images, targets, self.layer, _plus_plus, relu=self.relu)
+    def _weights(self, maps: Tensor, slopes: Tensor) -> Tensor:
+        whole = stabilized(2 + slopes * maps.sum((2, 3), keepdim=True))
+        return (slopes.clamp(min=0) / whole).sum((2, 3), keepdim=True)
 
 
 @configured
-class LayerCAM:
+class LayerCAM(_Weighed):
     r"""LayerCAM: each cell of a map weighed by its own positive gradient (Jiang et al. 2021).
 
     $\mathrm{ReLU}\big(\sum_k \mathrm{ReLU}(g^k_{ij}) A^k_{ij}\big)$ (eq. 5 and 6): right behind any
@@ -99,19 +110,10 @@ class LayerCAM:
         positive: only positive gradients count.
     """
 
-    layer: str | None = None
-    relu: bool = True
     positive: bool = True
 
-    @property
-    def cost(self) -> Cost:
-        """Passes for one heatmap."""
-        return _ONCE
-
-    def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
-        """The weighed maps at every pixel."""
-        weights = _positive_slopes if self.positive else _slopes
-        return _weighed(model, images, targets, self.layer, weights, relu=self.relu)
+    def _weights(self, maps: Tensor, slopes: Tensor) -> Tensor:  # noqa: ARG002
+        return slopes.clamp(min=0) if self.positive else slopes
 
 
 @configured
@@ -227,43 +229,8 @@ class GuidedGradCAM:
         return where * GuidedBackprop()(model, images, targets)
 
 
-def _weighed(
-    model: nn.Module,
-    images: Images,
-    targets: Labels,
-    layer: str | None,
-    weights: Combine,
-    *,
-    relu: bool,
-) -> Heatmaps:
-    """The sum of maps times their weights, enlarged."""
-
-    def combine(maps: Tensor, slopes: Tensor) -> Tensor:
-        total = (weights(maps, slopes) * maps).sum(1)
-        return total.clamp(min=0) if relu else total
-
-    return enlarged(from_maps(model, images, targets, layer, combine), _size(images))
-
-
 def _maps(maps: Tensor, _slopes: Tensor) -> Tensor:
     return maps
-
-
-def _slopes(_maps: Tensor, slopes: Tensor) -> Tensor:
-    return slopes
-
-
-def _mean_slopes(_maps: Tensor, slopes: Tensor) -> Tensor:
-    return slopes.mean((2, 3), keepdim=True)
-
-
-def _positive_slopes(_maps: Tensor, slopes: Tensor) -> Tensor:
-    return slopes.clamp(min=0)
-
-
-def _plus_plus(maps: Tensor, slopes: Tensor) -> Tensor:
-    whole = stabilized(2 + slopes * maps.sum((2, 3), keepdim=True))
-    return (slopes.clamp(min=0) / whole).sum((2, 3), keepdim=True)
 
 
 def _first_component(maps: Tensor, _slopes: Tensor) -> Tensor:

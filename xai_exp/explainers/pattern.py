@@ -34,13 +34,15 @@ from xai_exp.types import Heatmaps, Images, Labels
 Kind = Literal["relu", "linear"]
 
 
+@configured
 class _Pattern:
     """What both methods share; see the module."""
 
     requires: ClassVar[str] = "positive logits"
-    kind: Kind
-    references: int
     attribution: ClassVar[bool]
+    kind: Kind = "relu"
+    references: Annotated[int, Range(2)] = 1024
+    start: Literal["one", "logit"] = "logit"
 
     @property
     def cost(self) -> Cost:
@@ -93,9 +95,6 @@ class PatternNet(_Pattern):
         start: what is sent back from the target's logit: its own value, or one.
     """
 
-    kind: Kind = "relu"
-    references: Annotated[int, Range(2)] = 1024
-    start: Literal["one", "logit"] = "logit"
     attribution: ClassVar[bool] = False
 
 
@@ -117,9 +116,6 @@ class PatternAttribution(_Pattern):
         start: what is sent back from the target's logit: its own value, or one.
     """
 
-    kind: Kind = "relu"
-    references: Annotated[int, Range(2)] = 1024
-    start: Literal["one", "logit"] = "logit"
     attribution: ClassVar[bool] = True
 
 
