@@ -7,7 +7,8 @@ import pytest
 from xai_exp.claims import Better
 from xai_exp.config import InputError
 from xai_exp.report import plots, tables
-from xai_exp.report.page import Study, blocks, render
+from xai_exp.report.comparisons import blocks
+from xai_exp.report.page import Study, render
 from xai_exp.statistics import independent_blocks
 from xai_exp.verdict import answers
 

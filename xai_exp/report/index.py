@@ -3,17 +3,16 @@
 import html
 from collections.abc import Sequence
 from html.parser import HTMLParser
-from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
-from jinja2 import Environment
-
-from xai_exp.report.page import style
+from xai_exp.report import document
 
 STUDIES = ("lrp_vs_sensitivity", "human_strategy", "stability", "metric_validity", "adoption")
 REPLICATIONS = ("samek2017", "sixt2020", "bluecher2024", "xaitris", "nlesc2020")
 _NAME = "index.html"
+_TITLE = "Which explanation of an image classifier can be trusted?"
+_SUMMARY = "Each study with its answer; its page has the numbers, plots and how to repeat it."
 
 
 class Entry(NamedTuple):
@@ -37,11 +36,8 @@ def write(folder: Path) -> Path | None:
     found = entries(folder)
     if not found:
         return None
-    template = resources.files("xai_exp.report").joinpath("index.html").read_text("utf-8")
-    text = (
-        Environment(autoescape=True)
-        .from_string(template)
-        .render(groups=_grouped(found), style=style())
+    text = document.filled(
+        _NAME, escaped=True, title=_TITLE, summary=_SUMMARY, groups=_grouped(found)
     )
     path = folder / _NAME
     path.write_text(text, encoding="utf-8")

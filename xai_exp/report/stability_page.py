@@ -1,19 +1,14 @@
 """The stability report as one self-contained HTML page, to be read from top to bottom."""
 
-import base64
 import html
-import io
-import re
 from collections.abc import Mapping
-from importlib import resources
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment
 from matplotlib.figure import Figure
 
-from xai_exp.report import tables
+from xai_exp.report import document, tables
 
 _MEASURES = {
     "spearman": "Spearman correlation over pixels (-1 .. 1)",
@@ -43,19 +38,14 @@ def render(study: str, maps: Any, found: Any, figures: Mapping[str, Figure]) -> 
         "picture": "one image",
     }
     there = {"cause": made["tracking"], "choices": made["variance"], "order": made["order"]}
-    return (
-        Environment(autoescape=False)  # its values are HTML already; texts are escaped here
-        .from_string(_resource("stability.html"))
-        .render(
-            title=html.escape(f"How stable are heatmaps? {study}"),
-            summary=_summary(maps),
-            sections=[one for one in names.items() if there.get(one[0], True)],
-            style=f"<style>\n{_resource('style.css')}</style>",
-            script=_script(),
-            figures={name: _picture(figure) for name, figure in figures.items()},
-            architectures=_architectures(maps.models),
-            **made,
-        )
+    return document.filled(
+        "stability.html",
+        title=html.escape(f"How stable are heatmaps? {study}"),
+        summary=_summary(maps),
+        sections=[one for one in names.items() if there.get(one[0], True)],
+        figures={name: document.picture(figure, cut=False) for name, figure in figures.items()},
+        architectures=_architectures(maps.models),
+        **made,
     )
 
 
@@ -214,21 +204,3 @@ def _architectures(models: pd.DataFrame) -> str:
     ]
     heads = ["number", "architecture", "seeds", "mean test accuracy"]
     return tables.table(heads, body, name="architectures")
-
-
-def _picture(figure: Figure) -> str:
-    """A figure as the address of an image within the page."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", facecolor="white")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _resource(name: str) -> str:
-    return resources.files("xai_exp.report").joinpath(name).read_text("utf-8")
-
-
-def _script() -> str:
-    """That of the other pages, so that tables sort alike."""
-    found = re.search(r"<script>.*?</script>", _resource("page.html"), re.DOTALL)
-    assert found is not None
-    return found.group()
