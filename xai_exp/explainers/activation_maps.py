@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from xai_exp.config import Range, configured
-from xai_exp.explainers.backward import stabilized
 from xai_exp.explainers.baselines import Level, uniform
+from xai_exp.explainers.calls import stabilized
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.feature_map import enlarged, from_maps
 from xai_exp.explainers.modified import GuidedBackprop

@@ -26,7 +26,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from xai_exp.explainers import functions
-from xai_exp.explainers.backward import Other, ruled, stabilized, tracked
+from xai_exp.explainers.backward import Other
+from xai_exp.explainers.calls import ruled, stabilized, tracked
 from xai_exp.explainers.functions import refusal
 
 Softmax = Literal["taylor", "constant"]

@@ -18,21 +18,28 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from xai_exp.config import InputError
 from xai_exp.explainers import functions
+from xai_exp.explainers.calls import (
+    Graft,
+    Ruled,
+    again,
+    depends,
+    out_of_place,
+    ruled,
+    stabilized,
+    tracked,
+)
 from xai_exp.explainers.functions import arguments, bare, located, refusal
 from xai_exp.explainers.layer import Layer, convolution
 from xai_exp.explainers.pullback import pullback
 from xai_exp.types import Images, Labels
 
-Back = Callable[[Tensor], Any]
 Activate = Callable[[Tensor, "Activated"], Tensor]
 Handler = Callable[[Any, str, tuple[Any, ...], dict[str, Any]], Any]
 Other = Callable[["ModifiedBackward", Any, str, tuple[Any, ...], dict[str, Any]], Any]
-_STABILIZER = 1e-9
 
 
 @dataclass(frozen=True)
@@ -137,56 +144,9 @@ def backpropagate(
         raise located(error, model) from error
 
 
-def stabilized(values: Tensor, epsilon: float = _STABILIZER) -> Tensor:
-    """`values` moved away from zero by `epsilon`, zero itself upward: a safe denominator.
-
-    >>> stabilized(torch.tensor([-1.0, 0.0, 2.0]), 0.5)
-    tensor([-1.5000,  0.5000,  2.5000])
-    """
-    return torch.copysign(values.new_tensor(epsilon), values).add_(values)
-
-
-class _Ruled(torch.autograd.Function):
-    """A value computed elsewhere, whose backward pass is a given function."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, back: Back, *inputs: Tensor) -> Tensor:  # noqa: ANN401
-        ctx.back, ctx.count = back, len(inputs)
-        return value.detach()
-
-    @staticmethod
-    def backward(ctx: Any, *relevance: Tensor) -> Any:  # noqa: ANN401
-        given = ctx.back(relevance[0])
-        return (None, None, *(given if ctx.count > 1 else (given,)))
-
-
-class _Graft(torch.autograd.Function):
-    """Make `old` the tensor that `new` is, as work in place does, without touching old's memory."""
-
-    @staticmethod
-    def forward(ctx: Any, old: Tensor, new: Tensor) -> Tensor:  # noqa: ANN401
-        old.data = new.data
-        ctx.mark_dirty(old)
-        return old
-
-    @staticmethod
-    def backward(ctx: Any, *relevance: Tensor) -> Any:  # noqa: ANN401, ARG004
-        return None, relevance[0]
-
-
-def ruled(value: Tensor, back: Back, *inputs: Tensor) -> Tensor:
-    """`value`, from which the backward pass goes to `inputs` through `back`."""
-    return _Ruled.apply(value.detach(), back, *inputs)  # pyright: ignore[reportReturnType]
-
-
 def passed_through(relevance: Tensor, _gradient: Activated) -> Tensor:
     """LRP's rule for activations: an output that has one input gives it all of its relevance."""
     return relevance
-
-
-def tracked(value: object) -> bool:
-    """Whether a value depends on the image: parameters are frozen, pixels are not."""
-    return isinstance(value, Tensor) and value.requires_grad
 
 
 class ModifiedBackward(TorchFunctionMode):
@@ -227,7 +187,7 @@ class ModifiedBackward(TorchFunctionMode):
         if handler is None:
             self._refuse_unruled(given)
             return func(*args, **kwargs)
-        func, args, kwargs, in_place = _out_of_place(func, given, args, kwargs)
+        func, args, kwargs, in_place = out_of_place(func, given, args, kwargs)
         result = handler(func, bare(given), args, kwargs)
         if not in_place:
             return result
@@ -235,7 +195,7 @@ class ModifiedBackward(TorchFunctionMode):
         if old._is_view():
             raise refusal(given, "in place on a view of another value")
         vars(old).pop("_made_by", None)
-        return _Graft.apply(old, result)
+        return Graft.apply(old, result)
 
     def _refuse_unruled(self, name: str) -> None:
         known = functions.STRUCTURE
@@ -352,53 +312,6 @@ class ModifiedBackward(TorchFunctionMode):
         return ruled(after, back, inputs)
 
 
-def depends(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether any argument, or a member of one that is a list, depends on the image."""
-    for value in (*args, *kwargs.values()):
-        if isinstance(value, list | tuple):
-            if any(map(tracked, value)):
-                return True
-        elif tracked(value):
-            return True
-    return False
-
-
-def _out_of_place(
-    func: Any,  # noqa: ANN401
-    name: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> tuple[Any, tuple[Any, ...], dict[str, Any], bool]:
-    """The same call without work in place, which would overwrite what rules need; was it so?"""
-    in_place = bool(kwargs.get("inplace"))
-    kwargs = {key: value for key, value in kwargs.items() if key != "inplace"}
-    if bare(name) in functions.ACTIVATIONS and len(args) > 1 and isinstance(args[-1], bool):
-        args, in_place = args[:-1], in_place or args[-1]
-    if name in _IN_PLACE_SUMS:
-        return getattr(torch, _IN_PLACE_SUMS[name]), args, kwargs, True
-    if name != bare(name):
-        plain = bare(name)
-        func = getattr(functional, plain, None) or getattr(torch, plain)
-        in_place = True
-    return func, args, kwargs, in_place
-
-
-_IN_PLACE_SUMS = {"__iadd__": "add", "__isub__": "sub", "__imul__": "mul", "__itruediv__": "div"}
-
-
-def again(
-    func: Any,  # noqa: ANN401
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The first argument, a copy of it at the root of a graph of its own, and what comes of it."""
-    inputs = args[0] if args else kwargs["input"]
-    before = inputs.detach().requires_grad_()
-    with torch.enable_grad():
-        after = func(before, *args[1:], **kwargs) if args else func(**kwargs | {"input": before})
-    return inputs, before, after
-
-
 def refuse_hidden_modules(model: nn.Module) -> None:
     """Scripted and compiled modules do not show their functions."""
     for name, module in model.named_modules():
@@ -417,7 +330,7 @@ def _refuse_hidden_functions(chosen: Tensor) -> None:
         if node is None or node in seen:
             continue
         seen.add(node)
-        own = getattr(node, "_forward_cls", _Ruled)
-        if own not in (_Ruled, _Graft) or node.name() == "ReluBackward0":
+        own = getattr(node, "_forward_cls", Ruled)
+        if own not in (Ruled, Graft) or node.name() == "ReluBackward0":
             raise refusal(node.name().removesuffix("Backward"), "which hides what it does")
         waiting += [parent for parent, _ in node.next_functions]

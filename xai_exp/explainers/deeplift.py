@@ -14,15 +14,8 @@ from torch import Tensor, nn
 
 from xai_exp import ops
 from xai_exp.config import InputError, Range, configured
-from xai_exp.explainers.backward import (
-    Activated,
-    ModifiedBackward,
-    Other,
-    Rules,
-    again,
-    backpropagate,
-    ruled,
-)
+from xai_exp.explainers.backward import Activated, ModifiedBackward, Other, Rules, backpropagate
+from xai_exp.explainers.calls import again, ruled
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.deeplift_reveal_cancel import reveal_cancel
 from xai_exp.explainers.gradients import uniform

@@ -20,14 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from xai_exp.explainers import functions
-from xai_exp.explainers.backward import (
-    ModifiedBackward,
-    Other,
-    Rules,
-    backpropagate,
-    ruled,
-    tracked,
-)
+from xai_exp.explainers.backward import ModifiedBackward, Other, Rules, backpropagate
+from xai_exp.explainers.calls import ruled, tracked
 from xai_exp.explainers.functions import arguments, bare, refusal
 from xai_exp.explainers.layer import Layer, convolution
 from xai_exp.types import Images, Labels

@@ -21,7 +21,7 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from xai_exp.explainers.backward import stabilized
+from xai_exp.explainers.calls import stabilized
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.layer import Layer
 

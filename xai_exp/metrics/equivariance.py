@@ -10,8 +10,8 @@ from torch import Tensor
 from xai_exp import ops
 from xai_exp.config import InputError, Range, configured
 from xai_exp.metrics import shared
+from xai_exp.metrics.around import explained, knows_any_image, shifted
 from xai_exp.metrics.likeness import Likeness, alike, alike_rows
-from xai_exp.metrics.robustness import explained, knows_any_image, shifted
 from xai_exp.types import Case, Effects, Heatmaps, Scenes, Scores
 
 Change = Literal["rotate", "flip", "shift"]

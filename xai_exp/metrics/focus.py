@@ -8,7 +8,7 @@ from torch.nn import functional
 from xai_exp import ops
 from xai_exp.config import Range, configured
 from xai_exp.metrics import shared
-from xai_exp.metrics.robustness import explained, knows_any_image
+from xai_exp.metrics.around import explained, knows_any_image
 from xai_exp.types import Case, Flags, Heatmaps, Images, Keep, Order, Scores
 
 _TILES = 4

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from xai_exp import ops
 from xai_exp.config import Range, configured
 from xai_exp.metrics import shared
+from xai_exp.metrics.around import explained
 from xai_exp.metrics.likeness import Likeness, alike
-from xai_exp.metrics.robustness import explained
 from xai_exp.types import Case, Curves, Heatmaps, Images, Labels, Scores
 
 Count = Annotated[int, Range(1)]

@@ -4,8 +4,7 @@ Robust is not right: the edge filter and a mask that never looks at the network 
 these. Read them beside a measure of faithfulness or of truth.
 """
 
-from collections.abc import Callable
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,95 +12,12 @@ from torch import Tensor, nn
 from xai_exp import ops
 from xai_exp.config import Range, configured
 from xai_exp.metrics import shared
-from xai_exp.types import Case, Heatmaps, Images, Labels, Logits, Neighbours, Samples, Scores
+from xai_exp.metrics.around import around, knows_any_image, largest, mean, noisy, seen, shifted
+from xai_exp.types import Case, Images, Logits, Samples, Scores
 
 Positive = Annotated[float, Range(0, exclusive_low=True)]
 Count = Annotated[int, Range(1)]
 Scale = Literal["heatmap", "none"]
-
-
-class Around(NamedTuple):
-    """What was seen around each image.
-
-    Shapes: heatmaps (batch, sample, height, width), distances |x' - x| in the Euclidean norm
-    (batch, sample), `kept`: whether the prediction stayed the same (batch, sample).
-    """
-
-    heatmaps: Neighbours
-    distances: Samples
-    kept: Tensor
-
-
-def noisy(case: Case, rows: Tensor, radius: float) -> Images:
-    """Images with uniform noise in [-radius, radius] at every value; row = image + sample * batch.
-
-    The noise of a sample depends on the image, the seed and the sample's number alone.
-    """
-    count = len(case)
-    samples = range(int(rows.max()) // count + 1)
-    names = [shared.keys(case, f"around {sample}") for sample in samples]
-    images = case.images[rows % count]
-    drawn = ops.keyed_uniform(torch.cat(names)[rows], images[0].numel())
-    return images + radius * (2 * drawn - 1).view(images.shape).to(images)
-
-
-def around(case: Case, samples: int, radius: float) -> Around:
-    """`samples` neighbours of every image explained, once for all metrics that ask for them."""
-
-    def neighbours(rows: Tensor) -> Images:
-        return noisy(case, rows, radius)
-
-    return shared.once(case, ("around", samples, radius), lambda: seen(case, samples, neighbours))
-
-
-def seen(case: Case, samples: int, neighbours: Callable[[Tensor], Images]) -> Around:
-    """Explain `neighbours(rows)`, rows running over all images, then over samples, in chunks."""
-    count = len(case)
-    rows = torch.arange(count * samples, device=case.images.device)
-    clean = shared.clean_logits(case).argmax(1)
-
-    def chunk(part: Tensor) -> Tensor:
-        images, own = neighbours(part), part % count
-        heat = explained(case, images, case.targets[own]).to(case.heatmaps)
-        apart = (images - case.images[own]).flatten(1).norm(dim=1)
-        kept = ops.logits(case.model, images).argmax(1) == clean[own]
-        return torch.cat([heat.flatten(1), apart[:, None], kept[:, None]], 1)
-
-    with ops.evaluating(case.model):
-        found = ops.in_chunks(chunk, rows, size=ops.chunk_size(case.images))
-    found = found.unflatten(0, (samples, count)).transpose(0, 1)
-    return Around(
-        heatmaps=found[..., :-2].unflatten(2, case.heatmaps.shape[1:]),
-        distances=found[..., -2],
-        kept=found[..., -1] > 0,
-    )
-
-
-def explained(
-    case: Case, images: Images, targets: Labels, model: nn.Module | None = None
-) -> Heatmaps:
-    """The heatmaps of other images, or of another model, in chunks."""
-
-    def chunk(part: Tensor, wanted: Tensor) -> Tensor:
-        return case.explain(case.model if model is None else model, part, wanted).detach()
-
-    return ops.in_chunks(chunk, images, targets)
-
-
-def knows_any_image(case: Case) -> bool:
-    """Whether the explainer explains any image, not only those that it was bound to."""
-    return not getattr(case.explain, "only_known_images", False)
-
-
-def largest(values: Samples, counted: Tensor) -> Scores:
-    """The largest counted value of every row; NaN where nothing is counted."""
-    top = torch.where(counted, values, -torch.inf).amax(1)
-    return torch.where(counted.any(1), top, torch.nan)
-
-
-def mean(values: Samples, counted: Tensor) -> Scores:
-    """The mean of every row's counted values; NaN where nothing is counted."""
-    return torch.where(counted, values, 0).sum(1) / counted.sum(1)
 
 
 def _scale(case: Case, scale: Scale) -> Scores:
@@ -185,16 +101,6 @@ class LocalLipschitz:
         scale = _scale(case, self.scale)
         slopes = moved / near.distances / scale[:, None]
         return shared.where_defined(case, largest(slopes, slopes.isfinite()), scale > 0)
-
-
-def shifted(images: Tensor, right: int, down: int, fill: str = "edge") -> Tensor:
-    """Images or heatmaps moved by whole pixels; what comes in repeats the edge, or comes round."""
-    if fill == "circular":
-        return images.roll((down, right), (-2, -1))
-    height, width = images.shape[-2:]
-    rows = (torch.arange(height, device=images.device) - down).clamp(0, height - 1)
-    columns = (torch.arange(width, device=images.device) - right).clamp(0, width - 1)
-    return images[..., rows, :][..., columns]
 
 
 @configured
