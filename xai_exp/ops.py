@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -25,6 +26,7 @@ from xai_exp.types import (
     Heatmaps,
     Images,
     Index,
+    Keep,
     Keys,
     Labels,
     Levels,
@@ -132,9 +134,13 @@ def _wrapped(number: int) -> int:
 
 def keyed_uniform(keys: Keys, count: int) -> Rows:
     """`count` uniform numbers in [0, 1) for every key, the same on every device."""
-    position = torch.arange(1, count + 1, device=keys.device) * -0x61C8864680B583EB
-    hashed = _mix(_mix(keys[:, None] + position) + position)
-    return ((hashed >> 40) & 0xFFFFFF).float() / (1 << 24)
+    return _drawn(keys[:, None], torch.arange(count, device=keys.device)).float() / (1 << 24)
+
+
+def _drawn(keys: Tensor, positions: Tensor) -> Tensor:
+    """A whole number below 2^24 for every pair of key and position."""
+    position = (positions + 1) * -0x61C8864680B583EB
+    return (_mix(_mix(keys + position) + position) >> 40) & 0xFFFFFF
 
 
 def keyed_normal(keys: Keys, count: int) -> Rows:
@@ -151,13 +157,62 @@ def keyed_normal(keys: Keys, count: int) -> Rows:
 def keyed_descending(values: Rows, keys: Keys) -> Order:
     """Positions from the largest value to the smallest; ties in a random order of the row's key.
 
-    The order of a row is the same alone and in a batch. Values are compared in float32: as sortable
-    integers with random low bits, so that one sort does both (three times faster than two).
+    The order of a row is the same alone and in a batch, and on every device. Values are compared in
+    float32: as sortable integers whose low bits hold the position, since NumPy sorts integers three
+    times as fast as torch sorts numbers, and then only tied positions need a random number. A GPU
+    draws them all: it would have to wait to learn which are tied.
     """
-    bits = (values.float() + 0.0).contiguous().view(torch.int32).long()
-    sortable = bits ^ ((bits >> 31) & 0x7FFFFFFF)
-    luck = (keyed_uniform(keys, values.shape[1]) * (1 << 24)).long()
-    return ((sortable << 24) | luck).argsort(1, descending=True)
+    sortable = _sortable(values)
+    if values.device.type != "cpu":
+        luck = _drawn(keys[:, None], torch.arange(values.shape[1], device=keys.device))
+        return ((sortable << 24) | luck).argsort(1, descending=True)
+    position = torch.arange(values.shape[1])
+    packed = np.sort(((~sortable << 32) | position).numpy(), axis=1)
+    order = torch.from_numpy(packed & 0xFFFFFFFF)
+    same = (packed[:, 1:] ^ packed[:, :-1]).view(np.uint64) < 1 << 32
+    if same.any():
+        _break_ties(order, torch.from_numpy(same), keys)
+    return order
+
+
+def _sortable(values: Rows) -> Order:
+    """Whole numbers that are ordered as the values are in float32, both zeros being equal."""
+    bits = (values.detach().float() + 0.0).contiguous().view(torch.int32).long()
+    return bits ^ ((bits >> 31) & 0x7FFFFFFF)
+
+
+def _break_ties(order: Order, same: Keep, keys: Keys) -> None:
+    """Put tied positions, which `same` marks as equal to their successor, in a random order."""
+    again = functional.pad(same, (1, 0)).flatten()
+    places = (again | functional.pad(same, (0, 1)).flatten()).nonzero()[:, 0]
+    positions = order.view(-1)[places]
+    group = (~again[places]).cumsum(0)
+    luck = _drawn(keys[places // order.shape[1]], positions)
+    order.view(-1)[places] = positions[((group << 24) | (0xFFFFFF - luck)).argsort(stable=True)]
+
+
+def keyed_argmax(values: Rows, keys: Keys) -> Labels:
+    """Each row's first position in the order of `keyed_descending`, without the sort; NaN is last.
+
+    >>> ties = torch.zeros(1, 9)
+    >>> key = torch.tensor([5])
+    >>> bool(keyed_argmax(ties, key) == keyed_descending(ties, key)[:, 0])
+    True
+    """
+    values = (values.float() + 0.0).nan_to_num(-torch.inf, torch.inf, -torch.inf)
+    largest = values == values.amax(1, keepdim=True)
+    rows, positions = largest.nonzero(as_tuple=True)
+    luck = _drawn(keys[rows], positions)
+    luckiest = ((rows << 24) | (0xFFFFFF - luck)).argsort(stable=True)
+    count = largest.sum(1)
+    return positions[luckiest[count.cumsum(0) - count]]
+
+
+def ascending(values: Rows) -> Rows:
+    """Each row's values from the smallest to the largest; on a CPU by NumPy, five times as fast."""
+    if values.device.type != "cpu":
+        return values.sort(1).values
+    return torch.from_numpy(np.sort(values.detach().numpy(), axis=1))
 
 
 def descending(values: Rows, generator: torch.Generator) -> Order:

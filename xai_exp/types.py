@@ -62,6 +62,7 @@ Subsets = Bool[Tensor, "batch_or_one subset part"]
 PartMasks = Bool[Tensor, "batch part height width"]
 RankedParts = Bool[Tensor, "batch part pixel"]
 PartPlaces = Int[Tensor, "batch part pixel"]
+PartPeaks = Int[Tensor, "batch part"]
 
 Precision = Literal["float32", "bfloat16"]
 Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]

@@ -35,6 +35,25 @@ def test_keyed_descending_of_a_row_is_the_same_alone(keys):
     assert torch.equal(ops.keyed_descending(values[7:8], keys[7:8]), together[7:8])
 
 
+def slowly_descending(values, keys):
+    """By value, then by the key's random number of the position: the definition, with one sort."""
+    luck = (ops.keyed_uniform(keys, values.shape[1]) * (1 << 24)).long()
+    pairs = [
+        sorted(range(len(row)), key=lambda i, row=row, own=own: (-row[i], -own[i]))
+        for row, own in zip(values.tolist(), luck.tolist(), strict=True)
+    ]
+    return torch.tensor(pairs)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 7, 1000])
+def test_keyed_descending_breaks_ties_by_the_keys_numbers(keys, generator, levels):
+    values = torch.randint(levels, (200, 50), generator=generator) - levels / 2
+    values[3] = torch.randn(50, generator=generator)
+    ordered = ops.keyed_descending(values, keys)
+    assert torch.equal(ordered, slowly_descending(values, keys))
+    assert torch.equal(ops.keyed_argmax(values, keys), ordered[:, 0])
+
+
 def test_named_keys_draw_independently(keys):
     first, second = (
         ops.keyed_uniform(ops.named_keys(keys, name), 500).flatten() - 0.5 for name in ("a", "b")

@@ -4,6 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 
+from xai_exp import ops
 from xai_exp.config import Range, configured
 from xai_exp.metrics import removal, shared
 from xai_exp.metrics.shared import Output
@@ -135,7 +136,7 @@ class EffectiveComplexity:
 def gini(values: Rows) -> Scores:
     """The Gini index of every row of non-negative values; NaN where a row is all zero."""
     count = values.shape[1]
-    ascending = values.sort(1).values
+    ascending = ops.ascending(values)
     weights = torch.arange(count, 0, -1, device=values.device, dtype=values.dtype) - 0.5
     shares = ascending @ (weights / count) / ascending.sum(1)
     return 1 - 2 * shares

@@ -13,7 +13,7 @@ import torch
 from xai_exp.config import Range, configured
 from xai_exp.metrics import regions, shared
 from xai_exp.metrics.regions import Per
-from xai_exp.types import Case, Scores
+from xai_exp.types import Case, Keep, PartMasks, PartPeaks, Scores
 
 
 @configured
@@ -120,11 +120,18 @@ class PointingGame:
     def __call__(self, case: Case) -> Scores:
         """Score every image of the case."""
         own = regions.masks(case, self.per)
-        _, places = regions.ranked(case, self.per)
-        width = own.shape[3]
-        peak = shared.ranking(case).gather(1, (places == 1).int().argmax(2))
-        rows = torch.arange(own.shape[2], device=own.device) - (peak // width)[..., None]
-        columns = torch.arange(width, device=own.device) - (peak % width)[..., None]
-        distance = rows[..., :, None] ** 2 + columns[..., None, :] ** 2
-        hits = (own & (distance <= self.margin**2)).flatten(2).any(2)
+        peak = regions.peaks(case, self.per)
+        if self.margin:
+            hits = _near(own, peak, self.margin)
+        else:
+            hits = own.flatten(2).gather(2, peak[..., None])[..., 0]
         return regions.mean_over_present(case, hits.to(case.heatmaps), own.flatten(2).any(2))
+
+
+def _near(own: PartMasks, peak: PartPeaks, margin: float) -> Keep:
+    """Whether any pixel of each region is within `margin` of its peak."""
+    height, width = own.shape[2:]
+    rows = torch.arange(height, device=own.device) - (peak // width)[..., None]
+    columns = torch.arange(width, device=own.device) - (peak % width)[..., None]
+    distance = rows[..., :, None] ** 2 + columns[..., None, :] ** 2
+    return (own & (distance <= margin**2)).flatten(2).any(2)

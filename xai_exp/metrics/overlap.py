@@ -98,9 +98,10 @@ class AttributionLocalisation:
         own = regions.masks(case, "part" if self.within == "box" else self.per)
         if self.within == "box":
             own = regions.boxes(own)
-        free = ~own.any(1)
+        filled = regions.somewhere(own, 1)
+        free = ~filled
         if self.per == "union":
-            own = own.any(1, keepdim=True)
+            own = filled[:, None]
         positive = case.heatmaps.clamp(min=0)
         inside = torch.einsum("bphw,bhw->bp", own.to(positive), positive)
         total = inside + (free * positive).sum((1, 2))[:, None]

@@ -11,6 +11,7 @@ import torch
 
 from xai_exp import ops
 from xai_exp.config import InputError
+from xai_exp.imputers import Replacement
 from xai_exp.types import (
     Case,
     Copies,
@@ -130,7 +131,6 @@ def parts(case: Case) -> Parts:
     return case.parts
 
 
-@torch.no_grad()
 def outputs_under_masks(
     case: Case,
     removal: Removal,
@@ -140,23 +140,15 @@ def outputs_under_masks(
 ) -> Curves:
     """Each target's output without the pixels under the masks of each step.
 
-    `masks(rows, steps)` gives those of some images and steps, True where a pixel is gone. A
-    perturbed batch holds many images x many steps, whole steps first, since what a removal has to
-    do may grow with the step; one that solves all of its masks together says by `together` how many
-    chunks of the model it wants at once. The result is (batch, step).
+    `masks(rows, steps)` gives those of some images and steps, True where a pixel is gone. The
+    result is (batch, step).
     """
-    size = ops.chunk_size(case.images)
 
-    def block(columns: slice, rows: slice) -> Curves:
-        gone = masks(rows, columns)
-        targets = case.targets[rows].repeat_interleave(gone.shape[1])
-        copies = removal(rows, gone)
-        return (
-            target_output(perturbed_logits(case, copies), targets, output).view(gone.shape[:2]).t()
-        )
+    def copies(rows: slice, columns: slice) -> Copies:
+        return removal(rows, masks(rows, columns))
 
-    with ops.evaluating(case.model):
-        return ops.in_grid(block, steps, len(case), size * getattr(removal, "together", 1)).t()
+    together = getattr(removal, "together", 1)
+    return _outputs(case, copies, steps, output, together, steps_first=together > 1)
 
 
 def outputs_under_removal(
@@ -165,11 +157,50 @@ def outputs_under_removal(
     """Each target's output when the pixels whose place is below a step's count are gone.
 
     Shapes: `places` (batch, height, width), `counts` (step,), result (batch, step). A mask is one
-    comparison.
+    comparison, and a removal that has `nested` needs none.
     """
     places, counts = places.int(), counts.int().to(places.device)
+    if isinstance(removal, Replacement):
+        # In floats, once for all steps: exact, as places are whole numbers below 2^24.
+        places = places.to(case.images)
+
+        def copies(rows: slice, steps: slice) -> Copies:
+            return removal.nested(rows, places[rows], counts[steps])
+
+        return _outputs(case, copies, len(counts), output)
 
     def masks(rows: slice, steps: slice) -> StepMasks:
         return places[rows, None] < counts[steps, None, None]
 
     return outputs_under_masks(case, removal, masks, len(counts), output)
+
+
+@torch.no_grad()
+def _outputs(
+    case: Case,
+    copies: Callable[[slice, slice], Copies],
+    steps: int,
+    output: Answer,
+    together: int = 1,
+    *,
+    steps_first: bool = False,
+) -> Curves:
+    """Each target's output on the copies that `copies(rows, steps)` makes of some images and steps.
+
+    A perturbed batch holds many images x many steps: all steps of few images, which stay in the
+    cache, or few steps of all images, for a removal whose work grows with the step. One that solves
+    all of its masks together says by `together` how many chunks of the model it wants at once.
+    """
+
+    def block(rows: slice, columns: slice) -> Curves:
+        made = copies(rows, columns)
+        targets = case.targets[rows]
+        count = len(made) // len(targets)
+        given = targets.repeat_interleave(count)
+        return target_output(perturbed_logits(case, made), given, output).view(-1, count)
+
+    size = ops.chunk_size(case.images) * together
+    with ops.evaluating(case.model):
+        if steps_first:
+            return ops.in_grid(lambda a, b: block(b, a).t(), steps, len(case), size).t()
+        return ops.in_grid(block, len(case), steps, size)
