@@ -41,11 +41,20 @@ sweep: $(STAMP)  ## 20 trials of architectures on triangles and squares, and how
 dashboard: $(STAMP)  ## the sweeps' own pages, on this machine only
 	$(BIN)/optuna-dashboard --host 127.0.0.1 sqlite:///mlruns/optuna.db
 
-STUDIES := lrp_vs_sensitivity human_strategy stability metric_validity adoption
+STUDIES := lrp_vs_sensitivity human_strategy metric_validity
+BESIDE := stability adoption
 REPLICATIONS := samek2017 sixt2020 bluecher2024 xaitris nlesc2020
 
+# Small networks train as fast on one core as on two, so two studies run at a time. Those beside the
+# others share no network with them; what they say is in reports/beside.log.
+study: export OMP_NUM_THREADS ?= $(shell expr \( $$(getconf _NPROCESSORS_ONLN) + 1 \) / 2)
 study: $(STAMP)  ## the five studies and reports/index.html (45 minutes; on a GPU: make study SIZE=full)
-	for name in $(STUDIES); do $(BIN)/python -m xai_exp experiment=$$name $(if $(SIZE),size=$(SIZE)) || exit 1; done
+	@mkdir -p reports
+	@echo "beside the others, into reports/beside.log: $(BESIDE)"
+	(for name in $(BESIDE); do $(BIN)/python -m xai_exp experiment=$$name $(if $(SIZE),size=$(SIZE)) || exit 1; done) > reports/beside.log 2>&1 & beside=$$!; \
+	trap 'kill $$beside 2> /dev/null' EXIT; \
+	for name in $(STUDIES); do $(BIN)/python -m xai_exp experiment=$$name $(if $(SIZE),size=$(SIZE)) || exit 1; done; \
+	wait $$beside || { tail -n 5 reports/beside.log; exit 1; }
 	$(BIN)/python -m xai_exp.report --index
 
 replications: $(STAMP)  ## five published findings put to the test (an hour; SIZE=full, SIZE=tiny likewise)

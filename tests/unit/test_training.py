@@ -169,7 +169,7 @@ import torch
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[1])
 from test_training import fit, stripes, with_call
-data = with_call(stripes(), int(sys.argv[3]), lambda _: os.kill(os.getpid(), signal.SIGKILL))
+data = with_call(stripes(), int(sys.argv[3]), lambda images: os.kill(os.getpid(), int(sys.argv[4])) or images)
 fit(sys.argv[2], data=data)
 """
 
@@ -178,7 +178,8 @@ fit(sys.argv[2], data=data)
 def test_a_training_killed_in_any_epoch_ends_with_the_same_weights(tmp_path, whole, call):
     arguments = [sys.executable, "-c", _KILLED, str(Path(__file__).parent), str(tmp_path)]
     root = {"PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run([*arguments, str(call)], env=os.environ | root, check=False)
+    arguments += [str(call), str(int(signal.SIGKILL))]
+    done = subprocess.run(arguments, env=os.environ | root, check=False)
     assert done.returncode == -signal.SIGKILL
     assert (tmp_path / CHECKPOINT).is_file()
     data = stripes()
@@ -188,6 +189,22 @@ def test_a_training_killed_in_any_epoch_ends_with_the_same_weights(tmp_path, who
     assert same(net, whole[0])
     wanted = [{**row, "seconds": 0, "images_per_second": 0} for row in whole[1].history]
     assert [{**row, "seconds": 0, "images_per_second": 0} for row in result.history] == wanted
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "last"),
+    [(signal.SIGTERM, 128 + signal.SIGTERM, ""), (signal.SIGINT, -2, "KeyboardInterrupt")],
+)
+def test_a_training_that_is_told_to_stop_does_not_end_as_a_success(tmp_path, sent, code, last):
+    arguments = [sys.executable, "-c", _KILLED, str(Path(__file__).parent), str(tmp_path)]
+    root = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    arguments += ["10", str(int(sent))]
+    done = subprocess.run(
+        arguments, env=os.environ | root, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == code
+    assert done.stderr.strip().endswith(last)
+    assert (tmp_path / CHECKPOINT).is_file()
 
 
 @pytest.mark.parametrize("target", [1.0, 0.0])

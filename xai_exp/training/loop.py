@@ -6,6 +6,7 @@ was never interrupted.
 """
 
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -65,7 +66,7 @@ def fit(
             learner.load_state_dict(saved["state_dict"])
             learner.history = saved["history"]
         else:
-            trainer.fit(learner, ckpt_path=checkpoint if saved else None)
+            _fit(trainer, learner, checkpoint if saved else None)
     network.to(device).eval()
     return TrainingResult(
         accuracy=accuracy(network, data.test, device),
@@ -75,6 +76,16 @@ def fit(
         parameters=sum(p.numel() for p in network.parameters()),
         history=tuple(learner.history),
     )
+
+
+def _fit(trainer: lightning.Trainer, learner: "_Learner", checkpoint: Path | None) -> None:
+    """Train; Lightning makes a success (exit code 0) of SIGTERM, and a silent exit of Ctrl-C."""
+    try:
+        trainer.fit(learner, ckpt_path=checkpoint)
+    except SystemExit as stopped:
+        if isinstance(stopped.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from stopped
+        raise SystemExit(128 + signal.SIGTERM) from stopped
 
 
 def _use_bf16(config: Trainer, device: torch.device) -> bool:
