@@ -51,8 +51,8 @@ study: export OMP_NUM_THREADS ?= $(shell expr \( $$(getconf _NPROCESSORS_ONLN) +
 study: $(STAMP)  ## the five studies and reports/index.html (45 minutes; on a GPU: make study SIZE=full)
 	@mkdir -p reports
 	@echo "beside the others, into reports/beside.log: $(BESIDE)"
-	(for name in $(BESIDE); do $(BIN)/python -m xai_exp experiment=$$name $(if $(SIZE),size=$(SIZE)) || exit 1; done) > reports/beside.log 2>&1 & beside=$$!; \
-	trap 'kill $$beside 2> /dev/null' EXIT; \
+	(trap 'kill $$one; exit 1' TERM; for name in $(BESIDE); do $(BIN)/python -m xai_exp experiment=$$name $(if $(SIZE),size=$(SIZE)) & one=$$!; wait $$one || exit 1; done) > reports/beside.log 2>&1 & beside=$$!; \
+	trap 'kill $$beside 2> /dev/null' EXIT; trap 'exit 130' INT TERM; \
 	for name in $(STUDIES); do $(BIN)/python -m xai_exp experiment=$$name $(if $(SIZE),size=$(SIZE)) || exit 1; done; \
 	wait $$beside || { tail -n 5 reports/beside.log; exit 1; }
 	$(BIN)/python -m xai_exp.report --index
