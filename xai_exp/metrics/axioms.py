@@ -23,12 +23,15 @@ class Completeness:
 
     where f is the target's logit and x' the image with `baseline` in every pixel (0 is black);
     `baseline: null` takes f(x') as 0, which is what LRP conserves. Range 0..infinity, LOWER is
-    better. It tells only whether the amount is right, not its place.
+    better.
 
-    The scale of the heatmap is what is measured, so nothing is normalised (Quantus does so by
-    default, which destroys the sum) and multiplying the heatmap changes the score. Methods that
-    promise nothing about their sum (gradient, guided backprop) are not worse for a high score.
     Cost: one forward pass for the baseline of all images, and the clean one, which metrics share.
+
+    Pitfalls: it tells only whether the amount is right, not its place. The scale of the heatmap is
+    what is measured, so nothing is normalised (Quantus does so by default, which destroys the sum)
+    and multiplying the heatmap changes the score. Methods that promise nothing about their sum
+    (gradient, guided backprop) are not worse for a high score. A sum to another baseline than
+    `baseline` counts as an error.
     """
 
     higher_is_better: ClassVar[bool] = False

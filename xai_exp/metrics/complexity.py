@@ -22,9 +22,11 @@ class Sparseness:
 
         1 - 2 * sum over k of (v_k / sum(v)) * (d - k + 1/2) / d
 
-    Range 0..1 - 1/d, HIGHER is read as better: a concise explanation. Signs are dropped; the score
-    says nothing about truth, so the edge filter and a random spike do well. Cost: one sort, no
-    forward pass.
+    Range 0..1 - 1/d, HIGHER is read as better: a concise explanation. Cost: one sort, no forward
+    pass.
+
+    Pitfalls: it says nothing about truth, so the edge filter and a random spike do well. Signs are
+    dropped. A constant added to the heatmap lowers it, though the order of pixels stays.
 
     >>> from xai_exp.metrics.complexity import gini
     >>> gini(torch.tensor([[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 5.0]]))
@@ -50,10 +52,12 @@ class Complexity:
 
         - sum over i of p_i * ln(p_i)    (in nats; 0 ln 0 = 0)
 
-    Range 0 (one pixel has it all) to ln(d) (d pixels alike), LOWER is read as better. Signs are
-    dropped; the score says nothing about truth, and noise of heavy tails does well. The range grows
-    with the image, so compare on one size. Quantus adds 1e-12 to p_i, which changes no fifth digit.
-    Cost: no forward pass.
+    Range 0 (one pixel has it all) to ln(d) (d pixels alike), LOWER is read as better. Cost: no
+    forward pass.
+
+    Pitfalls: it says nothing about truth, and noise of heavy tails does well. Signs are dropped.
+    The range grows with the image, so compare on one size. Quantus adds 1e-12 to p_i, which changes
+    no fifth digit.
     """
 
     higher_is_better: ClassVar[bool] = False

@@ -117,7 +117,7 @@ class Equivariance:
 class SceneEquivariance:
     r"""How well relevance stays with its objects when the scene is drawn turned, by any angle.
 
-    As equivariance, but the image at an angle is rendered anew, so nothing is resampled: with
+    Ours: as equivariance, but the image at an angle is rendered anew, so nothing is resampled: with
     r(h, x) the relevance that heatmap h gives to every part of the scene and to the rest,
 
         mean over angles of cosine(r(h(T x), T x), r(h(x), x))

@@ -31,8 +31,12 @@ class RelevanceMass:
     part's coverage for c, leaves the other parts out of both sums and averages over the parts.
 
     How signs are pooled is part of the definition: `positive` max(h, 0), `absolute` |h| (for maps
-    whose sign has no meaning, as sensitivity), `square` h^2. Quantus does not pool, so negative
-    relevance makes its ratio unbounded. Cost: no forward pass.
+    whose sign has no meaning, as sensitivity), `square` h^2. Cost: no forward pass.
+
+    Pitfalls: a mask is where the object is, not what the network uses. A heatmap blurred over the
+    border loses mass, a large constant added to it brings it to chance; `positive` does not see
+    what speaks against the class. Quantus does not pool, so negative relevance makes its ratio
+    unbounded.
     """
 
     higher_is_better: ClassVar[bool] = True
@@ -74,9 +78,12 @@ class RelevanceRank:
     chance is the mask's share of the image: `lift: true` divides by that share (1 is chance).
     `per: part` ranks each part's pixels among those of the background and averages over the parts.
 
-    Blind to the size of the relevance, so one spike or an additive constant changes nothing. Equal
-    values go in a random order of the seed: a constant map scores at chance, not by where its
-    pixels lie in memory. Cost: no forward pass, one sort, which is shared.
+    Cost: no forward pass, one sort, which is shared.
+
+    Pitfalls: a mask is where the object is, not what the network uses. It is blind to the size of
+    the relevance, so one spike or an additive constant changes nothing, and to relevance below that
+    of the K pixels. Equal values go in a random order of the seed: a constant map scores at chance,
+    not by where its pixels lie in memory.
     """
 
     higher_is_better: ClassVar[bool] = True
@@ -102,12 +109,16 @@ class PointingGame:
 
     Zhang et al. 2018 (IJCV 126, "pointing game"). The mask holds the pixels of which the parts
     fill more than half; `margin` pixels of Euclidean distance to the nearest of them still count as
-    a hit (the paper took 15 on photographs). HIGHER is better; chance is the share of such pixels.
+    a hit (the paper took 15 on photographs). Range 0..1 (of one part or the union: 0 or 1), HIGHER
+    is better; chance is the share of such pixels.
     `per: part` asks of each part whether it has the most relevant pixel of itself and the
     background, and averages over the parts.
 
-    One pixel decides: of several equal maxima (a constant or saturated map) one is drawn by the
-    seed. An image without a mask is missing; Quantus counts it as a hit. Cost: no forward pass.
+    Cost: no forward pass.
+
+    Pitfalls: one pixel decides: of several equal maxima (a constant or saturated map) one is drawn
+    by the seed. A mask is where the object is, not what the network uses, and a large one is hit by
+    chance. An image without a mask is missing; Quantus counts it as a hit.
     """
 
     higher_is_better: ClassVar[bool] = True

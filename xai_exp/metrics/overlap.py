@@ -79,9 +79,13 @@ class AttributionLocalisation:
     of more than `max_size` of the image have no score (the paper leaves out those over 0.5 or
     0.25).
 
-    Quantus 0.6 takes absolute relevance by default, divides the box by `x_batch[2:].size` (pixels
-    times channels times the batch less two: 0 for two images), and its weighted form multiplies by
-    S_in / S_tot where the paper divides. Cost: no forward pass.
+    Cost: no forward pass.
+
+    Pitfalls: a box holds background as well, and what is in it need not be what the network uses;
+    negative relevance is not seen; boxes near the size of the image are won by any map. Quantus 0.6
+    takes absolute relevance by default, divides the box by `x_batch[2:].size` (pixels times
+    channels times the batch less two: 0 for two images), and its weighted form multiplies by
+    S_in / S_tot where the paper divides.
     """
 
     higher_is_better: ClassVar[bool] = True

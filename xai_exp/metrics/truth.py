@@ -62,10 +62,10 @@ class _OfParts:
 
 @configured
 class PartShapley(_OfParts):
-    r"""How far what a heatmap says of the parts is from their exact Shapley values.
+    r"""How far what a heatmap says of the parts is from their exact Shapley values (Shapley 1953).
 
-    With R_p the relevance pooled over part p (R_0: over the pixels of no part) and phi_p the exact
-    Shapley value of the part for the explained logit, `measure` is
+    Ours. With R_p the relevance pooled over part p (R_0: over the pixels of no part) and phi_p the
+    exact Shapley value of the part for the explained logit, `measure` is
 
     - distance: total variation between normalised absolute shares,
       1/2 * (sum over p of |a_p - s_p| + a_0) with a = |R| / sum |R| (R_0 among them) and
@@ -106,12 +106,17 @@ class PartShapley(_OfParts):
 class PartOrder(_OfParts):
     """Whether the heatmap puts the parts in the order of their true effects.
 
-    Kendall's tau-a over the pairs of parts of the image that differ in truth: (agreeing - opposed)
-    / pairs; a pair tied in the heatmap counts as neither. Range -1..1, HIGHER is better, chance 0.
+    Ours: Kendall's tau-a (1938) over the pairs of parts of the image that differ in truth,
+    (agreeing - opposed) / pairs; a pair tied in the heatmap counts as neither. Range -1..1, HIGHER
+    is better, chance 0.
 
     `against` is the truth: `effect`, what the logit loses when the part alone is removed,
     v(N) - v(N - p), or `shapley`, its Shapley value. Undefined for images with fewer than two
     parts, or whose parts are of equal worth. Cost: as part_shapley, shared with it.
+
+    Pitfalls: an image of few parts has few pairs and a coarse score (two parts: -1, 0 or 1); a pair
+    that differs in truth by next to nothing counts as much as any other; parts of a larger area
+    have more relevance pooled, whatever they are worth; `effect` misses what parts do together.
     """
 
     higher_is_better: ClassVar[bool] = True
@@ -129,10 +134,14 @@ class PartOrder(_OfParts):
 class ObjectCoverage:
     """In how many of the k objects a heatmap puts more than chance.
 
-    The share of objects p with (R_p / R) / (A_p / A) > `lift`, where R is pooled relevance and A
-    area, each of the object with its margin and of the image. Range 0..1, HIGHER is better; a
+    Ours: the share of objects p with (R_p / R) / (A_p / A) > `lift`, where R is pooled relevance
+    and A area, each of the object with its margin and of the image. Range 0..1, HIGHER is better; a
     uniform map scores 0, noise about 1/2 at lift 1. A planted tag is no object. Undefined without
     objects. Cost: no forward pass.
+
+    Pitfalls: it knows where objects are, not which of them the network uses; an object that is just
+    above chance counts like one that has it all, so an edge filter does well; the margin is part of
+    the area, so a wide one lowers the lift of a map that fills the object alone.
     """
 
     higher_is_better: ClassVar[bool] = True
@@ -160,14 +169,19 @@ class ObjectCoverage:
 class HumanStrategy:
     """How much more relevance than chance lies on what a person would use.
 
-    Enrichment: the share of pooled relevance on the strategy's pixels over their share of the area.
+    Ours, enrichment: the share of pooled relevance on the strategy's pixels over their share of the
+    area, (sum(c R) / sum(R)) / (sum(c) / pixels), c being their coverage and R the pooled heatmap.
     A person tells polygons by their corners and counts objects, so `division: null` takes corners
     where scenes have them, else objects; a planted tag is never among them. `within: object` takes
     both shares of the object with its margin instead of the image, so that a map which just fills
     the object gets 1. Range 0 to 1 / area, HIGHER is better, chance is 1.
 
-    It says whether the heatmap looks like a person's reason, NOT whether it is the network's: read
-    it beside part_shapley. Cost: no forward pass.
+    Cost: no forward pass.
+
+    Pitfalls: it says whether the heatmap looks like a person's reason, NOT whether it is the
+    network's: read it beside part_shapley. The highest possible score is 1 / area, so compare on
+    the same scenes; edge filters do well, for corners are where edges meet; pooling drops or turns
+    negative relevance.
     """
 
     higher_is_better: ClassVar[bool] = True
@@ -196,18 +210,20 @@ class HumanStrategy:
 class StrategyUse:
     """How much of the network's evidence for its class hangs on what a person would use, exactly.
 
-    With v the explained logit, u = (v(all) - v(without the corners)) / (v(all) - v(empty scene)):
+    Ours. With v the explained logit, u = (v(all) - v(without corners)) / (v(all) - v(empty scene)):
     what is lost with the parts of `division` (null: as in human_strategy) over what is lost with
     everything. By the efficiency law both are sums of exact Shapley values; a planted tag's is left
     out. `lift` divides by the parts' share of the objects' area, so that a network to which every
     pixel of an object counts alike gets 1.
 
     Range unbounded (cutting corners can cost more than removing the object), HIGHER is better: more
-    of a person's strategy; at `lift` chance is 1. It looks at the network alone and is the same for
-    every heatmap: the truth beside human_strategy, which looks at the heatmap alone. Cut corners
-    are off the training data (see `xai_exp.truth`), so part of u is surprise. Undefined where the
-    objects do not speak for the class, or are the division (u is 1 by definition). Cost: as
-    part_shapley for both divisions, shared with it.
+    of a person's strategy; at `lift` chance is 1. Undefined where the objects do not speak for the
+    class, or are the division (u is 1 by definition). Cost: as part_shapley for both divisions,
+    shared with it.
+
+    Pitfalls: it looks at the network alone and is the same for every heatmap: the truth beside
+    human_strategy, which looks at the heatmap alone. Cut corners are off the training data (see
+    `xai_exp.truth`), so part of u is surprise. A small denominator makes it large.
     """
 
     higher_is_better: ClassVar[bool] = True
@@ -234,8 +250,8 @@ class StrategyUse:
 class ShortcutRecall(_OfParts):
     """Whether the heatmap gives a planted tag what its exact value deserves.
 
-    With a the tag's share of what the heatmap shows and s its share of the exact Shapley values
-    (both as in part_shapley, the outside included in a), `measure` is
+    Ours. With a the tag's share of what the heatmap shows and s its share of the exact Shapley
+    values (both as in part_shapley, the outside included in a), `measure` is
 
     - recall: min(a / s, 1). Range 0..1, HIGHER is better: 1 if the heatmap reports all of the use.
     - error: |a - s|. Range 0..1, LOWER is better: showing too much counts as well.
@@ -244,6 +260,10 @@ class ShortcutRecall(_OfParts):
 
     Undefined for images without a tag; recall also where s is below `least`, since what is not used
     cannot be recalled. Cost: as part_shapley, shared with it.
+
+    Pitfalls: recall never punishes showing too much, so a map of the tag alone has 1: read it
+    beside error; shares are of magnitudes, so the tag's sign is not asked for; margin and pooling
+    decide what the tag gets, as in part_shapley.
     """
 
     undefined: ClassVar[str] = "there is no tag, or the network hardly uses it"
