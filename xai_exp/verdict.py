@@ -222,10 +222,13 @@ def sentence(verdict: Verdict, tests: int = 0) -> str:
     of = f" over {tests} tests" * bool(tests)
     if len(rows) == 1:
         (row,) = rows.to_dict("records")
+        interval = f"95 % interval {row['low']:+.3g} to {row['high']:+.3g}"
+        if np.isnan(row["low"]):
+            interval = "no interval: too few values"
         return (
-            f"{verdict.answer.capitalize()}: difference {row['difference']:+.3g} (95 % interval "
-            f"{row['low']:+.3g} to {row['high']:+.3g}), effect size (rank-biserial) "
-            f"{row['effect']:+.2f}, {test} p {_p(row['adjusted'])} by Holm's correction{of}.{words}"
+            f"{verdict.answer.capitalize()}: difference {row['difference']:+.3g} ({interval}), "
+            f"effect size (rank-biserial) {row['effect']:+.2f}, {test} p "
+            f"{_p(row['adjusted'])} by Holm's correction{of}.{words}"
         )
     known = effects[~np.isnan(effects)]
     spread = f", from {known.min():+.2f} to {known.max():+.2f}" if len(known) else ""

@@ -58,3 +58,12 @@ def test_other_explainers_and_metrics_take_the_place_of_its_own(name):
     assert list(config.explainer) == ["gradient", "lrp"]
     assert list(config.metric) == ["sparseness"]
     assert all("_target_" in one for one in (*config.explainer.values(), *config.metric.values()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_choice_that_it_sweeps_over_composes(name):
+    few = ("explainer=gradient", "metric=sparseness")
+    params = composed(f"experiment={name}", *few).hydra.sweeper.params
+    for group in {"dataset", "model"} & set(params):
+        for choice in params[group].split(","):
+            assert composed(f"experiment={name}", *few, f"{group}={choice}")[group]["_target_"]

@@ -43,6 +43,8 @@ ALL = {
 
 # What is not expected to prefer the exact map to noise and noise to its opposite, and why.
 NO_ORDER = {
+    "average_gain": "this network is never surer of a darker image",
+    "average_increase": "this network is never surer of a darker image",
     "monotonicity_arya": "pixels against the target come first and lower the output, a fault to it",
     "sufficiency": "this network keeps its class with any tenth of the pixels",
     "monotonicity_nguyen": "takes magnitudes: the opposite is as good as the exact map",
@@ -51,6 +53,7 @@ ORDERED = sorted((FAITHFUL | LOCAL) - set(NO_ORDER))
 SCALED = {"completeness"}  # measures the heatmap's own amount
 TIED = sorted(set(ORDERED) - {"faithfulness_correlation", "infidelity", "focus", "sensitivity_n"})
 NO_LUCK = {  # of equal pixels and regions, by definition or since the regions are as equal
+    "average_drop": "a constant heatmap has no score",
     "attribution_localisation": "a sum",
     "relevance_mass": "a sum",
     "auc": "ties count half",
@@ -148,6 +151,12 @@ def test_noise_mixed_in_step_by_step_lowers_the_score(case, metrics, name):
     slack = 1e-4 * (abs(scores[0]) + abs(scores[-1]))
     assert all(first >= second - slack for first, second in pairwise(scores))
     assert scores[0] > scores[-1] + slack
+
+
+@pytest.mark.parametrize("name", ["average_gain", "average_increase"])
+def test_nothing_is_gained_by_shading_an_image_of_this_network(case, metrics, name):
+    for change in (torch.Tensor.clone, noise_like, torch.neg):
+        assert (metrics[name](with_maps(case, change)).nan_to_num() == 0).all()
 
 
 @pytest.mark.parametrize("name", sorted(ALL))

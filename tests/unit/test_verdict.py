@@ -262,6 +262,9 @@ def test_the_sentence_has_effect_size_interval_and_test():
     assert f"difference {row['difference']:+.3g}" in words
     assert f"{row['low']:+.3g} to {row['high']:+.3g}" in words
     assert f"{row['effect']:+.2f}, signed rank test p < 0.001" in words
+    (alone,) = judge([CLAIM], scored(settings=1))
+    alone.rows[["low", "high"]] = float("nan")
+    assert "(no interval: too few values)" in sentence(alone)
     (several,) = judge([CLAIM], scored())
     assert "holds in 3 of 3 settings and is reversed in 0" in sentence(several)
     assert f"{several.rows['effect'].median():+.2f} in the median" in sentence(several)
