@@ -172,7 +172,7 @@ class NoisyLinear:
 class Filling:
     """The removal of `NoisyLinear`: holes filled from around them, and each image's noise."""
 
-    together: ClassVar[int] = 4  # chunks: a cycle has some fifty small steps, whatever the number
+    together: ClassVar[int] = 2  # chunks: a cycle has some fifty small steps; more leave the cache
 
     images: Tensor
     noise: Tensor
