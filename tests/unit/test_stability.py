@@ -8,7 +8,7 @@ from skimage.metrics import structural_similarity
 
 from xai_exp import stability
 from xai_exp.report.stability import clustered, figures
-from xai_exp.report.stability_page import render, sentence
+from xai_exp.report.stability_page import headline, render, sentence
 from xai_exp.stability_maps import Maps, gathered
 from xai_exp.stability_tables import compared, tracked
 from xai_exp.tracking import Kept
@@ -208,6 +208,10 @@ def test_heatmaps_that_follow_the_exact_values_are_told_from_those_that_do_not(
     assert "<strong>unstable</strong> is unstable: its heatmaps differ by 0.3" in page
     assert page.count('src="data:image/png;base64,') == len(drawn)
     assert "http" not in page.replace("http-equiv", "")
+    same = replace(maps, worth=np.broadcast_to(worth[:1], worth.shape))
+    page = render("stability", same, compared(same), figures(same, compared(same)))
+    assert "None of the explainers can be judged" in page
+    assert "Distance of heatmaps against" not in page
     without = replace(maps, worth=None, shown={})
     assert compared(without).tracking.empty
     assert tracked(compared(without)) is None
@@ -264,3 +268,19 @@ def test_models_that_agree_stand_side_by_side() -> None:
     matrix = np.where(family[:, None] == family[None], 0.9, 0.1)
     order = family[clustered(matrix)]
     assert (np.diff(order) != 0).sum() == 1
+
+
+def test_the_answer_names_whose_heatmaps_are_the_most_alike_and_whose_the_least():
+    rows = [
+        ("lrp", "spearman", "other architecture", 0.3, 0.24, 0.36),
+        ("deconv_net", "spearman", "other architecture", 0.05, np.nan, np.nan),
+        ("middle", "spearman", "other architecture", 0.1, 0.0, 0.2),
+        ("middle", "spearman", "other seed", 0.9, 0.8, 1.0),
+        ("middle", "cosine", "other architecture", 0.9, 0.8, 1.0),
+    ]
+    means = pd.DataFrame(rows, columns=["explainer", "measure", "kind", "mean", "low", "high"])
+    assert headline(means) == (
+        "Over architectures, heatmaps of lrp are the most alike (Spearman correlation 0.30, 95 % "
+        "interval 0.24 to 0.36) and those of deconv net the least (0.05)."
+    )
+    assert headline(means[means["kind"] == "other seed"]) == ""

@@ -17,6 +17,7 @@ _COLOURS = (
 )
 _MARKERS = "osD^vPX*"
 _ACROSS = 4  # panels in a row
+_LABELS = 40  # models in a panel whose numbers can still be read
 _MOST = 12  # models side by side
 _POINTS = 2000  # in a panel
 
@@ -48,11 +49,13 @@ def clustered(matrix: Array) -> list[int]:
 
 def matrices(found: Any, names: list[str]) -> Figure:  # noqa: ANN401
     """The mean similarity of every two models, a panel an explainer, each in its own order."""
-    side = min(4.0, 1.2 + 0.1 * len(names))
-    columns = min(_ACROSS, len(found))
+    columns = min(_ACROSS - 1, len(found))
+    side = min(2.9, 1.2 + 0.07 * len(names))
+    size = 5.5 if len(names) <= 24 else 4
+    every = -(-len(names) // _LABELS)
     rows = -(-len(found) // columns)
-    size = (side * columns + 1.2, (side + 0.35) * rows + 0.5)
-    figure = Figure(figsize=size, dpi=150, layout="constrained")
+    extent = (side * columns + 0.9, (side + 0.3) * rows + 0.5)
+    figure = Figure(figsize=extent, dpi=150, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     numbers = {name: place for place, name in enumerate(dict.fromkeys(names), 1)}
     shown = None
@@ -62,18 +65,22 @@ def matrices(found: Any, names: list[str]) -> Figure:  # noqa: ANN401
         order = clustered(matrix)
         shown = axes.imshow(matrix[np.ix_(order, order)], vmin=-1, vmax=1, cmap="RdBu_r")
         words = [str(numbers[names[place]]) for place in order]
-        axes.set_xticks(range(len(order)), words, fontsize=5, rotation=90)
-        axes.set_yticks(range(len(order)), words, fontsize=5)
+        ticks = range(0, len(order), every)
+        axes.set_xticks(ticks, words[::every], fontsize=size, rotation=90)
+        axes.set_yticks(ticks, words[::every], fontsize=size)
+        axes.tick_params(length=2, pad=1)
         axes.set_title(name.replace("_", " "), fontsize=9)
     figure.supxlabel("architecture (a number twice: another seed)", fontsize=8)
     if shown is not None:
-        figure.colorbar(shown, ax=list(panels), shrink=0.7, label="Spearman correlation")
+        bar = figure.colorbar(shown, ax=list(panels), shrink=0.6, aspect=30)
+        bar.set_label("Spearman correlation", fontsize=8)
+        bar.ax.tick_params(labelsize=8)
     return figure
 
 
 def against_accuracy(likeness: Any, accuracy: Array) -> Figure:  # noqa: ANN401
     """Each model's mean similarity to the others against its accuracy."""
-    figure = Figure(figsize=(5.6, 3.8), dpi=150, layout="constrained")
+    figure = Figure(figsize=(7.2, 3.8), dpi=110, layout="constrained")
     axes = figure.subplots()
     for place, (name, values) in enumerate(likeness.items()):
         colour = _COLOURS[place % len(_COLOURS)]
@@ -90,7 +97,7 @@ def variance(table: Any) -> Figure:  # noqa: ANN401
     """The share of differences that each choice explains; the tick is what chance explains."""
     names = list(dict.fromkeys(table["explainer"]))
     choices = list(table.groupby("choice")["share"].mean().sort_values().index)
-    figure = Figure(figsize=(6.0, 1.6 + 0.45 * len(choices)), dpi=150, layout="constrained")
+    figure = Figure(figsize=(7.2, 1.6 + 0.45 * len(choices)), dpi=110, layout="constrained")
     axes = figure.subplots()
     thick = 0.8 / len(names)
     for place, name in enumerate(names):
@@ -144,23 +151,23 @@ def side_by_side(maps: Any, image: int = 0) -> Figure:  # noqa: ANN401
         name: place for place, name in enumerate(dict.fromkeys(maps.models["architecture"]), 1)
     }
     columns = len(best) + 1
-    wide, high = 0.95 * columns + 0.7, 1.0 * len(names) + 0.45
+    wide, high = 0.95 * columns + 0.8, 1.0 * len(names) + 0.45
     figure = Figure(figsize=(wide, high), dpi=150)
     panels = figure.subplots(len(names), columns, squeeze=False)
-    edges = (0.65 / wide, 0.05 / high, 1 - 0.05 / wide, 1 - 0.4 / high)
+    edges = (0.75 / wide, 0.05 / high, 1 - 0.05 / wide, 1 - 0.45 / high)
     figure.subplots_adjust(*edges, wspace=0.08, hspace=0.08)
     for row, name in zip(panels, names, strict=True):
         row[0].imshow(maps.images[image].mean(0), cmap="gray", vmin=0, vmax=255)
-        row[0].set_ylabel(name.replace("_", "\n"), fontsize=7)
+        row[0].set_ylabel(name.replace("_", "\n"), fontsize=9)
         for axes, model in zip(row[1:], best, strict=True):
             heat = maps.heatmaps[name][model, image]
             largest = float(np.abs(heat).max()) or 1.0
             axes.imshow(heat, cmap="RdBu_r", vmin=-largest, vmax=largest)
         for axes in row:
             axes.set(xticks=[], yticks=[])
-    panels[0, 0].set_title("image", fontsize=7)
+    panels[0, 0].set_title("image", fontsize=9)
     for axes, model in zip(panels[0, 1:], best, strict=True):
         one = maps.models.iloc[int(model)]
         number, seed = numbers[one["architecture"]], one["seed"]
-        axes.set_title(f"{number}, seed {seed}\n{100 * one['accuracy']:.1f} %", fontsize=6)
+        axes.set_title(f"{number}, seed {seed}\n{100 * one['accuracy']:.1f} %", fontsize=8.5)
     return figure

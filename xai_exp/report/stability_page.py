@@ -17,6 +17,8 @@ _MEASURES = {
     "top": "overlap of the most relevant tenth (0 .. 1; 0.1 by chance)",
     "parts": "agreement of the shares of positive relevance over parts (0 .. 1)",
 }
+_TITLES = {"stability": "How stable are heatmaps over architectures and seeds?"}
+_UNJUDGED = "can't be judged: the networks' exact part values do not differ enough."
 _SMALL = 0.05  # a distance between shares that is next to none
 
 
@@ -28,6 +30,7 @@ def render(study: str, maps: Any, found: Any, figures: Mapping[str, Figure]) -> 
         "variance": _variance(found.variance),
         "accuracy": _accuracy(found.accuracy),
         "order": _order(found.order),
+        "headline": html.escape(headline(found.means)),
     }
     names = {
         "alike": "how alike",
@@ -40,7 +43,7 @@ def render(study: str, maps: Any, found: Any, figures: Mapping[str, Figure]) -> 
     there = {"cause": made["tracking"], "choices": made["variance"], "order": made["order"]}
     return document.filled(
         "stability.html",
-        title=html.escape(f"How stable are heatmaps? {study}"),
+        title=html.escape(_TITLES.get(study, f"How stable are heatmaps? {study}")),
         summary=_summary(maps),
         sections=[one for one in names.items() if there.get(one[0], True)],
         figures={name: document.picture(figure, cut=False) for name, figure in figures.items()},
@@ -62,7 +65,7 @@ def sentence(row: Mapping[str, Any]) -> str:
         for one in ("intercept", "slope")
     )
     if np.isnan(row["intercept_low"]) or np.isnan(row["slope_low"]):
-        return "can't be judged: the networks' exact part values do not differ enough."
+        return _UNJUDGED
     if max(abs(row["intercept_high"]), abs(row["slope_high"])) < _SMALL:
         return "never differs, not even where the networks do: it says nothing about the network."
     if row["slope_low"] <= 0:
@@ -84,6 +87,28 @@ def sentence(row: Mapping[str, Any]) -> str:
         f"follows the networks in part: slope {slope}, but {left} is left where two networks use "
         f"the parts alike; {100 * row['due']:.0f} % of its mean distance goes with the networks."
     )
+
+
+def headline(means: pd.DataFrame) -> str:
+    """Whose heatmaps are the most alike from architecture to architecture, and whose the least."""
+    part = means[means["measure"] == "spearman"].dropna(subset=["mean"])
+    kinds = set(part["kind"])
+    kind = "other architecture" if "other architecture" in kinds else "other seed"
+    rows: Any = part[part["kind"] == kind].sort_values("mean").to_dict("records")
+    if len(rows) < 2:
+        return ""
+    return (
+        f"Over {kind.removeprefix('other ')}s, heatmaps of {tables.words(rows[-1]['explainer'])} "
+        f"are the most alike (Spearman correlation {_known(rows[-1])}) and those of "
+        f"{tables.words(rows[0]['explainer'])} the least ({_known(rows[0])})."
+    )
+
+
+def _known(row: Mapping[str, Any]) -> str:
+    """A mean with its interval, if there is one."""
+    if np.isnan(row["low"]):
+        return _two(row["mean"])
+    return f"{_two(row['mean'])}, 95 % interval {_two(row['low'])} to {_two(row['high'])}"
 
 
 def likeness(means: pd.DataFrame) -> list[tuple[str, str]]:
@@ -149,7 +174,9 @@ def _tracking(table: pd.DataFrame) -> dict[str, Any] | None:
         for row in rows
         if row["distance"] == "parts"
     ]
-    return {"sentences": told, "table": tables.table(heads, body, name="tracking")}
+    judged = any(one != html.escape(_UNJUDGED) for _, one in told)
+    made = tables.table(heads, body, name="tracking")
+    return {"sentences": told, "judged": judged, "table": made}
 
 
 def _variance(table: pd.DataFrame) -> str:
@@ -169,6 +196,8 @@ def _variance(table: pd.DataFrame) -> str:
 
 
 def _accuracy(table: pd.DataFrame) -> str:
+    if table["rho"].isna().all():
+        return ""
     body = [
         [
             tables.cell(tables.words(row["explainer"])),
