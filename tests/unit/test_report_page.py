@@ -1,5 +1,8 @@
 """A study's page from scores that are known."""
 
+import re
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,10 +10,11 @@ import pytest
 from xai_exp.claims import Better
 from xai_exp.config import InputError
 from xai_exp.report import plots, tables
-from xai_exp.report.comparisons import blocks
+from xai_exp.report.comparisons import blocks, ranks
+from xai_exp.report.forest import forest
 from xai_exp.report.page import Study, render
-from xai_exp.statistics import independent_blocks
-from xai_exp.verdict import answers
+from xai_exp.statistics import Ranking, independent_blocks
+from xai_exp.verdict import TRUSTED, answers
 
 
 def scored(models=3, images=4):
@@ -77,7 +81,7 @@ def test_the_head_of_the_page_has_its_answers_for_the_index():
     head = page.partition("</head>")[0]
     assert '<meta name="description" content="Of 2 claims: 1 undecided, 1 not judged.">' in head
     assert '<meta name="answer" content="not judged: one beats nothing">' in head
-    assert page.count("Effect of the claim in each setting") == 1
+    assert page.count('<ul class="forest">') == 1
 
 
 def test_blocks_of_a_ranking_share_neither_model_nor_image():
@@ -115,3 +119,62 @@ def test_metrics_that_read_the_same_curves_share_a_plot():
     assert 'alt="s: aopc; area"' in page
     assert 'alt="s: flipping"' in page
     assert page.count('alt="s: ') == 2
+
+
+def test_a_bar_ends_at_its_effect_and_an_undefined_one_has_words():
+    rows = pd.DataFrame(
+        [("a<b", 0.5, "holds"), ("t", -1.0, "reversed"), ("u", np.nan, "open")],
+        columns=["setting", "effect", "outcome"],
+    ).assign(metric="true_use", audited=[True, False, True])
+    text = forest(rows, ("beyond 1", "short_of 1"))
+    found = re.findall(r"left:([\d.]+)%;width:([\d.]+)%", text)
+    assert [(float(left), float(wide)) for left, wide in found] == [(50, 25), (0, 50)]
+    shown = re.findall(r'<li class="(\w+)"><span class="name">(.*?)</span>.*?number">(.*?)<', text)
+    assert shown == [
+        ("holds", "a&lt;b · true use", "+0.50"),
+        ("reversed", "t · true use (not counted)", "-1.00"),
+        ("open", "u · true use", "undefined"),
+    ]
+    assert "-1: short of 1</span><span>+1: beyond 1" in text
+
+
+def test_explainers_that_all_tie_have_no_ranks_but_are_said_to_tie():
+    scores = scored()
+    tied = scores["metric"] == "true_use"
+    scores.loc[tied, "score"] = scores.loc[tied, "image"].astype(float)
+    first, second = ranks(scores, pd.DataFrame())
+    assert first == {"caption": "true use: all explainers tie in every model", "figure": ""}
+    assert second["figure"].startswith("data:image/png;base64,")
+    assert 'src=""' not in render(Study(title="t", scores=scores))
+
+
+def test_ranks_that_are_equal_are_drawn_without_a_warning():
+    ranking = Ranking(np.full(3, 2.0), 1.0, 1.9, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = plots.critical_difference(ranking, ["one", "other", "third"])
+        figure.canvas.draw()
+    left, right = figure.axes[0].get_xlim()
+    assert right > left + 1
+
+
+def test_the_correlations_of_many_metrics_keep_to_the_width_of_the_page():
+    for count, numbers in ((4, 16), (50, 0)):
+        figure = plots.agreement(np.eye(count), [f"metric_{place}" for place in range(count)])
+        assert len(figure.axes[0].texts) == numbers
+        assert figure.get_size_inches()[0] < 9.5
+
+
+def test_the_leaderboard_has_no_column_for_a_metric_without_scores():
+    scores = scored()
+    scores.loc[scores["metric"] == "shown_use", "score"] = np.nan
+    ((_, table),) = tables.leaderboards(scores, pd.DataFrame())
+    assert "true use" in table
+    assert "shown use" not in table
+
+
+def test_a_metric_that_the_study_trusts_did_not_pass_an_audit():
+    rows = [("m", "s", True, TRUSTED), ("n", "s", True, ""), ("n", "t", False, "why")]
+    audited = pd.DataFrame(rows, columns=["metric", "setting", "passed", "reason"])
+    text = tables.audit(audited)
+    assert re.findall(r'class="text">(\w[\w ]*)</td>', text) == ["trusted", "in part"]

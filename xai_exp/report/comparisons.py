@@ -35,11 +35,18 @@ def pair(scores: pd.DataFrame, names: tuple[str, str]) -> dict[str, str]:
 
 
 def ranks(scores: pd.DataFrame, audited: pd.DataFrame) -> list[dict[str, str]]:
-    """A critical-difference diagram for every metric, over the settings where it passed."""
+    """A critical-difference diagram for every metric, over the settings where it passed.
+
+    Where all explainers tie there is nothing to draw, and its caption says so.
+    """
     found = []
     for metric in scores["metric"].unique():
         names, table = blocks(scores, str(metric), audited)
         if len(table) < 2 or len(names) < 2:
+            continue
+        if not (table != table[:, :1]).any():
+            caption = f"{tables.words(metric)}: all explainers tie in every model"
+            found.append({"caption": html.escape(caption), "figure": ""})
             continue
         ranking = statistics.friedman(table)
         test = f"{ranking.n} models, Friedman p {tables.p_value(ranking.p)}"

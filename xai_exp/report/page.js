@@ -33,7 +33,43 @@ for (const table of document.querySelectorAll("table.sortable")) {
   };
   table.parentElement.after(button);
 }
-addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(one => { one.open = true; }));
+// A page of paper shows all that is folded, and a table wider than it in parts below each other.
+const PAPER = 690, SMALLER = 0.68;
+const part = (table, columns) => {
+  const copy = table.cloneNode(true);
+  for (const row of copy.rows) [...row.cells].forEach((cell, column) => { if (!columns.includes(column)) cell.remove(); });
+  return copy;
+};
+const parts = table => {
+  const wide = [...table.tHead.rows[0].cells].map(cell => cell.offsetWidth * SMALLER);
+  const found = [[0]];
+  let used = wide[0];
+  for (let column = 1; column < wide.length; column++) {
+    if (used + wide[column] > PAPER && found.at(-1).length > 1) { found.push([0]); used = wide[0]; }
+    found.at(-1).push(column);
+    used += wide[column];
+  }
+  return found;
+};
+let folded = [];
+addEventListener("beforeprint", () => {
+  folded = [...document.querySelectorAll("details:not([open], .screen)")];
+  for (const one of folded) one.open = true;
+  for (const table of document.querySelectorAll("table.sortable")) {
+    const found = parts(table);
+    if (found.length === 1) continue;
+    const box = document.createElement("div");
+    box.className = "printed";
+    box.append(...found.map(columns => part(table, columns)));
+    table.parentElement.classList.add("apart");
+    table.parentElement.after(box);
+  }
+});
+addEventListener("afterprint", () => {
+  for (const one of folded) one.open = false;
+  for (const one of document.querySelectorAll(".printed")) one.remove();
+  for (const one of document.querySelectorAll(".apart")) one.classList.remove("apart");
+});
 const source = document.getElementById("data");
 if (source) {
   const data = JSON.parse(source.textContent), chosen = {}, maps = document.getElementById("maps");

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from xai_exp import verdict
-from xai_exp.report import browser, comparisons, plots, tables
+from xai_exp.report import browser, comparisons, tables
 from xai_exp.report.browser import Maps
-from xai_exp.report.document import filled, picture
+from xai_exp.report.document import filled
+from xai_exp.report.forest import forest
 from xai_exp.verdict import Verdict
 
 _INTERVALS = (
@@ -144,10 +145,13 @@ def _claim(one: Verdict, tests: int) -> dict[str, Any]:
     body = [
         [
             tables.cell(row["setting"]),
-            tables.cell(tables.words(row["metric"]) + ("" if row["audited"] else " (not counted)")),
+            tables.cell(
+                tables.words(row["metric"]) + ("" if row["audited"] else " (not counted)"),
+                kind="text",
+            ),
             tables.cell(f"{row['difference']:+.3g}", row["difference"]),
-            tables.cell(f"{row['low']:+.3g} .. {row['high']:+.3g}", row["low"]),
-            tables.cell(f"{row['effect']:+.2f}", row["effect"]),
+            tables.cell(_known(f"{row['low']:+.3g} .. {row['high']:+.3g}"), row["low"]),
+            tables.cell(_known(f"{row['effect']:+.2f}"), row["effect"]),
             tables.cell(tables.p_value(row["p"]), row["p"]),
             tables.cell(tables.p_value(row["adjusted"]), row["adjusted"]),
             tables.cell(str(row["n"]), row["n"]),
@@ -160,9 +164,17 @@ def _claim(one: Verdict, tests: int) -> dict[str, Any]:
         "answer": one.answer,
         "kind": one.answer.replace(" ", "-"),
         "sentence": html.escape(_capital(verdict.sentence(one, tests).partition(": ")[2])),
-        "figure": picture(plots.forest(_counted(one.rows), one.claim.sides)) if rows else "",
+        "effects": forest(_counted(one.rows), one.claim.sides) if rows else "",
         "table": tables.table(heads, body, name=one.claim.text) if rows else "",
     }
+
+
+def _known(number: str) -> str:
+    return "undefined" if "nan" in number else number
+
+
+def _named(row: Mapping[Any, Any]) -> str:
+    return tables.words(row["metric"]) + ("" if row["audited"] else " (not counted)")
 
 
 def _counted(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,50 +1,17 @@
-"""The plots of a study: claims over settings, ranks of explainers, agreement of metrics, curves."""
+"""The plots of a study: ranks of explainers, agreement of metrics, curves."""
 
 from collections.abc import Mapping, Sequence
-from textwrap import fill
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from xai_exp.report.tables import words
 from xai_exp.statistics import Array, Ranking
 
-_OUTCOMES = {"holds": "#2166ac", "open": "0.5", "reversed": "#b2182b"}
 _WIDE = 7.2  # inches, as the page has it
 _DPI = 110
-
-
-def forest(rows: pd.DataFrame, sides: tuple[str, str]) -> Figure:
-    """The effect size of a claim in every setting, coloured by its outcome.
-
-    Args:
-        rows: as a verdict has them: setting, metric, audited, effect, outcome.
-        sides: what the right and the left side stand for.
-    """
-    figure = Figure(figsize=(_WIDE, 1.5 + 0.24 * len(rows)), dpi=_DPI, layout="constrained")
-    axes = figure.subplots()
-    axes.axvline(0, color="0.6", linewidth=0.8)
-    place = np.arange(len(rows))[::-1]
-    for outcome, colour in _OUTCOMES.items():
-        mine = (rows["outcome"] == outcome).to_numpy()
-        effect = rows["effect"].to_numpy(float)[mine]
-        axes.hlines(place[mine], 0, effect, color=colour, linewidth=2)
-        axes.plot(effect, place[mine], "o", ms=5, color=colour, label=outcome)
-    names = [
-        f"{row['setting']} · {words(row['metric'])}" + ("" if row["audited"] else " (not counted)")
-        for row in rows.to_dict("records")
-    ]
-    axes.set_yticks(place, names, fontsize=8)
-    axes.set(xlim=(-1.05, 1.05), ylim=(-0.7, len(rows) - 0.3))
-    # As tick labels, because the layout makes room for those and cuts a long axis label off.
-    ends = [f"\n{fill(words(side), 18)}" for side in reversed(sides)]
-    axes.set_xticks([-1, -0.5, 0, 0.5, 1], [f"-1{ends[0]}", "-0.5", "0", "0.5", f"1{ends[1]}"])
-    axes.tick_params(axis="x", labelsize=8)
-    axes.set_xlabel("rank-biserial effect", fontsize=8)
-    figure.legend(loc="outside upper right", ncols=3, frameon=False, fontsize=8)
-    return _quiet(figure, axes)
+_FEW = 18  # metrics whose correlations are written into their cells
 
 
 def critical_difference(ranking: Ranking, names: Sequence[str]) -> Figure:
@@ -63,7 +30,8 @@ def critical_difference(ranking: Ranking, names: Sequence[str]) -> Figure:
         figsize=(_WIDE, 0.9 + 0.26 * half + 0.16 * len(bars)), dpi=_DPI, layout="constrained"
     )
     axes = figure.subplots()
-    low, high = np.floor(ranks.min()), np.ceil(ranks.max())
+    low = np.floor(ranks.min())
+    high = max(np.ceil(ranks.max()), low + 1)  # all may be tied, and an axis has some length
     axes.plot([low, high], [0, 0], color="black", linewidth=1)
     for tick in np.arange(low, high + 1):
         axes.plot([tick, tick], [0, 0.18], color="black", linewidth=1)
@@ -107,22 +75,27 @@ def agreement(table: Array, names: Sequence[str]) -> Figure:
     """Rank correlations between metrics, in clustered order.
 
     Args:
-        table: (metric, metric) correlations, already in the order to show.
+        table: (metric, metric) correlations, already in the order to show; as numbers, too, where
+            there is room.
         names: the metrics.
     """
-    side = 1.6 + 0.36 * len(names)
+    few = len(names) <= _FEW
+    side = 1.6 + 0.36 * len(names) if few else _WIDE - 0.4 + 0.02 * len(names)
     figure = Figure(figsize=(side + 1.4, side), dpi=_DPI, layout="constrained")
     axes = figure.subplots()
     drawn = axes.imshow(table, vmin=-1, vmax=1, cmap="RdBu")
     labels = [words(name) for name in names]
-    axes.set_xticks(range(len(names)), labels, rotation=45, ha="right", fontsize=8)
-    axes.set_yticks(range(len(names)), labels, fontsize=8)
-    for row, column in np.ndindex(table.shape):
+    how = {"rotation": 45, "ha": "right", "fontsize": 8} if few else {"rotation": 90, "fontsize": 6}
+    axes.set_xticks(range(len(names)), labels, **how)
+    axes.set_yticks(range(len(names)), labels, fontsize=how["fontsize"])
+    for row, column in np.ndindex(table.shape) if few else ():
         value = table[row, column]
         colour = "white" if abs(value) > 0.6 else "black"
         text = f"{value:.1f}".replace("-0.0", "0.0") if np.isfinite(value) else "-"
         axes.text(column, row, text, ha="center", va="center", fontsize=6.5, color=colour)
-    figure.colorbar(drawn, ax=axes, shrink=0.7, label="Spearman correlation over explainers")
+    bar = figure.colorbar(drawn, ax=axes, shrink=0.7)
+    bar.set_label("Spearman correlation", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
     axes.spines[:].set_visible(False)
     return figure
 
@@ -135,7 +108,7 @@ def curves(x: Array, drawn: Mapping[str, Array], *, title: str) -> Figure:
         drawn: mean curves by explainer.
         title: a line above.
     """
-    figure = Figure(figsize=(_WIDE, 3.6), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(_WIDE, 3.2 + 0.06 * len(drawn)), dpi=_DPI, layout="constrained")
     axes = figure.subplots()
     colours = _colours(len(drawn))
     for place, (name, values) in enumerate(drawn.items()):
@@ -144,7 +117,7 @@ def curves(x: Array, drawn: Mapping[str, Array], *, title: str) -> Figure:
     axes.set(xlabel="share taken away, the most relevant first", ylabel="output for the target")
     axes.set_title(title, fontsize=10, loc="left")
     axes.xaxis.set_major_formatter("{x:.0%}")
-    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    figure.legend(loc="outside lower left", ncols=3, frameon=False, fontsize=8)
     return _quiet(figure, axes)
 
 
@@ -156,7 +129,7 @@ def against(x: Mapping[str, Array], y: Mapping[str, Array], *, names: tuple[str,
         y: by the second metric, for the same models.
         names: the metrics.
     """
-    figure = Figure(figsize=(_WIDE, 4.2), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(_WIDE, 3.8 + 0.06 * len(x)), dpi=_DPI, layout="constrained")
     axes = figure.subplots()
     ends = [min(np.nanmin(one) for one in x.values()), max(np.nanmax(one) for one in x.values())]
     axes.plot(ends, ends, color="0.6", linewidth=1, linestyle=":", label="equal")
@@ -165,7 +138,7 @@ def against(x: Mapping[str, Array], y: Mapping[str, Array], *, names: tuple[str,
         xs, ys = x[name][order], y[name][order]
         axes.plot(xs, ys, line, marker="o", ms=3.5, color=colour, linewidth=1, label=words(name))
     axes.set(xlabel=words(names[0]), ylabel=words(names[1]))
-    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    figure.legend(loc="outside lower left", ncols=3, frameon=False, fontsize=8)
     return _quiet(figure, axes)
 
 

@@ -35,7 +35,8 @@ def leaderboards(scores: pd.DataFrame, audited: pd.DataFrame) -> list[tuple[str,
         failed = set(zip(rows["setting"], rows["metric"], strict=True))
     found = []
     for setting, rows in means(scores).groupby("setting", sort=False):
-        metrics = rows.drop_duplicates("metric")[["metric", "higher_is_better"]]
+        there = rows[rows["n"] > 0]  # the others are under what failed
+        metrics = there.drop_duplicates("metric")[["metric", "higher_is_better"]]
         heads = ["explainer"] + [
             f"{words(name)}<br><small>{'higher' if up else 'lower'} is better"
             f"{'<br>failed the audit' if (setting, name) in failed else ''}</small>"
@@ -73,6 +74,8 @@ def audit(audited: pd.DataFrame) -> str:
     for metric, mine in audited.groupby("metric", sort=False):
         passed = int(mine["passed"].to_numpy(bool).sum())
         answer = "passed" if passed == len(mine) else "failed" if not passed else "in part"
+        if mine["reason"].str.contains("not asked").all():
+            answer = "trusted"
         body.append(
             [
                 cell(words(metric)),
