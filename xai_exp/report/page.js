@@ -1,4 +1,18 @@
 "use strict";
+const flat = node => node.nodeName === "BR" ? " " : node.childNodes.length ? [...node.childNodes].map(flat).join("") : node.textContent;
+const quote = text => `"${text.trim().replace(/\s+/g, " ").replaceAll('"', '""')}"`;
+// A table's rows as lists of words; a number and the interval below it are three columns.
+const spreadsheet = table => {
+  const rows = [...table.tBodies[0].rows], count = table.tHead.rows[0].cells.length;
+  const spread = Array.from({ length: count }, (_, column) => rows.some(row => row.cells[column].querySelector("small")));
+  const heads = [...table.tHead.rows[0].cells].map(flat).flatMap((head, column) => spread[column] ? [head, `${head} (low)`, `${head} (high)`] : [head]);
+  const cells = (cell, column) => {
+    if (!spread[column]) return [flat(cell)];
+    const below = cell.querySelector("small"), [low = "", high = ""] = below ? below.textContent.split(" .. ") : [];
+    return [cell.firstChild ? cell.firstChild.textContent : "", low, high];
+  };
+  return [heads, ...rows.map(row => [...row.cells].flatMap(cells))];
+};
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   const value = cell => cell.dataset.value === undefined ? cell.textContent : cell.dataset.value;
@@ -24,8 +38,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   const button = document.createElement("button");
   button.textContent = "download CSV";
   button.onclick = () => {
-    const quote = text => `"${text.trim().replace(/\s+/g, " ").replaceAll('"', '""')}"`;
-    const lines = [...table.rows].map(row => [...row.cells].map(cell => quote(cell.textContent)).join(","));
+    const lines = spreadsheet(table).map(row => row.map(quote).join(","));
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([lines.join("\n")], { type: "text/csv" }));
     link.download = `${table.dataset.name || "table"}.csv`;
@@ -92,14 +105,14 @@ if (source) {
     shown = [["image", cut(bytes(setting.images)), v => [v, v, v], v => (v / 255).toFixed(2)]];
     if (setting.masks) shown.push(["exact parts", cut(bytes(setting.masks)), v => [255 - v, 255 - v, 255 - v], v => v > 127 ? "part" : v ? "border" : "background"]);
     for (const [name] of Object.entries(setting.models[0].heatmaps)) for (const model of models) if (!hidden.has(name) && model.heatmaps[name])
-      shown.push([one ? name : `${name}, ${model.name}`, cut(new Int8Array(bytes(model.heatmaps[name]).buffer)), v => colour(v / 127), v => (v / 127).toFixed(2)]);
+      shown.push([(name === "image" ? "image as heatmap" : name) + (one ? "" : `, ${model.name}`), cut(new Int8Array(bytes(model.heatmaps[name]).buffer)), v => colour(v / 127), v => (v / 127).toFixed(2)]);
     maps.replaceChildren(...shown.map(([name, block, paint]) => {
       const canvas = document.createElement("canvas"), figure = document.createElement("figure");
       canvas.width = width; canvas.height = height; canvas.setAttribute("aria-label", name);
       const context = canvas.getContext("2d"), picture = context.createImageData(width, height);
       block.forEach((v, i) => picture.data.set([...paint(v), 255], 4 * i));
       context.putImageData(picture, 0, 0);
-      canvas.onpointermove = event => {
+      canvas.onpointermove = canvas.onpointerdown = event => {
         const box = canvas.getBoundingClientRect();
         const x = Math.min(width - 1, Math.max(0, Math.floor((event.clientX - box.left) / box.width * width)));
         const y = Math.min(height - 1, Math.max(0, Math.floor((event.clientY - box.top) / box.height * height)));
