@@ -46,7 +46,8 @@ class MetricValidity(Report):
     def extras(self) -> "Sequence[Section]":
         """The plot and the table."""
         from xai_exp.report import validity
-        from xai_exp.report.page import Section, picture
+        from xai_exp.report.document import picture
+        from xai_exp.report.page import Section
 
         table = self._table()
         if table is None:

@@ -85,9 +85,9 @@ def agreement(table: Array, names: Sequence[str]) -> Figure:
     axes = figure.subplots()
     drawn = axes.imshow(table, vmin=-1, vmax=1, cmap="RdBu")
     labels = [words(name) for name in names]
-    how = {"rotation": 45, "ha": "right", "fontsize": 8} if few else {"rotation": 90, "fontsize": 6}
-    axes.set_xticks(range(len(names)), labels, **how)
-    axes.set_yticks(range(len(names)), labels, fontsize=how["fontsize"])
+    turn, end, size = (45, "right", 8) if few else (90, "center", 6)
+    axes.set_xticks(range(len(names)), labels, rotation=turn, ha=end, fontsize=size)
+    axes.set_yticks(range(len(names)), labels, fontsize=size)
     for row, column in np.ndindex(table.shape) if few else ():
         value = table[row, column]
         colour = "white" if abs(value) > 0.6 else "black"

@@ -91,10 +91,10 @@ def sentence(row: Mapping[str, Any]) -> str:
 
 def headline(means: pd.DataFrame) -> str:
     """Whose heatmaps are the most alike from architecture to architecture, and whose the least."""
-    part = means[means["measure"] == "spearman"].dropna(subset=["mean"])
+    part: Any = means[(means["measure"] == "spearman") & means["mean"].notna()]
     kinds = set(part["kind"])
     kind = "other architecture" if "other architecture" in kinds else "other seed"
-    rows: Any = part[part["kind"] == kind].sort_values("mean").to_dict("records")
+    rows = part[part["kind"] == kind].sort_values("mean").to_dict("records")
     if len(rows) < 2:
         return ""
     return (
@@ -196,7 +196,7 @@ def _variance(table: pd.DataFrame) -> str:
 
 
 def _accuracy(table: pd.DataFrame) -> str:
-    if table["rho"].isna().all():
+    if np.isnan(table["rho"].to_numpy(float)).all():
         return ""
     body = [
         [

@@ -35,7 +35,7 @@ def leaderboards(scores: pd.DataFrame, audited: pd.DataFrame) -> list[tuple[str,
         failed = set(zip(rows["setting"], rows["metric"], strict=True))
     found = []
     for setting, rows in means(scores).groupby("setting", sort=False):
-        there = rows[rows["n"] > 0]  # the others are under what failed
+        there = pd.DataFrame(rows[rows["n"] > 0])  # the others are under what failed
         metrics = there.drop_duplicates("metric")[["metric", "higher_is_better"]]
         heads = ["explainer"] + [
             f"{words(name)}<br><small>{'higher' if up else 'lower'} is better"
