@@ -18,14 +18,16 @@ from xai_exp.tracking import Tracker
 from xai_exp.types import Metric
 
 _SCORES_UNDER_A_HEATMAP = 2
+_NAMED = 4  # explainers; more are counted
 
 
 def header(console: Console, config: DictConfig, device: torch.device) -> None:
     """One line that says what is about to happen."""
-    names = build.names(config)
+    names, explainers = build.names(config), list(config.explainer)
+    shown = ", ".join(explainers) if len(explainers) <= _NAMED else f"{len(explainers)} explainers"
     console.print(
         f"[bold]{names['dataset']}[/] x [bold]{names['model']}[/] x "
-        f"[bold]{', '.join(config.explainer)}[/]  seed {config.seed}, {device}",
+        f"[bold]{shown}[/]  seed {config.seed}, {device}",
         highlight=False,
     )
 

@@ -208,11 +208,13 @@ def tracked(found: Found) -> Any:  # noqa: ANN401
         "Distance of heatmaps' part shares over that of exact part values: what is left where two "
         "networks use the parts alike, and how far heatmaps follow the networks"
     )
+    parts: Any = found.tracking[found.tracking["distance"] == "parts"]
+    if np.isnan(parts["correlation"].to_numpy(float)).all():
+        return "whether heatmaps differ as the networks do: the exact part values do not differ"
     shown = Table(title=title)
     shown.add_column("explainer", no_wrap=True)
     for name in ("left at 0", "slope", "correlation"):
         shown.add_column(name, justify="right")
-    parts: Any = found.tracking[found.tracking["distance"] == "parts"]
     for row in parts.to_dict("records"):
         ends = [
             _cell({"mean": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]})
@@ -225,4 +227,4 @@ def tracked(found: Found) -> Any:  # noqa: ANN401
 def _cell(row: Any) -> str:  # noqa: ANN401
     if row["low"] != row["low"]:
         return f"{row['mean']:+.2f}"
-    return f"{row['mean']:+.2f}  [dim]{row['low']:+.2f} .. {row['high']:+.2f}[/]"
+    return f"{row['mean']:+.2f}\n[dim]{row['low']:+.2f} .. {row['high']:+.2f}[/]"

@@ -22,12 +22,8 @@ if TYPE_CHECKING:
     from xai_exp.report.page import Section
 
 
-class _Study(Callback, ABC):
-    """Says how far the matrix of runs has come, and reports once it is finished."""
-
-    def __init__(self) -> None:
-        self.jobs: list[DictConfig] = []
-        self.skipped: list[tuple[str, str, str]] = []
+class Progress(Callback):
+    """Says how far the matrix of runs has come."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
         """Count the runs before the first begins."""
@@ -40,6 +36,14 @@ class _Study(Callback, ABC):
             names = config.hydra.runtime.choices
             where = f"{names.get('dataset')}, {names.get('model')}, seed {config.seed}"
             bar.begin(where, steps=1 + len(config.explainer))
+
+
+class _Study(Progress, ABC):
+    """Reports once the matrix of runs is finished."""
+
+    def __init__(self) -> None:
+        self.jobs: list[DictConfig] = []
+        self.skipped: list[tuple[str, str, str]] = []
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:  # noqa: ANN401
         """Remember what was run."""

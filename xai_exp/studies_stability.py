@@ -4,14 +4,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn
-from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+
+from xai_exp import matrix as progress
+from xai_exp.studies import Progress
 
 if TYPE_CHECKING:
     from xai_exp.tracking import Kept, Tracker
 
 
-class Stability(Callback):
+class Stability(Progress):
     """Compare the heatmaps of all models of the study once its runs are finished.
 
     Args:
@@ -33,6 +35,9 @@ class Stability(Callback):
 
         from xai_exp.config import InputError
 
+        if (bar := progress.current()) is not None:
+            bar.step("report")
+        progress.stop()
         job = self.job if self.job is not None else config
         if job.get("study") is None:
             return

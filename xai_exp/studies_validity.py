@@ -175,4 +175,4 @@ def _cell(row: Any, kind: str) -> str:  # noqa: ANN401
     value, low, high = (row[f"{kind}{end}"] for end in _ENDS)
     if value != value:
         return "undefined"
-    return f"{value:+.2f}  [dim]{low:+.2f} .. {high:+.2f}[/]" if low == low else f"{value:+.2f}"
+    return f"{value:+.2f}\n[dim]{low:+.2f} .. {high:+.2f}[/]" if low == low else f"{value:+.2f}"

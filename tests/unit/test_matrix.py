@@ -3,9 +3,12 @@
 import io
 
 import pytest
+import torch
+from omegaconf import OmegaConf
 from rich.console import Console
 
-from xai_exp import matrix
+from xai_exp import build, matrix, show
+from xai_exp.studies_stability import Stability
 
 
 @pytest.fixture
@@ -84,3 +87,28 @@ def test_outside_a_study_there_is_none(terminal):
     assert matrix.current() is bar
     matrix.stop()
     assert matrix.current() is None
+
+
+def test_a_comparison_over_architectures_has_the_bar_of_any_study(terminal):
+    terminal(False)
+    sweeper = {"_target_": "x.BasicSweeper", "params": {"seed": "0,1", "model.depth": "1,2,3"}}
+    config = OmegaConf.create(
+        {"study": None, "hydra": {"sweeper": sweeper, "overrides": {"task": []}}}
+    )
+    callback = Stability()
+    callback.on_multirun_start(config)
+    bar = matrix.current()
+    assert bar is not None
+    assert bar.jobs == 6
+    callback.on_multirun_end(config)
+    assert matrix.current() is None
+
+
+def test_a_run_names_few_explainers_and_counts_many():
+    for count, words in ((2, "e0, e1"), (9, "9 explainers")):
+        file = io.StringIO()
+        explainers = {f"e{place}": {} for place in range(count)}
+        config = OmegaConf.create({**{group: {} for group in build.SINGLE}, "seed": 3})
+        config.explainer = explainers
+        show.header(Console(file=file, width=200), config, torch.device("cpu"))
+        assert file.getvalue().strip() == f"dataset x model x {words}  seed 3, cpu"

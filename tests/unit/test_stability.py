@@ -212,6 +212,7 @@ def test_heatmaps_that_follow_the_exact_values_are_told_from_those_that_do_not(
     page = render("stability", same, compared(same), figures(same, compared(same)))
     assert "None of the explainers can be judged" in page
     assert "Distance of heatmaps against" not in page
+    assert "do not differ" in tracked(compared(same))
     without = replace(maps, worth=None, shown={})
     assert compared(without).tracking.empty
     assert tracked(compared(without)) is None
