@@ -168,6 +168,7 @@ import os, signal, sys
 import torch
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[1])
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 from test_training import fit, stripes, with_call
 end = lambda images: os.kill(os.getpid(), int(sys.argv[4])) or images
 data = with_call(stripes(), int(sys.argv[3]), end)
