@@ -78,6 +78,7 @@ def configured(cls: type[T]) -> type[T]:
         InputError: when a value has the wrong type or is out of its range.
     """
     own = getattr(cls, "__post_init__", None)
+    own = getattr(own, "rule", own)  # a parent's, without the parent's check of the fields
 
     def __post_init__(self: Any) -> None:  # noqa: ANN401, N807
         hints = get_type_hints(type(self), include_extras=True)
@@ -91,6 +92,7 @@ def configured(cls: type[T]) -> type[T]:
         if own is not None:
             own(self)
 
+    __post_init__.rule = own  # pyright: ignore[reportFunctionMemberAccess]
     cls.__post_init__ = __post_init__  # pyright: ignore[reportAttributeAccessIssue]
     made = dataclass(frozen=True, kw_only=True)(cls)
     made.__init__.__no_type_check__ = True  # pyright: ignore[reportFunctionMemberAccess]

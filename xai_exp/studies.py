@@ -37,6 +37,14 @@ class Progress(Callback):
             where = f"{names.get('dataset')}, {names.get('model')}, seed {config.seed}"
             bar.begin(where, steps=1 + len(config.explainer))
 
+    def finished(self) -> list[tuple[str, str, str]]:
+        """The runs are over, the bar gives way to the report; what was skipped, where and why."""
+        bar = progress.current()
+        if bar is not None:
+            bar.step("report")
+        progress.stop()
+        return [(one.explainer, one.where, one.reason) for one in bar.skipped] if bar else []
+
 
 class _Study(Progress, ABC):
     """Reports once the matrix of runs is finished."""
@@ -56,10 +64,7 @@ class _Study(Progress, ABC):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
         """Report after several."""
-        if (bar := progress.current()) is not None:
-            bar.step("report")
-            self.skipped = [(one.explainer, one.where, one.reason) for one in bar.skipped]
-        progress.stop()
+        self.skipped = self.finished()
         self._end(config)
 
     def _end(self, config: DictConfig) -> None:

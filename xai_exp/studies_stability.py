@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig
 
-from xai_exp import matrix as progress
 from xai_exp.studies import Progress
 
 if TYPE_CHECKING:
@@ -35,9 +34,7 @@ class Stability(Progress):
 
         from xai_exp.config import InputError
 
-        if (bar := progress.current()) is not None:
-            bar.step("report")
-        progress.stop()
+        self.finished()
         job = self.job if self.job is not None else config
         if job.get("study") is None:
             return

@@ -165,16 +165,17 @@ def test_defaults_are_checked_too():
         Wrong()
 
 
+@configured
+class Pair:
+    low: int = 0
+    high: int = 1
+
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise InputError(f"{type(self).__name__}.low: got too much; allowed: at most high")
+
+
 def test_a_rule_between_fields_runs_after_the_fields_are_checked():
-    @configured
-    class Pair:
-        low: int = 0
-        high: int = 1
-
-        def __post_init__(self) -> None:
-            if self.low > self.high:
-                raise InputError("Pair.low: got too much; allowed: at most high")
-
     assert Pair(high=5).high == 5
     with pytest.raises(InputError, match="at most high"):
         Pair(low=2)
@@ -184,16 +185,7 @@ def test_a_rule_between_fields_runs_after_the_fields_are_checked():
 
 def test_the_rule_between_a_parents_fields_holds_for_a_child_without_one():
     @configured
-    class Low:
-        low: int = 0
-        high: int = 1
-
-        def __post_init__(self) -> None:
-            if self.low > self.high:
-                raise InputError(f"{type(self).__name__}.low: got too much; allowed: at most high")
-
-    @configured
-    class Lower(Low):
+    class Lower(Pair):
         depth: Annotated[int, Range(1)] = 1
 
     assert Lower(depth=2, high=3).high == 3

@@ -176,12 +176,18 @@ fit(sys.argv[2], data=data)
 """
 
 
+def in_a_process(code, *arguments):
+    """What came of Python code that gets this folder and then the arguments."""
+    root = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", code, str(Path(__file__).parent), *map(str, arguments)]
+    return subprocess.run(
+        command, env=os.environ | root, check=False, stderr=subprocess.PIPE, text=True
+    )
+
+
 @pytest.mark.parametrize("call", [10, 16])
 def test_a_training_killed_in_any_epoch_ends_with_the_same_weights(tmp_path, whole, call):
-    arguments = [sys.executable, "-c", _KILLED, str(Path(__file__).parent), str(tmp_path)]
-    root = {"PYTHONPATH": str(Path(__file__).parents[2])}
-    arguments += [str(call), str(int(signal.SIGKILL))]
-    done = subprocess.run(arguments, env=os.environ | root, check=False)
+    done = in_a_process(_KILLED, tmp_path, call, int(signal.SIGKILL))
     assert done.returncode == -signal.SIGKILL
     assert (tmp_path / CHECKPOINT).is_file()
     data = stripes()
@@ -198,12 +204,7 @@ def test_a_training_killed_in_any_epoch_ends_with_the_same_weights(tmp_path, who
     [(signal.SIGTERM, 128 + signal.SIGTERM, ""), (signal.SIGINT, -2, "KeyboardInterrupt")],
 )
 def test_a_training_that_is_told_to_stop_does_not_end_as_a_success(tmp_path, sent, code, last):
-    arguments = [sys.executable, "-c", _KILLED, str(Path(__file__).parent), str(tmp_path)]
-    root = {"PYTHONPATH": str(Path(__file__).parents[2])}
-    arguments += ["10", str(int(sent))]
-    done = subprocess.run(
-        arguments, env=os.environ | root, check=False, capture_output=True, text=True
-    )
+    done = in_a_process(_KILLED, tmp_path, 10, int(sent))
     assert done.returncode == code
     assert done.stderr.strip().endswith(last)
     assert (tmp_path / CHECKPOINT).is_file()
@@ -337,6 +338,4 @@ fit(sys.argv[2], data=data, net=ResNet18(width=8).build(1, (64, 64), 2), max_epo
 
 
 def test_a_narrow_residual_network_trains_without_a_crash(tmp_path):
-    arguments = [sys.executable, "-c", _NARROW, str(Path(__file__).parent), str(tmp_path)]
-    root = {"PYTHONPATH": str(Path(__file__).parents[2])}
-    assert subprocess.run(arguments, env=os.environ | root, check=False).returncode == 0
+    assert in_a_process(_NARROW, tmp_path).returncode == 0

@@ -148,7 +148,7 @@ def outputs_under_masks(
         return removal(rows, masks(rows, columns))
 
     together = getattr(removal, "together", 1)
-    return _outputs(case, copies, steps, output, together, steps_first=together > 1)
+    return _outputs(case, copies, steps, output, together)
 
 
 def outputs_under_removal(
@@ -182,14 +182,12 @@ def _outputs(
     steps: int,
     output: Answer,
     together: int = 1,
-    *,
-    steps_first: bool = False,
 ) -> Curves:
     """Each target's output on the copies that `copies(rows, steps)` makes of some images and steps.
 
     A perturbed batch holds many images x many steps: all steps of few images, which stay in the
-    cache, or few steps of all images, for a removal whose work grows with the step. One that solves
-    all of its masks together says by `together` how many chunks of the model it wants at once.
+    cache. A removal that solves all of its masks together says by `together` how many chunks of the
+    model it wants at once, and gets few steps of all images, since its work grows with the step.
     """
 
     def block(rows: slice, columns: slice) -> Curves:
@@ -201,6 +199,6 @@ def _outputs(
 
     size = ops.chunk_size(case.images) * together
     with ops.evaluating(case.model):
-        if steps_first:
+        if together > 1:
             return ops.in_grid(lambda a, b: block(b, a).t(), steps, len(case), size).t()
         return ops.in_grid(block, len(case), steps, size)

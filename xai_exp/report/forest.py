@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xai_exp.report.tables import words
+from xai_exp.report.tables import judged, words
 
 _KEY = '<li class="key"><span class="name"></span><span>{}</span><span></span></li>\n'
 _COLOURS = " · ".join(f'<b class="{one}">{one}</b>' for one in ("holds", "open", "reversed"))
@@ -27,8 +27,7 @@ def forest(rows: pd.DataFrame, sides: tuple[str, str]) -> str:
 
 
 def _bar(row: Any) -> str:  # noqa: ANN401
-    name = f"{row['setting']} · {words(row['metric'])}"
-    name += "" if row["audited"] else " (not counted)"
+    name = f"{row['setting']} · {judged(row)}"
     effect, bar, number = float(row["effect"]), "", "undefined"
     if np.isfinite(effect):
         left, wide = 50 + 50 * min(effect, 0), 50 * abs(effect)

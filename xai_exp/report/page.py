@@ -145,10 +145,7 @@ def _claim(one: Verdict, tests: int) -> dict[str, Any]:
     body = [
         [
             tables.cell(row["setting"]),
-            tables.cell(
-                tables.words(row["metric"]) + ("" if row["audited"] else " (not counted)"),
-                kind="text",
-            ),
+            tables.cell(tables.judged(row), kind="text"),
             tables.cell(f"{row['difference']:+.3g}", row["difference"]),
             tables.cell(_known(f"{row['low']:+.3g} .. {row['high']:+.3g}"), row["low"]),
             tables.cell(_known(f"{row['effect']:+.2f}"), row["effect"]),
@@ -171,10 +168,6 @@ def _claim(one: Verdict, tests: int) -> dict[str, Any]:
 
 def _known(number: str) -> str:
     return "undefined" if "nan" in number else number
-
-
-def _named(row: Mapping[Any, Any]) -> str:
-    return tables.words(row["metric"]) + ("" if row["audited"] else " (not counted)")
 
 
 def _counted(rows: pd.DataFrame) -> pd.DataFrame:

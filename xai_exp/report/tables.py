@@ -217,3 +217,8 @@ def p_value(value: float) -> str:
 def words(name: object) -> str:
     """A name as words."""
     return str(name).replace("_", " ")
+
+
+def judged(row: Any) -> str:  # noqa: ANN401
+    """The metric of a verdict's row as words, and whether it was left out."""
+    return words(row["metric"]) + ("" if row["audited"] else " (not counted)")
