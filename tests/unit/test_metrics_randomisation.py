@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from skimage.metrics import structural_similarity
 from torch import nn
 
+from xai_exp import stability
 from xai_exp.explainers.controls import ExactMask, Sobel
 from xai_exp.explainers.gradients import Gradient, InputXGradient
 from xai_exp.metrics import randomisation
@@ -265,6 +267,27 @@ def test_all_other_classes_are_averaged(make_case):
 
 def test_with_one_class_there_is_no_other(make_case):
     assert RandomLogit()(own_case(make_case, classes=1)).isnan().all()
+
+
+@pytest.mark.parametrize("size", [(7, 9), (16, 16), (3, 5)])
+def test_structural_similarity_is_that_of_the_literature_and_of_stability(size):
+    source = torch.Generator().manual_seed(5)
+    one, other = (torch.randn(4, *size, generator=source) for _ in range(2))
+    ours = alike(one, one + other, "ssim").numpy()
+    pairs = [(a / a.abs().max(), b / b.abs().max()) for a, b in zip(one, one + other, strict=True)]
+    if min(size) >= 7:
+        found = [
+            structural_similarity(
+                a.numpy(), b.numpy(), data_range=2, use_sample_covariance=False, full=True
+            )[1].mean()
+            for a, b in pairs
+        ]
+        assert np.allclose(ours, found, atol=1e-5)
+    between = stability.similarities(one.numpy()[None], (one + other).numpy()[None])
+    assert np.allclose(ours, between["ssim"][0, 0], atol=1e-5)
+    assert (ours < 0.95).all()
+    assert np.allclose(alike(one, one, "ssim").numpy(), 1)
+    assert alike(one, torch.ones_like(one), "ssim").isnan().all()
 
 
 def test_likeness_equals_scipys_ties_and_tiny_values_included():

@@ -3,22 +3,28 @@
 from typing import Literal
 
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 from xai_exp.types import Heatmaps, Rows, Scores
 
-Likeness = Literal["spearman", "pearson", "cosine"]
+RowLikeness = Literal["spearman", "pearson", "cosine"]
+Likeness = Literal["spearman", "pearson", "cosine", "ssim"]
+_WINDOW = 7
 
 
 def alike(first: Heatmaps, second: Heatmaps, measure: Likeness) -> Scores:
     """The likeness of each pair of heatmaps, in -1..1; NaN where one of them has no variation.
 
     `spearman` ranks equal values at their mean rank, `pearson` centres, `cosine` does neither (and
-    is NaN where a heatmap is all zero).
+    is NaN where a heatmap is all zero). `ssim` is the structural similarity of the two as pictures.
     """
+    if measure == "ssim":
+        return structural_similarity(first, second)
     return alike_rows(first.flatten(1), second.flatten(1), measure)
 
 
-def alike_rows(first: Rows, second: Rows, measure: Likeness) -> Scores:
+def alike_rows(first: Rows, second: Rows, measure: RowLikeness) -> Scores:
     """The likeness of each pair of rows.
 
     >>> one, other = torch.tensor([[1.0, 2.0, 4.0]]), torch.tensor([[1.0, 3.0, 2.0]])
@@ -33,6 +39,45 @@ def alike_rows(first: Rows, second: Rows, measure: Likeness) -> Scores:
     length = one.norm(dim=1) * other.norm(dim=1)
     scores = ((one * other).sum(1) / length).clamp(-1, 1)
     return torch.where(length > 0, scores, torch.nan).to(first.dtype)
+
+
+def structural_similarity(first: Heatmaps, second: Heatmaps) -> Scores:
+    """The mean structural similarity of each pair, each heatmap divided by its largest magnitude.
+
+    Wang et al. 2004 (IEEE TIP 13(4), eq. 13): the mean over all pixels, with the means m, variances
+    s^2 and covariance s_ab in the 7 x 7 pixels around each (mirrored at the border), of
+
+        (2 m_a m_b + c_1) (2 s_ab + c_2) / ((m_a^2 + m_b^2 + c_1) (s_a^2 + s_b^2 + c_2)),
+
+    c_1 = 0.02^2, c_2 = 0.06^2 for values in -1..1. Range -1..1; NaN where one of them has no
+    variation.
+
+    >>> steps = torch.arange(64.0).view(1, 8, 8)
+    >>> structural_similarity(steps, 3 * steps)
+    tensor([1.])
+    """
+    one, other = (_scaled(maps.flatten(1)).view_as(maps) for maps in (first, second))
+    mean, other_mean = _around(one), _around(other)
+    spread = _around(one**2) - mean**2 + _around(other**2) - other_mean**2
+    together = _around(one * other) - mean * other_mean
+    small, large = (0.01 * 2) ** 2, (0.03 * 2) ** 2
+    above = (2 * mean * other_mean + small) * (2 * together + large)
+    scores = (above / ((mean**2 + other_mean**2 + small) * (spread + large))).mean((1, 2))
+    varied = [maps.flatten(1).amax(1) > maps.flatten(1).amin(1) for maps in (first, second)]
+    return torch.where(varied[0] & varied[1], scores, torch.nan).to(first.dtype)
+
+
+def _around(maps: Tensor) -> Tensor:
+    """The mean of the window around every pixel; beyond the border the picture is mirrored."""
+    rows, columns = (_mirrored(length, maps.device) for length in maps.shape[1:])
+    return functional.avg_pool2d(maps[:, None, rows][..., columns], _WINDOW, stride=1)[:, 0]
+
+
+def _mirrored(length: int, device: torch.device) -> Tensor:
+    """The positions 0 .. length - 1 and half a window more on both sides, edges repeated."""
+    reach = _WINDOW // 2
+    turned = torch.arange(-reach, length + reach, device=device) % (2 * length)
+    return torch.minimum(turned, 2 * length - 1 - turned)
 
 
 def _scaled(rows: Rows) -> Rows:

@@ -81,8 +81,8 @@ class ParameterRandomisation:
     `copies` > 0 is the smooth form (Hedstroem et al. 2024, "A fresh look at sanity checks for
     saliency maps", sMPRT): every heatmap is the mean over so many images with Gaussian noise of
     `noise` times the image's range, which takes shattered gradients out of the comparison.
-    `absolute` drops signs first. Range -1..1, LOWER is better; 1 is a heatmap that does not look at
-    the network.
+    `absolute` drops signs first. `measure: ssim` is the paper's other likeness. Range -1..1, LOWER
+    is better; 1 is a heatmap that does not look at the network.
 
     Cost: one explanation a layer with parameters (`copies` times as many and `copies` more, if
     smooth). Normalisation layers are layers too.
@@ -92,7 +92,8 @@ class ParameterRandomisation:
     correct explanation does (Binder et al. 2023; Kokhlikyan et al. 2021). Top-down and bottom-up
     order differ, since top-down keeps the layers that see (Hedstroem et al. 2024). Means of small
     noise are not alike, which favours noisy explainers. A copy whose heatmap has no variation
-    (a dead network) does not count.
+    (a dead network) does not count. Quantus' mean counts the likeness of the untouched network to
+    itself, 1, as one more layer; its smooth form takes the clean image for one of the copies.
     """
 
     higher_is_better: ClassVar[bool] = False
@@ -220,14 +221,15 @@ class RandomLogit:
 
         likeness(h_t(x), h_s(x))    for a class s, other than t, drawn by the seed for each image;
 
-    `classes: all` is the mean over all others. The paper's likeness is SSIM. Range -1..1, LOWER is
-    better; 1 is a heatmap that does not look at the class.
+    `classes: all` is the mean over all others. The paper's likeness is `measure: ssim`. Range
+    -1..1, LOWER is better; 1 is a heatmap that does not look at the class.
 
     Cost: one explanation (`all`: one for each other class).
 
     Pitfalls: with two classes a faithful heatmap is often the other's negative, hence -1, and with
     many classes that share an object their reasons are truly alike. The number of classes is the
-    network's own (Quantus takes 1000 unless told, and seeds numpy's global generator).
+    network's own (Quantus takes 1000 unless told, seeds numpy's global generator, and flattens the
+    heatmaps before it takes the SSIM, so that a window is seven pixels of one row).
     """
 
     higher_is_better: ClassVar[bool] = False

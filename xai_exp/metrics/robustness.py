@@ -160,8 +160,8 @@ class Consistency:
     says what counts as the same:
 
     - nearest: the `count` heatmaps of highest cosine to this one; equal cosines all count in part.
-    - top_n_sign: the same signs at each image's own `count` most relevant pixels, in order, which
-      is how Quantus discretises.
+    - top_n_sign: the same signs at each image's own `count` most relevant pixels, in order. (The
+      function of that name in Quantus takes the first five pixels, whatever is relevant.)
 
     Range 0..1, HIGHER is better. Cost: none; the clean forward pass, which metrics share.
 
