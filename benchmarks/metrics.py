@@ -1,9 +1,10 @@
 """python -m benchmarks.metrics [--images 64] [--threads 1] [--device cpu] [--repeats 3].
 
-The cost of every metric in conf/metric over its floor, for images of 64x64: the floor is the number
-of images that the metric sends through the model times the best time of one image in the bare
-model, over several batch sizes. Each metric runs on a case of its own, so nothing is shared; times
-are the best of the repeats, taken in turns with the floor's so that a busy machine slows both.
+The cost of every metric in conf/metric over its floor, for images of 64x64: the floor is the time
+that the bare model needs for as many images as the metric sends through it, at the batch size that
+is fastest. Each metric runs on a case of its own, so nothing is shared; times are the best of the
+repeats, taken in turns with the floor's, so that both last equally long and a busy machine or a
+wandering clock slows both.
 Metrics that need no model have no floor: their time an image is what is printed.
 
 `--quantus PYTHON` (or XAI_EXP_QUANTUS) is the Python of an environment with Quantus 0.6: its time
@@ -30,7 +31,7 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from torch import Tensor
+from torch import Tensor, nn
 
 from xai_exp import machine
 from xai_exp.models.cnn import CNN
@@ -165,13 +166,14 @@ def metrics(names: list[str]) -> dict[str, Metric]:
 def row(name: str, metric: Metric, case: Case, repeats: int) -> tuple[str, float]:
     """One line of the table, and the seconds an image."""
     passes = images_through(case, metric)
+    size = best_size(case)
     own, forward = [], []
     fast = passes <= len(case) + 1
     for _ in range(repeats * (5 if fast else 1)):
         own.append(seconds(lambda: metric(replace(case)), case.images.device))
-        forward.append(best_forward(case) if passes else 0.0)
+        forward.append(forward_time(case, size, passes))
     per_image = min(own) / len(case)
-    floor = passes / len(case) * min(forward)
+    floor = min(forward) / len(case)
     ratio = f"{per_image / floor:7.3f}" if passes > len(case) + 1 else f"{'-':>7}"
     numbers = f"{passes / len(case):8.1f}{per_image * 1e3:10.3f}{floor * 1e3:8.2f}{ratio}"
     return f"{name:36}{numbers}", per_image
@@ -186,17 +188,24 @@ def images_through(case: Case, metric: Metric) -> int:
     return sum(seen)
 
 
+def best_size(case: Case) -> int:
+    """The batch size of the fastest forward pass."""
+    return min(_BATCHES, key=lambda size: forward_time(case, size, 1024))
+
+
 @torch.no_grad()
-def best_forward(case: Case) -> float:
-    """The best time of one image in the bare model."""
-    copies: Tensor = case.images.repeat(-(-max(_BATCHES) // len(case)), 1, 1, 1)
-    times = []
-    for size in _BATCHES:
-        batch = copies[:size].contiguous()
-        calls = max(1, 1024 // size)
-        spent = seconds(lambda: [case.model(batch) for _ in range(calls)], batch.device)  # noqa: B023
-        times.append(spent / (calls * size))
-    return min(times)
+def forward_time(case: Case, size: int, passes: int) -> float:
+    """How long `passes` images take in the bare model, `size` at a time."""
+    copies: Tensor = case.images.repeat(-(-size // len(case)), 1, 1, 1)[:size].contiguous()
+    calls = max(1, round(passes / size)) if passes else 0
+    spent = seconds(lambda: run(case.model, copies, calls), copies.device)
+    return spent * passes / max(1, calls * size)
+
+
+def run(model: nn.Module, images: Tensor, calls: int) -> None:
+    """So many forward passes."""
+    for _ in range(calls):
+        model(images)
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:

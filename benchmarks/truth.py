@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from benchmarks.metrics import best_forward, seconds, tiny_case
+from benchmarks.metrics import best_size, forward_time, seconds, tiny_case
 from xai_exp import machine, truth
 from xai_exp.data.counting import Counting
 from xai_exp.types import Scenes
@@ -48,13 +48,14 @@ def row(objects: int, count: int, repeats: int, device: torch.device) -> str:
     case = tiny_case(count, device)
     scenes = discs(objects, count).to(device)
     model: nn.Module = case.model
+    passes, size = 2**objects * count, best_size(case)
     own, forward = [], []
     for _ in range(repeats):
         own.append(seconds(lambda: truth.attribute(model, scenes, case.targets), device))
-        forward.append(best_forward(case))
-    per_image, passes = min(own) / count, 2**objects
-    floor = passes * min(forward)
-    return f"{objects:8}{passes:8}{per_image * 1e3:10.3f}{floor * 1e3:8.2f}{per_image / floor:7.3f}"
+        forward.append(forward_time(case, size, passes))
+    per_image, floor = min(own) / count, min(forward) / count
+    times = f"{per_image * 1e3:10.3f}{floor * 1e3:8.2f}{per_image / floor:7.3f}"
+    return f"{objects:8}{2**objects:8}{times}"
 
 
 def discs(objects: int, count: int) -> Scenes:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from xai_exp.config import InputError
-from xai_exp.types import Curves, Images
+from xai_exp.types import Grid, Images
 
 _CPU_CHUNK = 32
 _CPU_PIXELS = 64 * 64 * 64 * 3
@@ -83,12 +83,12 @@ def in_grid(
     columns: int,
     size: int,
     images: Images | None = None,
-) -> Curves:
+) -> Grid:
     """`function(rows, columns)` over a grid (image x step), in blocks of at most `size` cells.
 
     A block holds several images with all their steps or, when these are too many, equal runs of
-    the steps of one image; `function` gives a value a cell. Out of memory halves the blocks and
-    starts again; what fits is remembered for images like those given.
+    the steps of one image; `function` gives a value or a row of values for each cell. Out of memory
+    halves the blocks and starts again; what fits is remembered for images like those given.
 
     Raises:
         NoRoomError: when one cell is too much.

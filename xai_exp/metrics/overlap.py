@@ -147,9 +147,9 @@ class AUC:
 
     def __call__(self, case: Case) -> Scores:
         """Score every image of the case."""
-        own = regions.masks(case, self.per)
-        size = own.sum((2, 3))
+        inside, _ = regions.ranked(case, self.per)
+        size = inside.sum(2)
         won = regions.below(case)
-        scores = torch.einsum("bphw,bhw->bp", own.to(won), won) / size
+        scores = torch.einsum("bpn,bn->bp", inside.to(won), won) / size
         somewhere = regions.background(case).flatten(1).any(1, keepdim=True)
         return regions.mean_over_present(case, scores, (size > 0) & somewhere)

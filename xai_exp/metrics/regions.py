@@ -17,14 +17,15 @@ from xai_exp.metrics import shared
 from xai_exp.types import (
     Case,
     Effects,
-    Heatmaps,
     Keep,
     Masks,
+    Order,
     PartMasks,
     PartPeaks,
     PartPlaces,
     Parts,
     RankedParts,
+    Rows,
     Scores,
 )
 
@@ -107,22 +108,34 @@ def _between(filled: RankedParts) -> RankedParts:
     return (position >= first) & (position <= last)
 
 
-def below(case: Case) -> Heatmaps:
-    """For every pixel the share of background pixels that are less relevant, ties counted half."""
+def below(case: Case) -> Rows:
+    """In the heatmap's order, every pixel's share of background pixels that are less relevant.
 
-    def compute() -> Heatmaps:
+    Equally relevant ones count half.
+    """
+
+    def compute() -> Rows:
         order = shared.ranking(case)
         values = case.heatmaps.flatten(1).float().gather(1, order)
-        outside = background(case).flatten(1).gather(1, order)
-        seen = functional.pad(outside.cumsum(1), (1, 0))
+        outside = ~ranked(case, "union")[0][:, 0]
+        seen = outside.cumsum(1)
         total = seen[:, -1:]
-        position = torch.arange(order.shape[1], device=order.device).expand_as(order)
-        changes = values[:, 1:] != values[:, :-1]
-        start = (position * functional.pad(changes, (1, 0), value=True)).cummax(1).values
-        last = torch.where(functional.pad(changes, (0, 1), value=True), position, order.shape[1])
-        end = last.flip(1).cummin(1).values.flip(1) + 1
-        less, at_most = total - seen.gather(1, end), total - seen.gather(1, start)
-        share = ((less + at_most) / 2 / total).to(case.heatmaps)
-        return torch.empty_like(share).scatter_(1, order, share).view_as(case.heatmaps)
+        passed = seen.to(case.heatmaps) - outside / 2
+        same = values[:, 1:] == values[:, :-1]
+        if same.any():
+            _level(passed, same, seen - outside.long(), seen)
+        return 1 - passed / total
 
     return shared.once(case, "below", compute)
+
+
+def _level(passed: Rows, same: Keep, before: Order, after: Order) -> None:
+    """Give equal values, marked where the next is `same`, the middle of what they pass together."""
+    follows, goes_on = (
+        functional.pad(same, (1, 0)).flatten(),
+        functional.pad(same, (0, 1)).flatten(),
+    )
+    tied = (follows | goes_on).nonzero()[:, 0]
+    begins = ~follows[tied]
+    middle = (before.view(-1)[tied[begins]] + after.view(-1)[tied[~goes_on[tied]]]).to(passed) / 2
+    passed.view(-1)[tied] = middle[begins.cumsum(0) - 1]

@@ -28,6 +28,7 @@ from xai_exp.types import (
     Places,
     Removal,
     Scores,
+    StepLogits,
     StepMasks,
 )
 
@@ -190,15 +191,16 @@ def _outputs(
     model it wants at once, and gets few steps of all images, since its work grows with the step.
     """
 
-    def block(rows: slice, columns: slice) -> Curves:
+    def block(rows: slice, columns: slice) -> StepLogits:
         made = copies(rows, columns)
-        targets = case.targets[rows]
-        count = len(made) // len(targets)
-        given = targets.repeat_interleave(count)
-        return target_output(perturbed_logits(case, made), given, output).view(-1, count)
+        return perturbed_logits(case, made).unflatten(0, (-1, columns.stop - columns.start))
 
     size = ops.chunk_size(case.images) * together
     with ops.evaluating(case.model):
         if together > 1:
-            return ops.in_grid(lambda a, b: block(b, a).t(), steps, len(case), size).t()
-        return ops.in_grid(block, len(case), steps, size)
+            turned = ops.in_grid(lambda a, b: block(b, a).transpose(0, 1), steps, len(case), size)
+            found = turned.transpose(0, 1)
+        else:
+            found = ops.in_grid(block, len(case), steps, size)
+    given = case.targets.repeat_interleave(steps)
+    return target_output(found.flatten(0, 1), given, output).view(-1, steps)
