@@ -12,20 +12,15 @@ import torch
 from skimage.metrics import structural_similarity
 from torch import nn
 
-from xai_exp.metrics import around, randomisation, robustness
+from xai_exp.metrics import around, randomisation, relative_stability, robustness
 from xai_exp.metrics.likeness import alike
 from xai_exp.metrics.randomisation import (
     EfficientParameterRandomisation,
     ParameterRandomisation,
     RandomLogit,
 )
-from xai_exp.metrics.robustness import (
-    Consistency,
-    Continuity,
-    LocalLipschitz,
-    RelativeStability,
-    Sensitivity,
-)
+from xai_exp.metrics.relative_stability import RelativeStability
+from xai_exp.metrics.robustness import Consistency, Continuity, LocalLipschitz, Sensitivity
 from xai_exp.types import Case
 
 HERE = Path(__file__).parent
@@ -72,7 +67,7 @@ def same_noise(monkeypatch):
         return case.images[rows % len(case)] + radius * NOISES.flatten(0, 1)[rows]
 
     monkeypatch.setattr(around, "noisy", noisy)
-    monkeypatch.setattr(robustness, "noisy", noisy)
+    monkeypatch.setattr(relative_stability, "noisy", noisy)
 
 
 AROUND = {

@@ -8,12 +8,12 @@ from torch import nn
 
 from xai_exp.explainers.controls import ExactMask, Sobel
 from xai_exp.explainers.gradients import Gradient, InputXGradient
-from xai_exp.metrics import robustness
+from xai_exp.metrics import around
+from xai_exp.metrics.relative_stability import RelativeStability
 from xai_exp.metrics.robustness import (
     Consistency,
     Continuity,
     LocalLipschitz,
-    RelativeStability,
     Sensitivity,
 )
 
@@ -55,7 +55,7 @@ def by_the_book(case, samples, radius):
         pairs = []
         for sample in range(samples):
             index = torch.tensor([row + sample * len(case)])
-            near = robustness.noisy(case, index, radius)
+            near = around.noisy(case, index, radius)
             heat = case.explain(case.model, near, case.targets[row : row + 1])
             pairs.append((near[0], heat[0]))
         yield row, case.images[row], case.heatmaps[row], pairs
@@ -92,7 +92,7 @@ def test_sensitivity_and_lipschitz_equal_their_papers_one_image_at_a_time(make_c
 
 def test_neighbours_stay_within_the_radius_and_fill_it(make_case):
     case = make_case()
-    near = robustness.noisy(case, torch.arange(60), 0.05)
+    near = around.noisy(case, torch.arange(60), 0.05)
     apart = near - case.images.repeat(10, 1, 1, 1)
     assert 0.049 < apart.max() <= 0.05001
     assert -0.05001 <= apart.min() < -0.049
@@ -104,7 +104,7 @@ def test_neighbours_stay_within_the_radius_and_fill_it(make_case):
 def test_relative_stability_equals_its_paper_one_image_at_a_time(make_case, against):
     case = smooth_case(make_case, InputXGradient())
     scores = RelativeStability(against=against, samples=6, radius=2.0)(case)
-    kept = robustness.around(case, 6, 2.0).kept
+    kept = around.around(case, 6, 2.0).kept
     assert (kept.any(1) & ~kept.all(1)).sum() >= 2, "the prediction has to matter"
 
     def view(image):
@@ -129,7 +129,7 @@ def test_relative_stability_equals_its_paper_one_image_at_a_time(make_case, agai
 def test_a_neighbour_of_another_class_is_left_out_not_the_whole_image(make_case):
     """Quantus takes a maximum with NaN and loses the image."""
     case = smooth_case(make_case, InputXGradient())
-    kept = robustness.around(case, 10, 2.0).kept
+    kept = around.around(case, 10, 2.0).kept
     mixed = kept.any(1) & ~kept.all(1)
     assert mixed.any()
     scores = RelativeStability(radius=2.0)(case)
@@ -158,7 +158,7 @@ def test_continuity_equals_its_definition_one_move_at_a_time(make_case):
 
 def test_what_comes_into_a_moved_image_is_its_edge_and_not_black(make_case):
     images = make_case().images + 0.5
-    moved = robustness.shifted(images, 3, -2)
+    moved = around.shifted(images, 3, -2)
     assert torch.equal(moved[..., :-2, 3:], images[..., 2:, :-3])
     assert moved.min() >= 0.5
 
@@ -276,3 +276,16 @@ def test_equal_signs_at_the_top_are_the_same_explanation(make_case):
 
 def test_consistency_of_an_image_alone_is_undefined(make_case):
     assert Consistency()(make_case(count=1)).isnan().all()
+
+
+@pytest.mark.parametrize(
+    ("against", "passes"), [("input", 6 * 4), ("output", 6 * 4), ("representation", 6 * (4 + 5))]
+)
+def test_relative_stability_costs_the_forward_passes_that_it_says(make_case, against, passes):
+    """Beside the clean one and those of the explainer, which has none here."""
+    case = replace(make_case(), explain=lambda model, images, targets: images.sum(1))  # noqa: ARG005
+    seen = []
+    hook = case.model.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    RelativeStability(against=against, samples=4)(case)
+    hook.remove()
+    assert sum(seen) == 6 + passes

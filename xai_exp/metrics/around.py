@@ -8,18 +8,20 @@ from torch import Tensor, nn
 
 from xai_exp import ops
 from xai_exp.metrics import shared
-from xai_exp.types import Case, Heatmaps, Images, Labels, Neighbours, Samples, Scores
+from xai_exp.types import Case, Heatmaps, Images, Labels, Neighbours, Samples, Scores, StepLogits
 
 
 class Around(NamedTuple):
     """What was seen around each image.
 
     Shapes: heatmaps (batch, sample, height, width), distances |x' - x| in the Euclidean norm
-    (batch, sample), `kept`: whether the prediction stayed the same (batch, sample).
+    (batch, sample), logits (batch, sample, class), `kept`: whether the prediction stayed the same
+    (batch, sample).
     """
 
     heatmaps: Neighbours
     distances: Samples
+    logits: StepLogits
     kept: Tensor
 
 
@@ -55,16 +57,19 @@ def seen(case: Case, samples: int, neighbours: Callable[[Tensor], Images]) -> Ar
         images, own = neighbours(part), part % count
         heat = explained(case, images, case.targets[own]).to(case.heatmaps)
         apart = (images - case.images[own]).flatten(1).norm(dim=1)
-        kept = ops.logits(case.model, images).argmax(1) == clean[own]
-        return torch.cat([heat.flatten(1), apart[:, None], kept[:, None]], 1)
+        logits = ops.logits(case.model, images).to(heat)
+        return torch.cat([heat.flatten(1), apart[:, None], logits], 1)
 
     with ops.evaluating(case.model):
         found = ops.in_chunks(chunk, rows, size=ops.chunk_size(case.images))
     found = found.unflatten(0, (samples, count)).transpose(0, 1)
+    pixels = case.heatmaps[0].numel()
+    logits = found[..., pixels + 1 :]
     return Around(
-        heatmaps=found[..., :-2].unflatten(2, case.heatmaps.shape[1:]),
-        distances=found[..., -2],
-        kept=found[..., -1] > 0,
+        heatmaps=found[..., :pixels].unflatten(2, case.heatmaps.shape[1:]),
+        distances=found[..., pixels],
+        logits=logits,
+        kept=logits.argmax(2) == clean[:, None],
     )
 
 
