@@ -48,7 +48,7 @@ REPLICATIONS := samek2017 sixt2020 bluecher2024 xaitris nlesc2020
 # Small networks train as fast on one core as on two, so two studies run at a time. Those beside the
 # others share no network with them; what they say is in reports/beside.log.
 study: export OMP_NUM_THREADS ?= $(shell expr \( $$(getconf _NPROCESSORS_ONLN) + 1 \) / 2)
-study: $(STAMP)  ## the five studies and reports/index.html (45 minutes; on a GPU: make study SIZE=full)
+study: $(STAMP)  ## the five studies and reports/index.html (half an hour on 2 cores; on a GPU: make study SIZE=full)
 	@mkdir -p reports
 	@echo "beside the others, into reports/beside.log: $(BESIDE)"
 	(trap 'kill $$one; exit 1' TERM; for name in $(BESIDE); do $(BIN)/python -m xai_exp experiment=$$name $(if $(SIZE),size=$(SIZE)) & one=$$!; wait $$one || exit 1; done) > reports/beside.log 2>&1 & beside=$$!; \
