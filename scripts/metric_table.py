@@ -19,7 +19,7 @@ HEAD = """# Metrics
 What `metric=NAME` can be, made from the docstrings by `make docs`: change those, not this page.
 Several are `metric=[NAME,NAME]`, presets are `quick`, `all` and the families below; fields are
 changed by `metric.NAME.FIELD=VALUE`. A metric gives one score an image; a score that is undefined
-is missing, with its reason.
+is missing, with its reason. A heatmap that is not finite has none from any metric.
 
 """
 CHEAP = ("quick", "all")

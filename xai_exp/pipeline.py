@@ -21,7 +21,7 @@ from xai_exp.store import ModelStore, TrainingResult, model_key
 from xai_exp.tracking import Found, Link, Tracker
 from xai_exp.training import accuracy
 
-SCORING_VERSION = 2  # raise it when a change of explainers or metrics changes scores
+SCORING_VERSION = 3  # raise it when a change of explainers or metrics changes scores
 
 
 @dataclass(frozen=True, kw_only=True)

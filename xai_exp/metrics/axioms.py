@@ -81,8 +81,8 @@ class NonSensitivity:
     Pitfalls: most heatmaps are zero nowhere, and then the score is the share of regions that the
     network ignores, whatever the explainer; an imputer that leaves a region as it was (the known
     background) makes the network look insensitive there. Only zero against not zero counts. Quantus
-    compares the signed relevance, so that all negative relevance passes for zero, and counts
-    pixels rather than their share.
+    counts the values of every channel, not a share, takes the softmax and holds its changes against
+    an absolute 1e-5, so that a network which is sure of its class passes for insensitive.
     """
 
     higher_is_better: ClassVar[bool] = False

@@ -3,6 +3,7 @@
 from typing import Annotated, ClassVar, Literal
 
 import torch
+from torch.nn import functional
 
 from xai_exp import ops
 from xai_exp.config import Range, configured
@@ -82,10 +83,10 @@ class EffectiveComplexity:
 
         min { k : E |f(x) - f(x_k)| < tolerance },
 
-    the expectation being the mean over `repeats` draws of a random imputer. k runs over `steps`
-    evenly spaced numbers, 0 and all pixels d included. Range 0..d, LOWER is better. `score_by:
-    threshold` counts the pixels with |h| > `threshold` * max |h| instead, which asks no model; so
-    does Quantus, whose metric of this name therefore is not the paper's.
+    the expectation being the mean over `repeats` draws of a random imputer. k runs from 0 to all
+    pixels d in `steps` equal strides, rounded. Range 0..d, LOWER is better. `score_by: threshold`
+    counts the pixels with |h| > `threshold` * max |h| instead (1..d), which asks no model; so does
+    Quantus, whose metric of this name therefore is not the paper's.
 
     Cost: `steps` x `repeats` forward passes an image (repeats count for random imputers only; with
     others they are shared with insertion and abpc of equal settings), and the clean one, which
@@ -132,9 +133,9 @@ class EffectiveComplexity:
         losses = []
         for draw in range(self.repeats):
             images = self.imputer(case.images, case.scenes, shared.keys(case, f"removal {draw}"))
-            values = shared.outputs_under_removal(case, images, places, gone, self.output)
+            values = shared.outputs_under_removal(case, images, places, gone[1:], self.output)
             losses.append((values - clean).abs())
-        return torch.stack(losses).mean(0)
+        return functional.pad(torch.stack(losses).mean(0), (1, 0))  # nothing gone, nothing lost
 
 
 def gini(values: Rows) -> Scores:

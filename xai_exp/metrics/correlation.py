@@ -126,7 +126,8 @@ class FaithfulnessCorrelation:
         corr_S( sum over i in S of h_i ,  f(x) - f(x without S) ),
 
     Pearson's. HIGHER is better, range -1..1; a random heatmap has 0 in the mean. On a linear model
-    with heatmap weight x (input - baseline) it is 1. `size: null` is an eighth of the pixels.
+    with heatmap weight x (input - baseline) it is 1. `size: null` is an eighth of the pixels. Under
+    a random imputer f(x without S) is the mean over `repeats` draws.
 
     Cost: `sets` x `repeats` forward passes an image (repeats count for random imputers only), and
     the clean one, which metrics share.
@@ -134,14 +135,16 @@ class FaithfulnessCorrelation:
     Pitfalls: large random sets take a little of everything, so all sums are alike and
     the correlation is weak for every explainer; the sets are scattered pixels, which no natural
     image loses. With few sets the error is 1 / sqrt(sets). `absolute` takes |h_i| (an option of
-    Quantus), which punishes signed heatmaps that are right. A shift of the heatmap
+    Quantus), which punishes signed heatmaps that are right. Without it a shift of the heatmap
     by a constant changes nothing, since the sets are equally large; so does any positive factor,
     and Quantus' normalisation by the maximum is not needed.
     """
 
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset()
-    undefined: ClassVar[str] = "the heatmap is constant, or the output does not change"
+    undefined: ClassVar[str] = (
+        "all sets are given the same (a constant heatmap) or cost the same (an output that stays)"
+    )
 
     imputer: Imputer
     sets: Annotated[int, Range(2)] = 100
@@ -170,12 +173,13 @@ class SensitivityN:
         r(n) = corr_S( sum over i in S of h_i ,  f(x) - f(x without S) )    (Pearson),
 
     and the score is the mean of r over `sizes` values of n, evenly spaced in log n from 1 to
-    `fraction` of the pixels, without those at which r is undefined. HIGHER is better, range -1..1.
-    A method has sensitivity-n where r(n) = 1; on a linear model with heatmap weight x (input -
-    baseline) it is 1 for every n. The curve r(n) is what the paper plots, over 100 sets a size.
+    `fraction` of the pixels (rounded, and fewer where two round to the same), without those at
+    which r is undefined. HIGHER is better, range -1..1. A method has sensitivity-n where r(n) = 1;
+    on a linear model with heatmap weight x (input - baseline) it is 1 for every n. The curve r(n)
+    is what the paper plots, over 100 sets a size.
 
-    Cost: `sizes` x `sets` x `repeats` forward passes an image (repeats count for random
-    imputers only), and the clean one, which metrics share.
+    Cost: at most `sizes` x `sets` x `repeats` forward passes an image (repeats, over which the
+    output is averaged, count for random imputers only), and the clean one, which metrics share.
 
     Pitfalls: as of faithfulness_correlation, of which this is the sweep over n: few sets make r
     noisy; sets of one pixel see little but dead pixels where heatmaps are sparse. Quantus' measure
@@ -185,7 +189,10 @@ class SensitivityN:
 
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset()
-    undefined: ClassVar[str] = "the heatmap is constant, or the output never changes"
+    undefined: ClassVar[str] = (
+        "at every size all sets are given the same (a constant heatmap) or cost the same (an "
+        "output that stays)"
+    )
 
     imputer: Imputer
     sizes: Count = 8
@@ -234,7 +241,8 @@ class FaithfulnessEstimate:
     here for `groups` groups of pixels that follow one another in descending relevance, of
     floor(d / groups) pixels each (the few least relevant that are left over are never removed), h_i
     their sum. `groups` equal to the number of pixels is the paper's. HIGHER is better, range -1..1;
-    on a linear model with heatmap weight x (input - baseline) it is 1.
+    on a linear model with heatmap weight x (input - baseline) it is 1. Under a random imputer
+    f(x without i) is the mean over `repeats` draws.
 
     Cost: `groups` x `repeats` forward passes an image (repeats count for random imputers only), and
     the clean one, which metrics share.
@@ -247,7 +255,9 @@ class FaithfulnessEstimate:
 
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset()
-    undefined: ClassVar[str] = "the heatmap is constant, or the output does not change"
+    undefined: ClassVar[str] = (
+        "all groups are given the same (a constant heatmap) or cost the same (an output that stays)"
+    )
 
     imputer: Imputer
     groups: Annotated[int, Range(2)] = 64

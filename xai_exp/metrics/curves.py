@@ -126,9 +126,9 @@ class ABPC:
 
     Schulz et al. 2020 (ICLR, the degradation task of "Restricting the flow"): insertion minus
     deletion. HIGHER is better, 0 in the mean for a random heatmap. Range -1..1 for `probability`,
-    unbounded for `logit`. The paper removes square tiles of 8 and 14 pixels, which is
-    region_perturbation_area; and it divides by the mean fall over the data set, which is the same
-    for every explainer and is left out here.
+    unbounded for `logit`. The paper removes square tiles of 8 and 14 pixels, which (all steps of
+    one weight) is region_perturbation_area; and it divides by the mean fall over the data set,
+    which is the same for every explainer and is left out here.
 
     Cost: 2 x `steps` x `repeats` forward passes an image (repeats count for random imputers only),
     shared with deletion, insertion and pixel_flipping of equal settings, and the clean one.
@@ -185,10 +185,11 @@ class Selectivity:
     Cost: regions x `repeats` forward passes an image (repeats count for random imputers only),
     shared with region_perturbation of equal settings, and the clean one, which metrics share.
 
-    Pitfalls: up to the first and last step it is f(x) minus the AOPC of region_perturbation, so an
-    image with a large logit has a large score: compare explainers on the same images only. Quantus
-    takes the softmax, leaves out step 0 and does not divide by the number of regions. Removed
-    regions leave the data's manifold. Regions of equal relevance go in a random order of the seed.
+    Pitfalls: but for the half weight of the first and last step it is f(x) minus the aopc of
+    region_perturbation, so an image with a large logit has a large score: compare explainers on the
+    same images only. Quantus takes the softmax, leaves out step 0 and does not divide by the number
+    of regions. Removed regions leave the data's manifold. Regions of equal relevance go in a random
+    order of the seed.
     """
 
     higher_is_better: ClassVar[bool] = False

@@ -18,7 +18,7 @@ Change = Literal["rotate", "flip", "shift"]
 Move = Callable[[Tensor], Tensor]
 Within = tuple[slice, slice]
 _EVERYWHERE: Within = (slice(None), slice(None))
-_UNKNOWN = "the heatmap has no variation, or the explainer knows only its images"
+_UNKNOWN = "the explainer knows only its images"
 
 
 def changes(
@@ -77,7 +77,9 @@ class Equivariance:
 
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset()
-    undefined: ClassVar[str] = _UNKNOWN
+    undefined: ClassVar[str] = (
+        "any of the compared heatmaps is all zero (constant, for a correlation), or " + _UNKNOWN
+    )
 
     which: tuple[Change, ...] = ("rotate", "flip", "shift")
     pixels: Annotated[int, Range(1)] | None = None
@@ -122,10 +124,11 @@ class SceneEquivariance:
 
         mean over angles of cosine(r(h(T x), T x), r(h(x), x))
 
-    Relevance is shared out by exact coverage. Parts: corners where scenes are one polygon, else
-    objects. Range -1..1, HIGHER is better.
+    Relevance is signed and shared out by exact coverage. Parts: corners where scenes are one
+    polygon, else objects. Range -1..1, HIGHER is better.
 
-    An angle at which a part would reach over the image's border does not count for that image.
+    An angle at which a part would reach over the image's border does not count for that image,
+    nor one at which nothing is relevant.
     `angles` are degrees about the image's centre. Cost: one explanation and one rendering for each.
 
     Pitfalls: what moves within a part goes unseen, so one object alone tells little; few parts
@@ -135,7 +138,10 @@ class SceneEquivariance:
 
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset({"scenes"})
-    undefined: ClassVar[str] = f"{_UNKNOWN}, or every angle pushes a part out of the image"
+    undefined: ClassVar[str] = (
+        "at every angle a part leaves the image or the relevance of all parts and of the rest is 0,"
+        " or " + _UNKNOWN
+    )
 
     angles: tuple[float, ...] = (15.0, 30.0, 45.0, 60.0, 75.0, 90.0, 135.0, 180.0)
 

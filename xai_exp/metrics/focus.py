@@ -41,7 +41,7 @@ class Focus:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset()
     undefined: ClassVar[str] = (
-        "the sample has no second image of its target or fewer than two of others, the mosaic's "
+        "the sample has no second image of its target or fewer than two of others, a mosaic's "
         "heatmap is nowhere positive, or the explainer knows only its own images"
     )
 

@@ -26,9 +26,10 @@ class Infidelity:
 
     LOWER is better, range 0..infinity, in squared units of the output. The perturbations are
 
-    - square: the pixels of a random square of `size` x `size` are removed; I_i is 1 on them and 0
-      elsewhere, as is due to heatmaps that hold the factor input (LRP, input x gradient, IG):
-      their sum over the square foretells the fall.
+    - square: the pixels of a random square of `size` x `size` are removed (null: a quarter of the
+      short side; f(x - I) is the mean over `repeats` draws); I_i is 1 on them and 0 elsewhere, as
+      is due to heatmaps that hold the factor input (LRP, input x gradient, IG): their sum over the
+      square foretells the fall.
     - noise: I is Gaussian noise of `sigma` grey levels, the same in all channels; the sum is that
       of a gradient.
 
@@ -45,8 +46,8 @@ class Infidelity:
     Pitfalls: images that the model reacts to strongly have high scores, whatever the heatmap:
     compare explainers on the same images. Squares of black on black change nothing; noise leaves
     0..1 and the data's manifold. Samples are the seed's, the same for every image and
-    explainer. Quantus' perturbation is x - x' on fixed patches of one channel after the other, and
-    it has no factor.
+    explainer. Quantus' perturbation is x - x' as fixed patches go one after the other, none of
+    which is put back, and it has no factor.
     """
 
     higher_is_better: ClassVar[bool] = False

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from xai_exp import ops
 from xai_exp.config import Range, configured
 from xai_exp.metrics import shared
-from xai_exp.types import Case, Images, Scores
+from xai_exp.types import Case, Heatmaps, Images, Scores
 
 
 @configured
@@ -30,7 +30,8 @@ class InputInvariance:
     for a bias can't undo the border. The copy is checked against the network on the images; where
     the outputs differ (the image has another way in) the score is undefined.
 
-    Cost: one explanation and one forward pass.
+    Cost: one explanation and one forward pass an image, one more of a single image, which finds
+    the first layer, and the clean one, which metrics share.
 
     Pitfalls: a method that multiplies by the image can't pass, and need not be wrong where black
     means nothing. Rules that know the range of pixels (LRP's box rule with 0 and 1) get images out
@@ -48,20 +49,25 @@ class InputInvariance:
 
     def __call__(self, case: Case) -> Scores:
         """Score every image of the case."""
-        norms = case.heatmaps.flatten(1).norm(dim=1)
+        norms = _norms(case.heatmaps)
         network = compensated(case.model, case.images[:1], self.shift)
         if network is None or getattr(case.explain, "only_known_images", False):
-            return torch.full_like(norms, torch.nan)
+            return torch.full_like(case.heatmaps[:, 0, 0], torch.nan)
         images, clean = case.images + self.shift, shared.clean_logits(case)
         with ops.evaluating(network):
             same = (ops.logits(network, images) - clean).abs().amax(1)
             heatmaps = ops.in_chunks(partial(case.explain, network), images, case.targets).detach()
-        moved = (heatmaps.to(case.heatmaps) - case.heatmaps).flatten(1).norm(dim=1)
+        scores = (_norms(heatmaps.to(case.heatmaps) - case.heatmaps) / norms).to(case.heatmaps)
         equal = same <= _EQUAL * clean.abs().amax(1).clamp(min=1)
-        return shared.where_defined(case, moved / norms, equal & (norms > 0))
+        return shared.where_defined(case, scores, equal & (norms > 0))
 
 
 _EQUAL = 1e-3  # shifted and compensated images differ by what rounding leaves of the shift
+
+
+def _norms(heatmaps: Heatmaps) -> Scores:
+    """Each heatmap's norm, in float64, where squares of tiny numbers do not vanish."""
+    return heatmaps.flatten(1).double().norm(dim=1)
 
 
 def compensated(model: nn.Module, example: Images, shift: float) -> nn.Module | None:

@@ -27,8 +27,9 @@ class RelevanceMass:
         sum(c * r) / sum(r)
 
     Range 0..1, HIGHER is better; a uniform map gets the mask's share of the image, so chance
-    depends on its area: `lift: true` divides by that share (1 is chance). `per: part` puts each
-    part's coverage for c, leaves the other parts out of both sums and averages over the parts.
+    depends on its area: `lift: true` divides by that share (1 is chance, 1 / share the most).
+    `per: part` puts each part's coverage for c, leaves the other parts out of both sums and
+    averages over the parts; a part has 0 if neither it nor the background has any relevance.
 
     How signs are pooled is part of the definition: `positive` max(h, 0), `absolute` |h| (for maps
     whose sign has no meaning, as sensitivity), `square` h^2. Cost: no forward pass.
@@ -73,9 +74,9 @@ _POOLINGS = {
 class RelevanceRank:
     """The share of the K most relevant pixels that lie on the mask, where K is the mask's size.
 
-    Arras et al. 2022 (CLEVR-XAI, Information Fusion 81, "relevance rank accuracy"). The mask
-    holds the pixels of which the parts fill more than half. Range 0..1, HIGHER is better;
-    chance is the mask's share of the image: `lift: true` divides by that share (1 is chance).
+    Arras et al. 2022 (CLEVR-XAI, Information Fusion 81, "relevance rank accuracy"). The mask holds
+    the pixels of which the parts fill more than half. Range 0..1, HIGHER is better; chance is the
+    mask's share of the image: `lift: true` divides by that share (1 is chance, 1 / share the most).
     `per: part` ranks each part's pixels among those of the background and averages over the parts.
 
     Cost: no forward pass, one sort, which is shared.

@@ -32,8 +32,9 @@ class MonotonicityArya:
 
     Pitfalls: only the sign of each step counts, not its size, so saturated steps that move
     by rounding count like others; signed relevance: pixels against the target come first and should
-    lower f, which counts as a fault. A random heatmap has about one half. Quantus has `all`, begins
-    with black and takes the softmax. Equal values go in a random order of the seed.
+    lower f, which counts as a fault. A random heatmap has about one half. Quantus means `all`, by
+    |h| and with the softmax, but puts black on black where it should insert pixels, so that every
+    heatmap has 1. Equal values go in a random order of the seed.
     """
 
     higher_is_better: ClassVar[bool] = True
@@ -92,7 +93,9 @@ class MonotonicityNguyen:
 
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset()
-    undefined: ClassVar[str] = "the heatmap is constant, or the output does not change"
+    undefined: ClassVar[str] = (
+        "all groups are given the same (constant magnitudes) or move the output alike (it stays)"
+    )
 
     imputer: Imputer
     groups: Annotated[int, Range(2)] = 64

@@ -25,9 +25,10 @@ class TopKIntersection:
         |T and M| / k
 
     Range 0..1, HIGHER is better; chance is the mask's share of the image, and `lift: true` divides
-    by that share (1 is chance), which is the paper's concept influence. `k: null` takes `share` of
-    all pixels, 0.02 by default: 1000 of 224x224. `per: part` looks for the k most relevant pixels
-    of each part and the background, and averages over the parts.
+    by that share (1 is chance, 1 / share the most), which is the paper's concept influence. `k:
+    null` takes `share` of all pixels, 0.02 by default: about 1000 of 224x224. `per: part` looks for
+    the k most relevant pixels of each part and the background (all, if they are fewer), and
+    averages over the parts.
 
     Pitfalls: with k larger than the mask even the exact mask stays below 1, so k must fit the data
     (Quantus' default of 1000 is nearly all of 32x32 pixels); only pixels at the top count. Equal
@@ -74,10 +75,10 @@ class AttributionLocalisation:
     with R_in and R_tot the positive relevance in the box and in the image, S_in and S_tot their
     numbers of pixels. Range 0..1, HIGHER is better; chance is the box's share, which `weighted:
     true` divides out (1 is chance, S_tot / S_in the most). Of several parts the boxes are united;
-    `per: part` compares each part's box with the pixels of no box and averages over the parts.
-    `within: mask` takes the exact mask for the box, which is relevance_mass on whole pixels. Boxes
-    of more than `max_size` of the image have no score (the paper leaves out those over 0.5 or
-    0.25).
+    `per: part` compares each part's box with the pixels of no box and averages over the parts (a
+    part has 0 if neither has any positive relevance). `within: mask` takes the exact mask for the
+    box, which is relevance_mass on whole pixels. Boxes of more than `max_size` of the image have no
+    score (the paper leaves out those over 0.5 or 0.25).
 
     Cost: no forward pass.
 
@@ -110,13 +111,14 @@ class AttributionLocalisation:
         inside = torch.einsum("bphw,bhw->bp", own.to(positive), positive)
         total = inside + (free * positive).sum((1, 2))[:, None]
         size = own.sum((2, 3))
-        share = size / (size + free.sum((1, 2))[:, None])
+        compared = size + free.sum((1, 2))[:, None]
         scores = torch.where(total > 0, inside / total, 0.0)
         relevant = positive.flatten(1).sum(1, keepdim=True) > 0
+        small = size / case.heatmaps[0].numel() <= self.max_size
         return regions.mean_over_present(
             case,
-            scores / share if self.weighted else scores,
-            relevant & (size > 0) & (share <= self.max_size),
+            scores * compared / size if self.weighted else scores,
+            relevant & (size > 0) & small,
         )
 
 

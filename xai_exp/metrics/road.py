@@ -37,7 +37,8 @@ class ROAD:
     prediction that is wrong from the start (`target=label`) counts against every heatmap. The fill
     lets the object flow into a hole inside it. Equal values go in a random order of the seed.
     Quantus keeps the average over images of its first batch only and forgets the others, so it has
-    no score an image; it takes 50 steps from 1 to 99 percent and orders equal values by position.
+    no score an image; it takes 50 steps from 1 to 99 percent and leaves equal values in the order
+    that its sort happens to give.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()

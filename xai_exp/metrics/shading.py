@@ -59,7 +59,9 @@ class AverageDrop:
 
     higher_is_better: ClassVar[bool] = False
     needs: ClassVar[frozenset[str]] = frozenset()
-    undefined: ClassVar[str] = "the heatmap is constant or not finite"
+    undefined: ClassVar[str] = (
+        "the heatmap is constant or not finite, or the confidence in the image rounds to 0"
+    )
 
     def __call__(self, case: Case) -> Scores:
         """Score every image of the case."""

@@ -25,7 +25,9 @@ class Sufficiency:
       `repeats` draws of the imputer; one draw, so 0 or 1, if it is not random.
     - close: x' is another image of the case whose heatmap lies within `threshold` of this one, in
       Euclidean distance with every pixel divided by its standard deviation over the case, each
-      heatmap first divided by its largest magnitude. This is Quantus' reading.
+      heatmap first divided by its largest magnitude. The score is the share of these images
+      with the same class. After Quantus, which drops the signs and takes the threshold as a share
+      of the largest distance in the call.
 
     Range 0..1, HIGHER is better. Cost: `repeats` forward passes an image for kept (random imputers;
     else one), none for close, and the clean one, which metrics share.
@@ -34,13 +36,16 @@ class Sufficiency:
     the data's manifold; a model with a favourite class keeps it whatever is shown; the share
     decides much, and scores compare under one share and imputer only; equal values at the border of
     the share are kept at random, by the seed. Close: the score depends on the other images of the
-    case; the distance grows as the root of the number of pixels, so that at Quantus' threshold of
-    0.6 no two heatmaps are close, where Quantus gives 0 and this is undefined.
+    case; the distance grows as the root of the number of pixels, so that within 0.6 (Quantus'
+    number, in another unit) lie heatmaps that are all but equal, mostly none: then Quantus gives 0
+    and this is undefined.
     """
 
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset()
-    undefined: ClassVar[str] = "no other heatmap is close, or the heatmap is not finite"
+    undefined: ClassVar[str] = (
+        "no other heatmap is close or this one is all zero (both for close), or it is not finite"
+    )
 
     imputer: Imputer
     applies_if: Literal["kept", "close"] = "kept"

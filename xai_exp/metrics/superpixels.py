@@ -86,8 +86,8 @@ class IROF:
     `cut: slic` makes about `count` superpixels an image (Achanta et al. 2012; see
     xai_exp.segments), all images at once; `grid` equal cells.
 
-    Cost: `count` x `repeats` forward passes an image (repeats count for random imputers only), and
-    the clean one, which metrics share.
+    Cost: about `count` x `repeats` forward passes an image (repeats count for random imputers
+    only), and the clean one, which metrics share.
 
     Pitfalls: the division makes images that the model is hardly sure of weigh most; with `logit`
     the sign of f(x) matters, and the score is undefined where f(x) is 0. The mean favours small
@@ -142,8 +142,8 @@ class SymmetricRelevanceGain:
     much, with a good one the reverse; their sum ranks explainers alike under the 40 occlusion
     strategies of the paper, where MoRF alone does not.
 
-    Cost: 2 x `count` x `repeats` forward passes an image (repeats count for random imputers only),
-    of which irof shares the half at equal settings, and the clean one, which metrics share.
+    Cost: about 2 x `count` x `repeats` forward passes an image (repeats count for random imputers
+    only), of which irof shares the half at equal settings, and the clean one, which metrics share.
 
     Pitfalls: only the order between segments counts, not that within one; an image that the model
     is unsure of has little to gain. It makes the ranking agree between imputers, not the numbers.

@@ -73,17 +73,22 @@ class PartShapley(_OfParts):
       Range 0..1, LOWER is better.
     - spearman: rank correlation of R and phi over the image's parts (at `absolute` pooling of R and
       |phi|). Range -1..1, HIGHER is better, chance 0; undefined for a single part.
-    - sign: the share of |phi| on parts whose R has phi's sign. Range 0..1, HIGHER is better.
+    - sign: the share of |phi| on parts whose R has phi's sign (|phi|'s at `absolute` pooling,
+      where it only asks whether anything is shown). Range 0..1, HIGHER is better.
 
     `depth` is how far the cuts of corners and sides go (null: as the scenes have it). Cost: 2^k
-    forward passes for an image of k parts, once for all metrics and explainers of a run.
+    forward passes for an image of k parts (up to 12; for more see `xai_exp.truth`), once for all
+    metrics and explainers of a run.
 
     Pitfalls: the distance depends on the margin (state it); where parts are of equal worth, as
     discs that are counted, a map that is merely even over objects comes near; at `net` pooling
     relevance that cancels within a part, or outside, is not seen.
     """
 
-    undefined: ClassVar[str] = "the parts are worth nothing, or too few, or nothing is shown"
+    undefined: ClassVar[str] = (
+        "the parts are worth nothing, nothing is shown (distance), or fewer than two parts differ "
+        "(spearman)"
+    )
 
     measure: Literal["distance", "spearman", "sign"] = "distance"
 
@@ -111,8 +116,9 @@ class PartOrder(_OfParts):
     is better, chance 0.
 
     `against` is the truth: `effect`, what the logit loses when the part alone is removed,
-    v(N) - v(N - p), or `shapley`, its Shapley value. Undefined for images with fewer than two
-    parts, or whose parts are of equal worth. Cost: as part_shapley, shared with it.
+    v(N) - v(N - p), or `shapley`, its Shapley value; at `absolute` pooling their magnitudes.
+    Undefined for images with fewer than two parts, or whose parts are of equal worth. Cost: as
+    part_shapley, shared with it.
 
     Pitfalls: an image of few parts has few pairs and a coarse score (two parts: -1, 0 or 1); a pair
     that differs in truth by next to nothing counts as much as any other; parts of a larger area
@@ -174,19 +180,21 @@ class HumanStrategy:
     A person tells polygons by their corners and counts objects, so `division: null` takes corners
     where scenes have them, else objects; a planted tag is never among them. `within: object` takes
     both shares of the object with its margin instead of the image, so that a map which just fills
-    the object gets 1. Range 0 to 1 / area, HIGHER is better, chance is 1.
+    the object gets 1. Range 0 to 1 / (their share of the area), HIGHER is better, chance is 1.
 
     Cost: no forward pass.
 
     Pitfalls: it says whether the heatmap looks like a person's reason, NOT whether it is the
-    network's: read it beside part_shapley. The highest possible score is 1 / area, so compare on
-    the same scenes; edge filters do well, for corners are where edges meet; pooling drops or turns
-    negative relevance.
+    network's: read it beside part_shapley. The highest possible score depends on the area, so
+    compare on the same scenes; edge filters do well, for corners are where edges meet; pooling
+    drops or turns negative relevance.
     """
 
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset({"scenes"})
-    undefined: ClassVar[str] = "there is no such part or the pooled heatmap is all zero"
+    undefined: ClassVar[str] = (
+        "there is no such part or the pooled heatmap is all zero (within: object, there)"
+    )
 
     division: Division | None = None
     depth: Depth | None = None
@@ -256,17 +264,20 @@ class ShortcutRecall(_OfParts):
     - recall: min(a / s, 1). Range 0..1, HIGHER is better: 1 if the heatmap reports all of the use.
     - error: |a - s|. Range 0..1, LOWER is better: showing too much counts as well.
     - shown, deserved: a or s itself, for the curve of shown against true use over networks that
-      learnt with tags of other agreement; their direction (HIGHER) is a convention.
+      learnt with tags of other agreement. Range 0..1; their direction (HIGHER) is a convention.
 
-    Undefined for images without a tag; recall also where s is below `least`, since what is not used
-    cannot be recalled. Cost: as part_shapley, shared with it.
+    Undefined for images without a tag, where nothing is shown (a) or worth anything (s); recall
+    also where s is below `least`, since what is not used cannot be recalled. Cost: as part_shapley,
+    shared with it.
 
     Pitfalls: recall never punishes showing too much, so a map of the tag alone has 1: read it
     beside error; shares are of magnitudes, so the tag's sign is not asked for; margin and pooling
     decide what the tag gets, as in part_shapley.
     """
 
-    undefined: ClassVar[str] = "there is no tag, or the network hardly uses it"
+    undefined: ClassVar[str] = (
+        "there is no tag, nothing is shown or worth anything, or (recall) the tag is hardly used"
+    )
 
     measure: Literal["recall", "error", "shown", "deserved"] = "recall"
     least: Annotated[float, Range(0, 1, exclusive_low=True)] = 0.01
