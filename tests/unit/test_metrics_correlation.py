@@ -9,7 +9,7 @@ from torch import nn
 
 from xai_exp import ops
 from xai_exp.imputers import Constant, Mean, Noise
-from xai_exp.metrics import correlation, infidelity
+from xai_exp.metrics import correlation, infidelity, shared
 from xai_exp.metrics.correlation import (
     FaithfulnessCorrelation,
     FaithfulnessEstimate,
@@ -205,6 +205,24 @@ def test_infidelity_equals_captum_on_the_same_perturbations(make_case, scale, pe
         normalize=scale == "optimal",
     )
     assert torch.allclose(metric(case), expected.double(), rtol=1e-6)
+
+
+def test_infidelity_has_the_best_factor_that_is_not_negative_and_the_mean_fall_of_draws(make_case):
+    case = make_case(dtype=torch.float64, count=4, channels=3, size=(7, 10))
+    imputer, squares = Noise(), infidelity.squares(case, 9, 1)  # a quarter of 7, rounded down
+    scores = Infidelity(imputer=imputer, samples=9, repeats=3)(case)
+    negative = 0
+    for row in range(4):
+        keys = [shared.keys(case, f"removal {draw}") for draw in range(3)]
+        copies = [imputer(case.images, None, k)(slice(row, row + 1), squares[None]) for k in keys]
+        after = sum(case.model(c)[:, case.targets[row]] for c in copies) / 3
+        lost = (case.model(case.images[row : row + 1])[0, case.targets[row]] - after).tolist()
+        given = [float(case.heatmaps[row][square].sum()) for square in squares]
+        factor = sum(g * lo for g, lo in zip(given, lost, strict=True)) / sum(g * g for g in given)
+        negative += factor < 0
+        errors = [(max(factor, 0) * g - lo) ** 2 for g, lo in zip(given, lost, strict=True)]
+        assert float(scores[row]) == pytest.approx(sum(errors) / 9)
+    assert 0 < negative < 4
 
 
 def test_infidelity_of_a_linear_model_is_zero_for_its_contributions_and_its_gradient(make_case):

@@ -8,6 +8,7 @@ from torch import nn
 
 from xai_exp import segments
 from xai_exp.imputers import Constant, Invert, Mean, Noise
+from xai_exp.metrics import shared
 from xai_exp.metrics.curves import ABPC, Deletion, Insertion, Selectivity
 from xai_exp.metrics.removal import PixelFlipping, RegionPerturbation
 from xai_exp.metrics.superpixels import IROF, SymmetricRelevanceGain
@@ -116,6 +117,53 @@ def test_segment_measures_of_a_linear_model_follow_the_mean_of_each_segment(make
         clean = heatmap.sum()
         assert torch.allclose(irof[row], 1 - area((clean - falls)[None])[0] / clean)
         assert torch.allclose(gain[row], area((falls - rises)[None])[0])
+
+
+@pytest.mark.parametrize("cut", ["slic", "grid"])
+@pytest.mark.parametrize("output", ["probability", "logit"])
+def test_segment_measures_equal_loops_over_segments_and_draws_in_float64(make_case, cut, output):
+    case = make_case(dtype=torch.float64, count=3, channels=3, size=(7, 10))
+    settings = {"imputer": Noise(), "count": 12, "cut": cut, "output": output, "repeats": 2}
+    own = segments.segments(case.images, cut, 12, 0.1)
+    draws = [Noise()(case.images, None, shared.keys(case, f"removal {d}")) for d in range(2)]
+
+    def value(row, gone):
+        found = []
+        for draw in draws:
+            logits = case.model(draw(slice(row, row + 1), gone[None, None]))[0].detach()
+            values = logits.softmax(0) if output == "probability" else logits
+            found.append(float(values[case.targets[row]]))
+        return sum(found) / 2
+
+    def curve(row, most_first):
+        heatmap, labels = case.heatmaps[row], own[row].unique().tolist()
+        labels.sort(key=lambda label: float(heatmap[own[row] == label].mean()), reverse=most_first)
+        steps = [torch.zeros_like(own[row], dtype=torch.bool)]
+        for label in labels:
+            steps.append(steps[-1] | (own[row] == label))
+        return torch.tensor([[value(row, gone) for gone in steps]], dtype=torch.float64)
+
+    irof, gain = IROF(**settings)(case), SymmetricRelevanceGain(**settings)(case)
+    for row in range(3):
+        morf, lerf = curve(row, True), curve(row, False)
+        assert torch.allclose(irof[row], 1 - area(morf / morf[:, :1])[0])
+        assert torch.allclose(gain[row], (area(lerf) - area(morf))[0])
+
+
+@pytest.mark.parametrize("region", [3, 4])
+def test_selectivity_equals_loops_over_regions_that_do_not_divide_the_image(make_case, region):
+    case = make_case(dtype=torch.float64, count=3, channels=3, size=(7, 10))
+    scores = Selectivity(imputer=Mean(), region=region)(case)
+    for row in range(3):
+        image, heatmap, target = case.images[row], case.heatmaps[row], case.targets[row]
+        corners = [(y, x) for y in range(0, 7, region) for x in range(0, 10, region)]
+        places = [(slice(y, y + region), slice(x, x + region)) for y, x in corners]
+        places.sort(key=lambda place: float(heatmap[place].sum()), reverse=True)
+        now, outputs = image.clone(), [case.model(image[None])[0, target].item()]
+        for down, across in places:
+            now[:, down, across] = image.mean((1, 2), keepdim=True)
+            outputs.append(case.model(now[None])[0, target].item())
+        assert float(scores[row]) == pytest.approx(float(area(torch.tensor([outputs]))[0]))
 
 
 def test_the_true_contributions_are_the_best_heatmap_of_a_linear_model(make_case):

@@ -204,6 +204,37 @@ def test_relevance_by_grey_level_stays_with_its_objects_at_any_angle(make_case, 
     assert torch.allclose(scores, torch.ones(6), atol=2e-2)
 
 
+@pytest.mark.parametrize("objects", [1, 2])
+def test_scene_equivariance_equals_its_definition_one_angle_at_a_time(make_case, objects):
+    """Signed relevance that knows of the place, so that it does not stay with its part."""
+    angles = (20.0, 45.0, 90.0)
+
+    def explain(model, images, targets):  # noqa: ARG001
+        return (images[:, 0] - 0.2) * torch.linspace(-2, 2, images.shape[3])
+
+    case = scene_case(make_case, explain, objects=objects)
+    own = case.scenes.divided("corners" if "corners" in case.scenes.divisions else "objects")
+
+    def by_part(heatmap, parts):
+        rest = 1 - sum(parts)
+        return [float((heatmap * part).sum()) for part in (*parts, rest)]
+
+    scores = SceneEquivariance(angles=angles)(case)
+    for row in range(len(case)):
+        before, found = by_part(case.heatmaps[row], own.parts()[row]), []
+        for angle in angles:
+            turned = own.turned(math.radians(angle))
+            parts = turned.parts()[row]
+            left = own.parts()[row].sum((1, 2)) - parts.sum((1, 2))
+            if left.abs().max() > 0.01:
+                continue
+            after = by_part(explain(None, turned.render()[row : row + 1], None)[0], parts)
+            product = sum(a * b for a, b in zip(after, before, strict=True))
+            found.append(product / math.hypot(*after) / math.hypot(*before))
+        assert float(scores[row]) == pytest.approx(sum(found) / len(found), abs=1e-4)
+    assert scores.std() > 0.01
+
+
 def test_relevance_that_stays_in_its_place_does_not_stay_with_its_objects(make_case):
     def upper_half(model, images, targets):  # noqa: ARG001
         heatmaps = torch.zeros(images.shape[0], 24, 24)

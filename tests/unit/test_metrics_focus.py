@@ -2,7 +2,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn import functional
 
+from xai_exp import ops
+from xai_exp.metrics import shared
 from xai_exp.metrics.focus import Focus, mosaic, partners
 
 
@@ -63,6 +66,40 @@ def test_focus_is_the_positive_share_on_the_targets_images(make_case, wanted, sc
     """Image n has level n + 1 and target n % 3; negative relevance does not count."""
     case = make_case(images=levels(12), explain=of_level(wanted))
     assert torch.allclose(Focus()(case), torch.full((12,), score))
+
+
+@pytest.mark.parametrize("size", [(8, 10), (7, 9)])
+def test_focus_equals_its_definition_one_mosaic_at_a_time(make_case, size):
+    """Only who is drawn, and where, is asked of the code; images of odd sides lose a line."""
+
+    def explain(model, images, targets):  # noqa: ARG001
+        signed = images * torch.tensor([1.0, -2.0, 1.5]).view(1, 3, 1, 1)
+        return signed.sum(1) * (targets + 1)[:, None, None]
+
+    targets = torch.tensor([0, 0, 1, 1, 2, 0, 1])
+    case = make_case(count=7, channels=3, size=size, targets=targets, explain=explain)
+    rows, columns = (-(-side // 2) for side in size)
+    small = functional.adaptive_avg_pool2d(case.images, (rows, columns))
+    scores = Focus(mosaics=3)(case)
+    for row in range(7):
+        shares = []
+        for number in range(3):
+            drawn = partners(case, f"focus partners {number}")[row]
+            places = ops.keyed_uniform(shared.keys(case, f"focus {number}"), 4)[row].argsort()
+            tiles = drawn[places].tolist()
+            grid = [torch.cat([small[a], small[b]], 2) for a, b in (tiles[:2], tiles[2:])]
+            whole = torch.cat(grid, 1)[None, :, : size[0], : size[1]]
+            heatmap = explain(None, whole, targets[row : row + 1])[0].clamp(min=0)
+            quarters = [half.split(columns, 1) for half in heatmap.split(rows)]
+            quarters = [float(quarter.sum()) for pair in quarters for quarter in pair]
+            of_target = [targets[tile] == targets[row] for tile in tiles]
+            on = sum(q for q, mine in zip(quarters, of_target, strict=True) if mine)
+            shares.append(on / sum(quarters))
+        if targets[row] == 2:
+            assert scores[row].isnan()
+        else:
+            assert float(scores[row]) == pytest.approx(sum(shares) / 3, rel=1e-5)
+    assert scores[:4].std() > 0.01
 
 
 def test_noise_scores_at_chance(make_case):

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from xai_exp.explainers.controls import ExactMask, Sobel
 from xai_exp.explainers.gradients import Gradient, InputXGradient
@@ -81,6 +82,43 @@ def test_relevance_propagation_reaches_through_the_padded_copy(make_case):
     scores = InputInvariance()(own_case(make_case, LRP(rule="epsilon")))
     assert scores.isfinite().all()
     assert (scores > 0.01).all()
+
+
+@pytest.mark.parametrize("shift", [-1.0, 0.5])
+def test_input_invariance_equals_its_definition_on_a_copy_written_out(make_case, shift):
+    """The first layer by hand: padded with the shift, and b - c * W for its bias."""
+    case = own_case(make_case, InputXGradient())
+    first, *rest = case.model
+
+    class Shifted(nn.Module):
+        def forward(self, images):
+            padded = functional.pad(images, (1, 1, 1, 1), value=shift)
+            bias = first.bias - shift * first.weight.sum((1, 2, 3))
+            return functional.conv2d(padded, first.weight, bias)
+
+    network = nn.Sequential(Shifted(), *rest)
+    heatmaps = InputXGradient()(network, case.images + shift, case.targets)
+    for row, score in enumerate(InputInvariance(shift=shift)(case).tolist()):
+        pairs = list(zip(heatmaps[row].flatten(), case.heatmaps[row].flatten(), strict=True))
+        moved = sum(float(a - b) ** 2 for a, b in pairs) / sum(float(b) ** 2 for _, b in pairs)
+        assert score == pytest.approx(moved**0.5)
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e30])
+def test_the_scale_of_a_heatmap_does_not_leave_it_without_a_score(make_case, factor):
+    """In float32 the squares of such numbers are 0 or infinite."""
+
+    def scaled(model, images, targets):
+        return factor * InputXGradient()(model, images, targets)
+
+    def score(explain):
+        case = replace(make_case(size=(8, 8)), model=network().float(), explain=explain)
+        heatmaps = explain(case.model, case.images, case.targets)
+        return InputInvariance()(replace(case, heatmaps=heatmaps))
+
+    plain = score(InputXGradient())
+    assert plain.isfinite().sum() >= 5
+    torch.testing.assert_close(score(scaled), plain, rtol=1e-4, atol=0, equal_nan=True)
 
 
 def test_small_heatmaps_do_not_pass_for_invariant_ones(make_case):

@@ -65,6 +65,18 @@ def test_constant_and_broken_heatmaps_have_no_score(case, metric):
     assert metric(replace(case, heatmaps=heatmaps)).isnan().tolist()[:3] == [True, True, False]
 
 
+def test_of_no_confidence_nothing_can_be_lost_and_the_drop_is_undefined(case):
+    model = nn.Sequential(case.model, Far())
+    assert AverageDrop()(replace(case, model=model, targets=0 * case.targets)).isnan().all()
+
+
+class Far(nn.Module):
+    """The first class falls behind until its probability rounds to 0."""
+
+    def forward(self, logits):
+        return logits - 1000 * torch.eye(logits.shape[1])[0].to(logits)
+
+
 def test_where_nothing_can_be_gained_there_is_no_gain(case):
     case.model[1].bias.data[case.targets[0]] += 1e6
     alone = replace(
