@@ -179,6 +179,8 @@ def test_what_a_tag_is_shown_and_deserves_are_shares_of_magnitudes(drawn, poolin
 @pytest.mark.parametrize("division", ["corners", "sides"])
 def test_strategy_use_is_lifted_by_the_share_of_the_objects_area(drawn, division):
     case = drawn(polygons())
+    weights = case.model[-1].weight.data
+    weights[1] = -weights[0]  # what speaks against one class speaks for the other
     cut, whole = case.scenes.divided(division), case.scenes.divided("objects")
     nothing = [torch.zeros_like(scenes.present) for scenes in (cut, whole)]
     drawings = case.images, cut.render(nothing[0]), whole.render(nothing[1])
@@ -189,6 +191,7 @@ def test_strategy_use_is_lifted_by_the_share_of_the_objects_area(drawn, division
             (e - w) / (e - n) if e > n else math.nan
             for e, w, n in zip(everything, without, empty, strict=True)
         ]
+        assert any(map(math.isfinite, use)) == (target == 1)
         lifted = [u / (a / b) for u, a, b in zip(use, *areas, strict=True)]
         aimed = replace(case, targets=torch.full((3,), target))
         same(StrategyUse(division=division, lift=False)(aimed), use)
