@@ -82,6 +82,16 @@ def test_every_choice_of_metric_scores_each_image(case, name):
 
 
 @pytest.mark.parametrize("name", METRICS)
+def test_a_heatmap_that_is_not_finite_has_no_score_and_spoils_no_other(case, name):
+    heatmaps = case.heatmaps.clone()
+    heatmaps[1, 0, 0], heatmaps[4, 7, 5] = torch.nan, torch.inf
+    config = composed(f"metric={name}").metric
+    for key in list(config)[:1]:  # presets name what has its own choice
+        scores = instantiate(config[key], _convert_="all")(replace(case, heatmaps=heatmaps))
+        assert scores.isnan().nonzero().flatten().tolist() == [1, 4], key
+
+
+@pytest.mark.parametrize("name", METRICS)
 def test_the_yaml_says_what_it_is_and_lists_every_field(name):
     text = (CONF / "metric" / f"{name}.yaml").read_text()
     assert text.startswith("# ")

@@ -78,7 +78,7 @@ class Equivariance:
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset()
     undefined: ClassVar[str] = (
-        "any of the compared heatmaps is all zero (constant, for a correlation), or " + _UNKNOWN
+        "any of the compared heatmaps is all zero or, but for cosine, constant, or " + _UNKNOWN
     )
 
     which: tuple[Change, ...] = ("rotate", "flip", "shift")
