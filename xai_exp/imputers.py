@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from xai_exp import harmonic, ops
 from xai_exp.config import InputError, Range, configured
-from xai_exp.types import Copies, Counts, Heatmaps, Images, Keys, Removal, Scenes, StepMasks
+from xai_exp.types import Copies, Counts, Images, Keys, Nested, Places, Removal, Scenes, StepMasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +39,20 @@ class Replacement:
         )
         return chosen.flatten(0, 1)
 
-    def nested(self, rows: slice, places: Heatmaps, counts: Counts) -> Copies:
-        """The images at `rows` without the pixels whose place is below each step's count, flat.
+    def nested(self, places: Places) -> Nested:
+        """The same copies without a mask, for pixels that go in the order of `places`, from 0.
 
-        The same copies without a mask, in half of the time: a step from 1 to 0 at the count, and a
-        `lerp` between the images, which is exact at both ends. `places` are those of these rows,
-        whole numbers in the images' own type.
+        In half of the time: a step from 1 to 0 at the count, and a `lerp` between the images, which
+        is exact at both ends. In floats, all at once: exact, as places are whole numbers below
+        2^24.
         """
-        images = self.images
-        step = (counts.to(images)[:, None, None, None] - places[:, None, None]).clamp_(0, 1)
-        return images[rows, None].lerp(self.references[rows, None], step).flatten(0, 1)
+        images, places = self.images, places.to(self.images)
+
+        def copies(rows: slice, counts: Counts) -> Copies:
+            step = (counts.to(images)[:, None, None, None] - places[rows, None, None]).clamp_(0, 1)
+            return images[rows, None].lerp(self.references[rows, None], step).flatten(0, 1)
+
+        return copies
 
 
 @configured
@@ -153,24 +157,29 @@ class NoisyLinear:
     without any pixel left is filled with its mean.
 
     The linear system of every mask is solved on the device, all masks together, until the root mean
-    square of the last correction is below `tolerance` (see xai_exp.harmonic). The error that is
-    left is mostly below a third of it, a tenth of the noise; a smaller tolerance costs more
-    cycles. With the default a mask of 64x64 costs about as much as a forward pass of the small CNN.
+    square of the error that is left is about `tolerance` (see xai_exp.harmonic): mostly below it,
+    which is a tenth of the noise by default; a smaller tolerance costs more cycles. With the
+    default a mask of 64x64 costs about half a forward pass of the small CNN.
     """
 
     random: ClassVar[bool] = True
     noise: Annotated[float, Range(0)] = 0.01
-    tolerance: Annotated[float, Range(1e-7, 1)] = 0.003
+    tolerance: Annotated[float, Range(1e-7, 1)] = 0.001
 
     def __call__(self, images: Images, scenes: Scenes | None, keys: Keys) -> Removal:  # noqa: ARG002
         """Draw the noise of every image."""
         normal = ops.keyed_normal(keys, images[0].numel()).view(images.shape)
-        return Filling(images, (self.noise * normal).to(images.dtype), self.tolerance)
+        noise = (self.noise * normal).to(images.dtype)
+        return Filling(_pixels_first(images), _pixels_first(noise), self.tolerance)
 
 
 @dataclass(frozen=True, slots=True)
 class Filling:
-    """The removal of `NoisyLinear`: holes filled from around them, and each image's noise."""
+    """The removal of `NoisyLinear`: holes filled from around them, and each image's noise.
+
+    Images, noise and masks have their pixels first, (height, width, image, ...): what the solver
+    needs is then moved once for all steps.
+    """
 
     together: ClassVar[int] = 2  # chunks: a cycle has some fifty small steps; more leave the cache
 
@@ -180,15 +189,34 @@ class Filling:
 
     def __call__(self, rows: slice, masks: StepMasks) -> Copies:
         """The images at `rows` with every step's holes filled, flat."""
-        gone = masks.flatten(0, 1)[:, None]
-        steps, shape = masks.shape[1], self.images.shape[1:]
-        copies, noise = (
-            given[rows, None].expand(-1, steps, *shape).flatten(0, 1)
+        return self._filled(rows, masks.permute(2, 3, 0, 1).to(self.images))
+
+    def nested(self, places: Places) -> Nested:
+        """The same copies for pixels that go in the order of `places`, from 0."""
+        last = _pixels_first(places.to(self.images))
+
+        def copies(rows: slice, counts: Counts) -> Copies:
+            return self._filled(rows, (counts.to(last) - last[:, :, rows, None]).clamp_(0, 1))
+
+        return copies
+
+    def _filled(self, rows: slice, lost: Tensor) -> Copies:
+        """The copies, `lost` (height, width, image, step) being 1 where a pixel is lost."""
+        height, width, _, channels = self.images.shape
+        steps = lost.shape[3]
+        images, noise = (
+            given[:, :, rows, None].expand(-1, -1, -1, steps, -1).flatten(2)
             for given in (self.images, self.noise)
         )
-        holes = gone.expand(copies.shape).flatten(0, 1)
-        filled = harmonic.filled(copies.flatten(0, 1), holes, self.tolerance)
-        return torch.where(gone, filled.view(copies.shape) + noise, copies)
+        holes = lost[..., None].expand(*lost.shape, channels).flatten(2)
+        found = harmonic.filled(images, holes, self.tolerance).addcmul_(noise, holes)
+        return found.flatten(0, 1).t().contiguous().view(-1, channels, height, width)
+
+
+def _pixels_first(images: Tensor) -> Tensor:
+    """(image, ..., height, width) as (height, width, image, ...)."""
+    *before, height, width = images.shape
+    return images.reshape(-1, height * width).t().contiguous().view(height, width, *before)
 
 
 @configured

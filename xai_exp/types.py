@@ -55,6 +55,7 @@ Owners = Int[Tensor, "batch part"]
 Planes = Float[Tensor, "batch height width"]
 FeatureMaps = Float[Tensor, "batch map rows columns"]
 Holes = Bool[Tensor, "batch height width"]
+PlanesLast = Float[Tensor, "height width plane"]
 Stack = Float[Tensor, "1 plane _ _"]
 Effects = Float[Tensor, "batch part"]
 PartsAndRest = Float[Tensor, "batch part_and_rest"]
@@ -67,6 +68,7 @@ PartPlaces = Int[Tensor, "batch part pixel"]
 PartPeaks = Int[Tensor, "batch part"]
 
 Precision = Literal["float32", "bfloat16"]
+Nested = Callable[[slice, Counts], Copies]
 Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 

@@ -158,10 +158,7 @@ def test_border_takes_away_what_known_background_does_where_the_background_is_un
     assert torch.allclose(by_border, known, atol=1e-6)
 
 
-REPLACING = [imputer for imputer in IMPUTERS if not isinstance(imputer, NoisyLinear)]
-
-
-@pytest.mark.parametrize("imputer", REPLACING, ids=repr)
+@pytest.mark.parametrize("imputer", IMPUTERS, ids=repr)
 def test_nested_copies_are_those_under_masks_bit_for_bit(imputer, images, generator):
     scenes = FakeScenes(torch.linspace(0, 1, len(images)), images.shape)
     removal = imputer(images, scenes, ops.image_keys(images))
@@ -169,5 +166,5 @@ def test_nested_copies_are_those_under_masks_bit_for_bit(imputer, images, genera
     counts = torch.tensor([0, 1, 17, 55, 56])
     rows = slice(1, 4)
     masks = places[rows, None] < counts[:, None, None]
-    nested = removal.nested(rows, places[rows].float(), counts)
+    nested = removal.nested(places)(rows, counts)
     assert torch.equal(nested, removal(rows, masks))

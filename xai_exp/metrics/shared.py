@@ -11,7 +11,7 @@ import torch
 
 from xai_exp import ops
 from xai_exp.config import InputError
-from xai_exp.imputers import Replacement
+from xai_exp.imputers import Filling, Replacement
 from xai_exp.types import (
     Case,
     Copies,
@@ -161,14 +161,13 @@ def outputs_under_removal(
     comparison, and a removal that has `nested` needs none.
     """
     places, counts = places.int(), counts.int().to(places.device)
-    if isinstance(removal, Replacement):
-        # In floats, once for all steps: exact, as places are whole numbers below 2^24.
-        places = places.to(case.images)
+    if isinstance(removal, Replacement | Filling):
+        nested = removal.nested(places)
 
         def copies(rows: slice, steps: slice) -> Copies:
-            return removal.nested(rows, places[rows], counts[steps])
+            return nested(rows, counts[steps])
 
-        return _outputs(case, copies, len(counts), output)
+        return _outputs(case, copies, len(counts), output, getattr(removal, "together", 1))
 
     def masks(rows: slice, steps: slice) -> StepMasks:
         return places[rows, None] < counts[steps, None, None]
