@@ -27,7 +27,8 @@ class Sparseness:
     pass.
 
     Pitfalls: it says nothing about truth, so the edge filter and a random spike do well. Signs are
-    dropped. A constant added to the heatmap lowers it, though the order of pixels stays.
+    dropped. A positive constant added to a heatmap without negative values lowers it, though the
+    order of pixels stays.
 
     >>> from xai_exp.metrics.complexity import gini
     >>> gini(torch.tensor([[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 5.0]]))

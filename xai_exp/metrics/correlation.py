@@ -183,8 +183,9 @@ class SensitivityN:
 
     Pitfalls: as of faithfulness_correlation, of which this is the sweep over n: few sets make r
     noisy; sets of one pixel see little but dead pixels where heatmaps are sparse. Quantus' measure
-    of this name is another: it removes the most relevant pixels, not random ones, and correlates
-    over the images of the batch, so that it gives no score an image.
+    of this name is another: it removes the most relevant pixels, not random ones, compares what the
+    last of them are given with what is lost without all so far, and correlates over the images of
+    the first batch, so that it gives no score an image.
     """
 
     higher_is_better: ClassVar[bool] = True
@@ -247,10 +248,10 @@ class FaithfulnessEstimate:
     Cost: `groups` x `repeats` forward passes an image (repeats count for random imputers only), and
     the clean one, which metrics share.
 
-    Pitfalls: single groups of scattered pixels change little, so the correlation may be that
-    of noise; a redundant object loses nothing with any one group. Quantus' `features_in_step` is
-    d / groups. `absolute` takes |h_i|, which punishes signed heatmaps that are right. Pixels of
-    equal relevance fall into groups at random, by the seed.
+    Pitfalls: single groups of scattered pixels change little, so the correlation may be that of
+    noise; a redundant object loses nothing with any one group. Quantus' `features_in_step` is d /
+    groups, where d counts the values of all channels. `absolute` takes |h_i|, which punishes signed
+    heatmaps that are right. Pixels of equal relevance fall into groups at random, by the seed.
     """
 
     higher_is_better: ClassVar[bool] = True

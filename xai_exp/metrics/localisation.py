@@ -36,8 +36,8 @@ class RelevanceMass:
 
     Pitfalls: a mask is where the object is, not what the network uses. A heatmap blurred over the
     border loses mass, a large constant added to it brings it to chance; `positive` does not see
-    what speaks against the class. Quantus does not pool, so negative relevance makes its ratio
-    unbounded.
+    what speaks against the class. Quantus does not pool unless told to (`abs`), so negative
+    relevance makes its ratio unbounded.
     """
 
     higher_is_better: ClassVar[bool] = True
@@ -82,9 +82,9 @@ class RelevanceRank:
     Cost: no forward pass, one sort, which is shared.
 
     Pitfalls: a mask is where the object is, not what the network uses. It is blind to the size of
-    the relevance, so one spike or an additive constant changes nothing, and to relevance below that
-    of the K pixels. Equal values go in a random order of the seed: a constant map scores at chance,
-    not by where its pixels lie in memory.
+    the relevance, so neither how high a spike is nor an additive constant matters, and to the order
+    below the K pixels. Equal values go in a random order of the seed: a constant map scores at
+    chance, not by where its pixels lie in memory.
     """
 
     higher_is_better: ClassVar[bool] = True
