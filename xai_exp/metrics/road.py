@@ -30,7 +30,7 @@ class ROAD:
     image is no step.
 
     Cost: `steps` x `repeats` forward passes an image for each order, and as many linear systems,
-    each about half a forward pass of a small network (Quantus: 8 to 29 passes each); curves are
+    each half to one forward pass of a small network (Quantus: 8 to 29 passes each); curves are
     shared with pixel_flipping of equal settings.
 
     Pitfalls: 0 or 1 at each of few steps is coarse, so single images tie; many images are needed. A
