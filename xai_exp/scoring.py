@@ -153,7 +153,9 @@ def _rows(
     reasons = np.where(np.isnan(values), metric.undefined, "")
     empty = (flat == 0).all(1).cpu().numpy()
     broken = (~flat.isfinite()).any(1).cpu().numpy()
-    reasons = np.where(np.isnan(values) & empty, "the heatmap is all zero", reasons)
+    # Said beside the metric's own reason, which may be another: no mask is no fault of the heatmap.
+    zero = f"{metric.undefined} (this heatmap is all zero)"
+    reasons = np.where(np.isnan(values) & empty, zero, reasons)
     reasons = np.where(np.isnan(values) & broken, "the heatmap is not finite", reasons)
     return pd.DataFrame(
         {
