@@ -53,7 +53,7 @@ class RelevanceMass:
         covered = regions.coverages(case, self.per)
         free = 1 - shared.coverage(case)
         pooled = _POOLINGS[self.pooling](case.heatmaps)
-        inside = torch.einsum("bphw,bhw->bp", covered, pooled)
+        inside = regions.sums(covered, pooled)
         total = inside + (free * pooled).sum((1, 2))[:, None]
         scores = torch.where(total > 0, inside / total, 0.0)
         area = covered.sum((2, 3))

