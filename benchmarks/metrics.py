@@ -2,9 +2,9 @@
 
 The cost of every metric in conf/metric over its floor, for images of 64x64: the floor is the time
 that the bare model needs for as many images as the metric sends through it, at the batch size that
-is fastest. Each metric runs on a case of its own, so nothing is shared; times are the best of the
-repeats, taken in turns with the floor's, so that both last equally long and a busy machine or a
-wandering clock slows both.
+is fastest. Each metric runs on a case of its own, so nothing is shared. Times are the best of the
+repeats; the ratio is the median over the repeats of a metric's time over its floor's, which is
+taken right before and after it, so that a wandering clock slows both.
 Metrics that need no model have no floor: their time an image is what is printed.
 
 `--quantus PYTHON` (or XAI_EXP_QUANTUS) is the Python of an environment with Quantus 0.6: its time
@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -169,12 +170,17 @@ def row(name: str, metric: Metric, case: Case, repeats: int) -> tuple[str, float
     size = best_size(case)
     own, forward = [], []
     fast = passes <= len(case) + 1
+    forward.append(forward_time(case, size, passes))
     for _ in range(repeats * (5 if fast else 1)):
         own.append(seconds(lambda: metric(replace(case)), case.images.device))
         forward.append(forward_time(case, size, passes))
     per_image = min(own) / len(case)
     floor = min(forward) / len(case)
-    ratio = f"{per_image / floor:7.3f}" if passes > len(case) + 1 else f"{'-':>7}"
+    middle = median(
+        2 * spent / max(1e-9, before + after)
+        for spent, before, after in zip(own, forward[:-1], forward[1:], strict=True)
+    )
+    ratio = f"{middle:7.3f}" if passes > len(case) + 1 else f"{'-':>7}"
     numbers = f"{passes / len(case):8.1f}{per_image * 1e3:10.3f}{floor * 1e3:8.2f}{ratio}"
     return f"{name:36}{numbers}", per_image
 
