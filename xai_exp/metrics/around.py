@@ -57,7 +57,7 @@ def seen(case: Case, samples: int, neighbours: Callable[[Tensor], Images]) -> Ar
         images, own = neighbours(part), part % count
         heat = explained(case, images, case.targets[own]).to(case.heatmaps)
         apart = (images - case.images[own]).flatten(1).norm(dim=1)
-        logits = ops.logits(case.model, images).to(heat)
+        logits = ops.logits(shared.network(case), images).to(heat)
         return torch.cat([heat.flatten(1), apart[:, None], logits], 1)
 
     with ops.evaluating(case.model):

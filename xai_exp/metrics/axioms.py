@@ -56,7 +56,7 @@ class Completeness:
     def _baseline_output(case: Case, value: float) -> Scores:
         """Each target's logit on the image that has `value` everywhere."""
         with ops.evaluating(case.model):
-            logits = ops.logits(case.model, torch.full_like(case.images[:1], value))
+            logits = ops.logits(shared.network(case), torch.full_like(case.images[:1], value))
         return shared.target_output(logits.expand(len(case), -1), case.targets, "logit")
 
 
@@ -122,7 +122,7 @@ class NonSensitivity:
                     images.stop - images.start, -1, -1, -1
                 )
                 targets = case.targets[images].repeat_interleave(masks.shape[1])
-                logits = case.model(removal(images, masks))
+                logits = shared.network(case)(removal(images, masks))
                 return shared.target_output(logits, targets, "logit").view(masks.shape[:2])
 
             with ops.evaluating(case.model):

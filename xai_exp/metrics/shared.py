@@ -8,9 +8,11 @@ from collections.abc import Callable, Hashable
 from typing import Literal, TypeVar
 
 import torch
+from torch import nn
 
 from xai_exp import ops
 from xai_exp.config import InputError
+from xai_exp.folding import folded
 from xai_exp.imputers import Filling, Replacement
 from xai_exp.types import (
     Case,
@@ -68,9 +70,14 @@ def clean_logits(case: Case) -> Logits:
 
     def compute() -> Logits:
         with ops.evaluating(case.model):
-            return ops.logits(case.model, case.images)
+            return ops.logits(network(case), case.images)
 
     return once(case, "logits", compute)
+
+
+def network(case: Case) -> nn.Module:
+    """The model with batch norm folded in: outputs that are compared must come from it alike."""
+    return once(case, "network", lambda: folded(case.model))
 
 
 @torch.no_grad()
@@ -78,7 +85,7 @@ def perturbed_logits(case: Case, copies: Copies) -> Logits:
     """The model's logits on perturbed images, in the case's precision, given back as they were."""
     half = case.precision == "bfloat16"
     with torch.autocast(copies.device.type, torch.bfloat16, enabled=half):
-        return ops.logits(case.model, copies).to(copies.dtype)
+        return ops.logits(network(case), copies).to(copies.dtype)
 
 
 def target_output(logits: Logits, targets: Labels, output: Answer) -> Scores:
