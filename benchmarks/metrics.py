@@ -169,9 +169,8 @@ def row(name: str, metric: Metric, case: Case, repeats: int) -> tuple[str, float
     """One line of the table, and the seconds an image."""
     passes = images_through(case, metric)
     size = best_size(case)
-    own, forward = [], []
+    own, forward = [], [forward_time(case, size, passes)]
     fast = passes <= len(case) + 1
-    forward.append(forward_time(case, size, passes))
     for _ in range(repeats * (5 if fast else 1)):
         own.append(seconds(lambda: metric(replace(case)), case.images.device))
         forward.append(forward_time(case, size, passes))

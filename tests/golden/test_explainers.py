@@ -111,16 +111,9 @@ EVERY = [
 class Golden:
     """One library's network, images, targets, logits and heatmaps."""
 
-    def __init__(self, library):
+    def __init__(self, library, build):
         self.arrays = dict(np.load(HERE / f"{library}_maxpool.npz"))
-        self.network = nn.Sequential(
-            *(nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-            *(nn.Conv2d(6, 8, 3), nn.ReLU(), nn.MaxPool2d(2)),
-            *(nn.Flatten(), nn.Linear(72, 16), nn.ReLU(), nn.Linear(16, 3)),
-        )
-        for place, name in ((0, "conv1"), (3, "conv2"), (7, "fc1"), (9, "fc2")):
-            self.network[place].weight.data = torch.tensor(self.arrays[f"{name}_weight"])
-            self.network[place].bias.data = torch.tensor(self.arrays[f"{name}_bias"])
+        self.network = build(self.arrays)
         self.images = torch.tensor(self.arrays["x"])
         self.targets = torch.tensor(self.arrays["target"])
         self.chosen = torch.tensor(self.arrays["logits"])[range(6), self.targets]
@@ -138,9 +131,9 @@ class Golden:
 
 
 @pytest.fixture(scope="module")
-def golden():
+def golden(golden_network):
     made = {}
-    return lambda library: made.setdefault(library, Golden(library))
+    return lambda library: made.setdefault(library, Golden(library, golden_network))
 
 
 @pytest.mark.parametrize("library", ["innvestigate2", "innvestigate1", "deepexplain"])

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from xai_exp.imputers import Constant, NoisyLinear
 from xai_exp.metrics import correlation, infidelity, shared
@@ -35,17 +34,10 @@ REGIONS = {"imputer": BLACK, "region": 4, "output": "logit"}
 
 
 @pytest.fixture(scope="module")
-def case_of():
+def case_of(golden_network):
     """The golden network, images and one of the heatmaps, with the masks as the only part."""
     shared = dict(np.load(HERE / "innvestigate2_maxpool.npz"))
-    network = nn.Sequential(
-        *(nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(6, 8, 3), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Flatten(), nn.Linear(72, 16), nn.ReLU(), nn.Linear(16, 3)),
-    )
-    for place, name in ((0, "conv1"), (3, "conv2"), (7, "fc1"), (9, "fc2")):
-        network[place].weight.data = torch.tensor(shared[f"{name}_weight"])
-        network[place].bias.data = torch.tensor(shared[f"{name}_bias"])
+    network = golden_network(shared)
 
     def make(name, masks="masks"):
         return Case(

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from skimage.metrics import structural_similarity
-from torch import nn
 
 from xai_exp.metrics import around, randomisation, relative_stability, robustness
 from xai_exp.metrics.likeness import alike
@@ -37,17 +36,10 @@ def explain(model, images, targets):
 
 
 @pytest.fixture
-def case():
+def case(golden_network):
     """The golden network and images, and gradient times input."""
     shared = dict(np.load(HERE / "innvestigate2_maxpool.npz"))
-    network = nn.Sequential(
-        *(nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(6, 8, 3), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Flatten(), nn.Linear(72, 16), nn.ReLU(), nn.Linear(16, 3)),
-    )
-    for place, name in ((0, "conv1"), (3, "conv2"), (7, "fc1"), (9, "fc2")):
-        network[place].weight.data = torch.tensor(shared[f"{name}_weight"])
-        network[place].bias.data = torch.tensor(shared[f"{name}_bias"])
+    network = golden_network(shared)
     images, targets = torch.tensor(shared["x"]), torch.tensor(shared["target"]).long()
     return Case(
         model=network.eval(),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from xai_exp import ops
 from xai_exp.config import InputError, Range, configured
-from xai_exp.metrics import shared
+from xai_exp.metrics import regions, shared
 from xai_exp.metrics.around import explained, knows_any_image, shifted
 from xai_exp.metrics.likeness import Likeness, alike, alike_rows
 from xai_exp.types import Case, Effects, Heatmaps, Scenes, Scores
@@ -183,4 +183,4 @@ def _by_part(heatmaps: Heatmaps, parts: Tensor) -> Effects:
     """The relevance on every part and on what no part covers (batch, part + 1)."""
     parts = parts.to(heatmaps)
     shares = torch.cat([parts, 1 - parts.sum(1, keepdim=True)], 1)
-    return torch.einsum("bphw,bhw->bp", shares, heatmaps)
+    return regions.sums(shares, heatmaps)

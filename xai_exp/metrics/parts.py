@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from xai_exp import truth
 from xai_exp.config import InputError, Range
-from xai_exp.metrics import shared
+from xai_exp.metrics import regions, shared
 from xai_exp.truth import Truth
 from xai_exp.types import Case, Effects, Flags, Heatmaps, Parts, PartsAndRest, Scenes, Scores
 
@@ -126,7 +126,7 @@ def pooled(
     def compute() -> tuple[Effects, Scores]:
         relevance = POOLINGS[pooling](case.heatmaps).double()
         shares = reached(case, division, depth, margin).double()
-        inside = torch.einsum("bphw,bhw->bp", shares, relevance)
+        inside = regions.sums(shares, relevance)
         rest = (1 - shares.sum(1)).clamp(min=0)
         return inside, (relevance * rest).sum((1, 2))
 

@@ -58,6 +58,7 @@ class RelativeStability:
         ratios = above / below.clamp(min=self.eps)
         return shared.where_defined(case, largest(ratios, near.kept & ratios.isfinite()))
 
+    @torch.no_grad()
     def _change(self, case: Case, near: Around) -> Samples | None:
         """The denominator for every neighbour; None where there is no representation."""
         if self.against == "output":
@@ -65,18 +66,13 @@ class RelativeStability:
         view = {"input": _input, "representation": last_input}[self.against]
         count = len(case)
 
-        @torch.no_grad()
-        def clean(images: Images) -> Tensor:
-            return view(case.model, images)
-
-        @torch.no_grad()
         def chunk(rows: Tensor) -> Tensor:
             after = view(case.model, noisy(case, rows, self.radius))
             return _relative(before[rows % count, None], after[:, None], self.eps)[:, 0]
 
         rows = torch.arange(count * self.samples, device=case.images.device)
         with ops.evaluating(case.model):
-            before = ops.in_chunks(clean, case.images)
+            before = ops.in_chunks(lambda images: view(case.model, images), case.images)
             if not before.numel():
                 return None
             change = ops.in_chunks(chunk, rows, size=ops.chunk_size(case.images))
