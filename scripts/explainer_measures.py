@@ -53,12 +53,12 @@ def sums_to(explainer: Any) -> str:  # noqa: ANN401
     """What its heatmaps sum to, in words; empty if nothing that is known."""
     if sum(explainer.cost) == 0:
         return ""
-    library = tests().Golden("innvestigate2")
-    images = (library.images + 1) / 2
-    references = (torch.tensor(library.arrays["fit_x"][:64]) + 1) / 2
+    golden = library("innvestigate2")
+    images = (golden.images + 1) / 2
+    references = (torch.tensor(golden.arrays["fit_x"][:64]) + 1) / 2
     for bias in (True, False):
-        network = _network(library.network, explainer, bias=bias)
-        said = _sum(explainer, network, images, library.targets, references)
+        network = _network(golden.network, explainer, bias=bias)
+        said = _sum(explainer, network, images, golden.targets, references)
         if said:
             return said if bias else f"{said}, no biases"
     return ""
@@ -131,15 +131,15 @@ def compared(configs: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
     golden = tests()
     explainers = {name: instantiate(one, _convert_="all") for name, one in configs.items()}
     found: dict[str, dict[str, float]] = {}
-    fresh = golden.Golden("innvestigate2")
+    fresh = library("innvestigate2")
     fresh.arrays |= {f"heatmap/{n}": v for n, v in np.load(FRESH).items()}
-    cases = [(golden.Golden(case.values[0]), *case.values) for case in golden.EVERY]
+    cases = [(library(case.values[0]), *case.values) for case in golden.EVERY]
     cases += [(fresh, "innvestigate2", name, one) for name, one in golden.FRESH.items()]
-    for theirs, library, heatmap, explainer in cases:
+    for theirs, tool, heatmap, explainer in cases:
         name = nearest(explainer, explainers)
         if name:
             maps = theirs.explained(explainer)
-            label = f"{_LIBRARIES.get(library, 'DeepExplain')}: {heatmap}"
+            label = f"{_LIBRARIES.get(tool, 'DeepExplain')}: {heatmap}"
             found.setdefault(name, {})[label] = float(f"{theirs.error(heatmap, maps):.1e}")
     return found
 
@@ -160,10 +160,20 @@ def nearest(explainer: Any, explainers: dict[str, Any]) -> str:  # noqa: ANN401
     return best
 
 
-@cache
+def library(name: str) -> Any:  # noqa: ANN401
+    """Network, images and heatmaps of one of the original libraries, as the golden tests have."""
+    return tests().Golden(name, _module("conftest").network_of)
+
+
 def tests() -> ModuleType:
     """The module of the golden tests, which says which explainer should equal which heatmap."""
-    spec = importlib.util.spec_from_file_location("golden", GOLDEN / "test_explainers.py")
+    return _module("test_explainers")
+
+
+@cache
+def _module(name: str) -> ModuleType:
+    """A module of tests/golden."""
+    spec = importlib.util.spec_from_file_location(f"golden_{name}", GOLDEN / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

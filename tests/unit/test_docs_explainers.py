@@ -34,6 +34,14 @@ def test_every_explainer_was_measured_as_it_is_configured(table):
     )
 
 
+def test_errors_against_the_original_libraries_are_measured_as_stored(table):
+    kept = table.measures.stored()
+    found = table.measures.compared({name: one["config"] for name, one in kept.items()})
+    assert found.keys() == {name for name, one in kept.items() if one["errors"]}
+    for name, errors in found.items():
+        assert errors == pytest.approx(kept[name]["errors"], rel=0.5, abs=1e-6), name
+
+
 def test_every_explainer_has_its_row_and_its_section(table):
     text = table.PAGE.read_text()
     for name in table.names():
