@@ -239,7 +239,8 @@ def test_float32_is_near_float64(explain):
     single = explain(network, images, targets)
     assert single.dtype == torch.float32
     double = explain(network.double(), images.double(), targets)
-    tolerance = 1e-3 if isinstance(explain, LRP) else 1e-5
+    # Rules of LRP divide by sums that can nearly cancel.
+    tolerance = {LRP: 1e-3, AttnLRP: 1e-4}.get(type(explain), 1e-5)
     near = [same(one, other, tolerance) for one, other in zip(single.double(), double, strict=True)]
     # Of 1600 points on the ways of integrated gradients one lies at a kink, where rounding decides.
     assert near.count(False) <= isinstance(explain, IntegratedGradients)

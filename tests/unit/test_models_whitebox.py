@@ -35,6 +35,8 @@ CONTROLS = {
 SPREADING = {"occlusion", "rise", "full_grad", "eigen_cam", "score_cam", "layer_cam"}
 SPREADING |= {"grad_cam", "grad_cam_plus_plus", "lime", "kernel_shap", "shapley_sampling"}
 SPREADING |= {"extremal_perturbation", "meaningful_perturbation"}
+# Differences of outputs from batches of several sizes, on which the last bit of an output depends.
+ROUNDED = {"partition_shap"}
 
 
 def built(architecture, data):
@@ -65,7 +67,8 @@ def test_explainers_put_nothing_on_what_the_network_ignores(name, ignored):
     unseen = {"left": heatmaps[:, :, :9], "bottom": heatmaps[:, 8:]}[ignored]
     seen = {"left": heatmaps[:, :, 9:], "bottom": heatmaps[:, :8]}[ignored]
     assert bool((seen != 0).any())
-    assert bool((unseen == 0).all()) is (name not in CONTROLS | SPREADING)
+    least = 1e-6 * float(seen.abs().max()) if name in ROUNDED else 0.0
+    assert bool((unseen.abs() <= least).all()) is (name not in CONTROLS | SPREADING)
 
 
 RULES = ["z", "epsilon", "gamma", "alpha_beta", "z_plus", "flat", "w_square", "z_box"]
