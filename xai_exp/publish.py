@@ -105,18 +105,11 @@ def publish(kept: Sequence[Kept], tracker: Tracker, asked: Question) -> tuple[Pa
     )
     tables = {"scores": scores, "means": means(scores), "claims": _claims(verdicts)}
     tables = {key: table for key, table in tables.items() if len(table)}
-    folder, name = asked.folder, asked.name
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f".{name}.lock"):
-        path = folder / f"{name}.html"
-        path.write_text(page, encoding="utf-8")
-        scores.to_parquet(folder / f"{name}.parquet", index=False)
-        scores.to_csv(folder / f"{name}.csv", index=False)
-    index.write(folder)
+    path = write(asked.folder, asked.name, page, scores)
     record = Record(
         key=model_key({"report": sorted(one.run for one in good), "page": page}),
         name=asked.title,
-        tags={"study": name},
+        tags={"study": asked.name},
         params={
             "explanations": len(good),
             "left_out_for_accuracy": len(kept) - len(good),
@@ -126,6 +119,19 @@ def publish(kept: Sequence[Kept], tracker: Tracker, asked: Question) -> tuple[Pa
     if tracker.reported(record.key) is None:
         tracker.record_report(record, pages={"report": page}, tables=tables)
     return path, verdicts
+
+
+def write(folder: Path, name: str, page: str, scores: pd.DataFrame | None = None) -> Path:
+    """Write FOLDER/NAME.html, the scores beside it, and the index; one process at a time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.html"
+    with FileLock(folder / f".{name}.lock"):
+        path.write_text(page, encoding="utf-8")
+        if scores is not None:
+            scores.to_parquet(folder / f"{name}.parquet", index=False)
+            scores.to_csv(folder / f"{name}.csv", index=False)
+    index.write(folder)
+    return path
 
 
 def versions() -> dict[str, str]:

@@ -152,6 +152,13 @@ def _cell(rows: pd.DataFrame, metric: str) -> str:
     return f"{mean:.3f}\n[dim]{spread}[/]{short}"
 
 
+def signed(value: float, low: float, high: float) -> str:
+    """A number with its sign, over its interval if it has one."""
+    if value != value:
+        return "undefined"
+    return f"{value:+.2f}\n[dim]{low:+.2f} .. {high:+.2f}[/]" if low == low else f"{value:+.2f}"
+
+
 def where(console: Console, tracker: Tracker, runs: Sequence[str], *, reused: int) -> None:
     """How to open these very runs."""
     if reused:

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from xai_exp import stability
+from xai_exp.show import signed
 from xai_exp.stability_maps import Maps
 from xai_exp.statistics import kendall_w
 
@@ -193,8 +194,9 @@ def printed(found: Found) -> Any:  # noqa: ANN401
     for kind in kinds:
         shown.add_column(kind, justify="right")
     part = found.means[found.means["measure"] == _SHOWN].set_index(["explainer", "kind"])
+    ends = part[["mean", "low", "high"]]
     for name in found.matrices:
-        shown.add_row(name, *(_cell(part.loc[(name, kind)]) for kind in kinds))
+        shown.add_row(name, *(signed(*ends.loc[(name, kind)]) for kind in kinds))
     return shown
 
 
@@ -217,14 +219,8 @@ def tracked(found: Found) -> Any:  # noqa: ANN401
         shown.add_column(name, justify="right")
     for row in parts.to_dict("records"):
         ends = [
-            _cell({"mean": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]})
+            signed(row[name], row[f"{name}_low"], row[f"{name}_high"])
             for name in ("intercept", "slope")
         ]
         shown.add_row(row["explainer"], *ends, f"{row['correlation']:+.2f}")
     return shown
-
-
-def _cell(row: Any) -> str:  # noqa: ANN401
-    if row["low"] != row["low"]:
-        return f"{row['mean']:+.2f}"
-    return f"{row['mean']:+.2f}\n[dim]{row['low']:+.2f} .. {row['high']:+.2f}[/]"

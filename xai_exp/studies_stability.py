@@ -61,7 +61,7 @@ def report(
     from rich.console import Console
 
     from xai_exp import stability_tables as tables
-    from xai_exp.report import index
+    from xai_exp.publish import write
     from xai_exp.report import stability as plots
     from xai_exp.report import stability_page as page
     from xai_exp.stability_maps import gathered
@@ -97,10 +97,7 @@ def report(
     )
     text = page.render(study, maps, found, figures)
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{study}.html"
-        path.write_text(text, encoding="utf-8")
-        index.write(folder)
+        path = write(folder, study, text)
         console.print(f"report: {path}", highlight=False, soft_wrap=True)
     run = tracker.reported(record.key) or tracker.record_report(
         record,

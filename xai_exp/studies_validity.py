@@ -161,18 +161,13 @@ def _printed(table: "pd.DataFrame") -> Any:  # noqa: ANN401
     """The table for the terminal."""
     from rich.table import Table
 
+    from xai_exp.show import signed
+
     shown = Table(title="validity: rank correlation with exact truth over explainers")
     shown.add_column("metric", no_wrap=True)
     for name in (*_KINDS.values(), "images", "models"):
         shown.add_column(name, justify="right")
     for row in table.to_dict("records"):
-        cells = [_cell(row, kind) for kind in _KINDS]
+        cells = [signed(*(row[f"{kind}{end}"] for end in _ENDS)) for kind in _KINDS]
         shown.add_row(str(row["metric"]), *cells, str(row["images"]), str(row["models"]))
     return shown
-
-
-def _cell(row: Any, kind: str) -> str:  # noqa: ANN401
-    value, low, high = (row[f"{kind}{end}"] for end in _ENDS)
-    if value != value:
-        return "undefined"
-    return f"{value:+.2f}\n[dim]{low:+.2f} .. {high:+.2f}[/]" if low == low else f"{value:+.2f}"

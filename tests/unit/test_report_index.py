@@ -1,9 +1,12 @@
 """The list of all pages, and what the command line says of it."""
 
 import re
+from threading import Thread
 
 import pytest
+from filelock import FileLock
 
+from xai_exp import publish
 from xai_exp.report import index
 from xai_exp.report.__main__ import main
 
@@ -36,6 +39,18 @@ def test_every_page_is_linked_with_its_answers_the_named_studies_first(tmp_path)
     assert '<li class="not-judged"><span class="badge">Not judged:</span> b: c' in text
     assert not re.search(r"https?://", text)
     assert index.write(tmp_path).read_text() == text
+
+
+def test_a_page_waits_until_no_other_process_writes_it_and_is_linked(tmp_path):
+    writer = Thread(target=publish.write, args=(tmp_path, "mine", page("Mine")))
+    with FileLock(tmp_path / ".mine.lock"):
+        writer.start()
+        writer.join(0.5)
+        assert writer.is_alive()
+        assert not (tmp_path / "mine.html").exists()
+    writer.join()
+    assert [one.title for one in index.entries(tmp_path)] == ["Mine"]
+    assert 'href="mine.html"' in (tmp_path / "index.html").read_text()
 
 
 def test_the_list_is_written_by_itself_and_a_folder_without_pages_is_refused(tmp_path, capsys):

@@ -53,3 +53,18 @@ def test_no_line_is_wider_than_the_terminal_and_every_metric_is_there(count):
         rows = [line for line in lines if "complexity of" in line]
         assert len(rows) == count
         assert all(all(f"{10 * i + 0.188:.3f}" in row for i in range(4)) for row in rows)
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "shown"),
+    [
+        ((0.5, 0.25, 0.75), "+0.50\n[dim]+0.25 .. +0.75[/]"),
+        ((-0.5, NAN, NAN), "-0.50"),
+        ((NAN, NAN, NAN), "undefined"),
+    ],
+)
+def test_a_number_stands_over_its_interval_if_both_are_defined(numbers, shown):
+    assert show.signed(*numbers) == shown
