@@ -5,7 +5,7 @@ that the bare model needs for as many images as the metric sends through it, at 
 is fastest. Each metric runs on a case of its own, so nothing is shared. Times are the best of the
 repeats; the ratio is the median over the repeats of a metric's time over its floor's, which is
 taken right before and after it, so that a wandering clock slows both. It can be below 1: metrics
-fold batch norm into the convolutions first.
+send images through the same function in fewer steps (xai_exp/streamline.py).
 Metrics that need no model have no floor: their time an image is what is printed.
 
 `--quantus PYTHON` (or XAI_EXP_QUANTUS) is the Python of an environment with Quantus 0.6: its time

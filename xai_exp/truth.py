@@ -43,6 +43,7 @@ from torch import Tensor, nn
 
 from xai_exp import ops
 from xai_exp.config import InputError
+from xai_exp.streamline import streamlined
 from xai_exp.types import (
     Effects,
     Games,
@@ -151,7 +152,8 @@ class Game:
     def of(model: nn.Module, scenes: Scenes, targets: Labels) -> "Game":
         """The game of these scenes; each part is drawn once."""
         base, layers = scenes.layers()
-        return Game(model=model, base=base, layers=layers, present=scenes.present, targets=targets)
+        quick = streamlined(model, base[:1, None])
+        return Game(model=quick, base=base, layers=layers, present=scenes.present, targets=targets)
 
     def __getitem__(self, rows: Tensor) -> "Game":
         """The games of some images, with as many parts as these have; all have equally many."""

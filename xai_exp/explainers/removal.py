@@ -16,6 +16,7 @@ from xai_exp import ops
 from xai_exp.config import Range
 from xai_exp.explainers.cost import Cost
 from xai_exp.segments import means
+from xai_exp.streamline import streamlined
 from xai_exp.types import (
     Copies,
     Curves,
@@ -111,12 +112,13 @@ def outputs(
     """
 
     def block(rows: slice, columns: slice) -> Curves:
-        logits = model(copies(rows, columns))
+        logits = quick(copies(rows, columns))
         width = columns.stop - columns.start
         values = logits if output == "logit" else logits.softmax(1)
         return ops.pick(values, targets[rows].repeat_interleave(width)).view(-1, width)
 
     with ops.evaluating(model):
+        quick = streamlined(model, images[:1])
         return ops.in_grid(block, len(images), steps, ops.chunk_size(images), images)
 
 

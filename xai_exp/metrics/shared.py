@@ -12,8 +12,8 @@ from torch import nn
 
 from xai_exp import ops
 from xai_exp.config import InputError
-from xai_exp.folding import folded
 from xai_exp.imputers import Filling, Replacement
+from xai_exp.streamline import streamlined
 from xai_exp.types import (
     Case,
     Copies,
@@ -76,16 +76,21 @@ def clean_logits(case: Case) -> Logits:
 
 
 def network(case: Case) -> nn.Module:
-    """The model with batch norm folded in: outputs that are compared must come from it alike."""
-    return once(case, "network", lambda: folded(case.model))
+    """The model in fewer steps: outputs that are compared must come from it alike."""
+
+    def compute() -> nn.Module:
+        with ops.evaluating(case.model):
+            return streamlined(case.model, case.images[:1])
+
+    return once(case, "network", compute)
 
 
 @torch.no_grad()
 def perturbed_logits(case: Case, copies: Copies) -> Logits:
     """The model's logits on perturbed images, in the case's precision, given back as they were."""
-    half = case.precision == "bfloat16"
+    half, model = case.precision == "bfloat16", network(case)
     with torch.autocast(copies.device.type, torch.bfloat16, enabled=half):
-        return ops.logits(network(case), copies).to(copies.dtype)
+        return ops.logits(model, copies).to(copies.dtype)
 
 
 def target_output(logits: Logits, targets: Labels, output: Answer) -> Scores:
@@ -202,7 +207,9 @@ def _outputs(
         made = copies(rows, columns)
         return perturbed_logits(case, made).unflatten(0, (-1, columns.stop - columns.start))
 
-    size = ops.chunk_size(case.images) * together
+    # A value of half the size: twice as many find room in the cache.
+    halves = 2 if case.precision == "bfloat16" else 1
+    size = ops.chunk_size(case.images) * together * halves
     with ops.evaluating(case.model):
         if together > 1:
             turned = ops.in_grid(lambda a, b: block(b, a).transpose(0, 1), steps, len(case), size)
