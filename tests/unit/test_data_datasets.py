@@ -11,7 +11,7 @@ from xai_exp.data import counting, loading
 from xai_exp.data.counting import Counting
 from xai_exp.data.digits import Digits
 from xai_exp.data.loading import grey_levels, sizes, stratified
-from xai_exp.data.scene import DISC, circumradius
+from xai_exp.data.polygons import DISC, circumradius
 from xai_exp.data.triangles_squares import TrianglesSquares
 from xai_exp.types import Dataset
 

@@ -8,7 +8,8 @@ import torch
 
 from xai_exp.config import InputError
 from xai_exp.data import render, scene
-from xai_exp.data.scene import DISC, DIVISIONS, Scene, circumradius, divide, regular_polygon
+from xai_exp.data.polygons import DISC, circumradius, divide, regular_polygon
+from xai_exp.data.scene import DIVISIONS, Scene
 from xai_exp.types import Scenes
 
 ROUNDING = 4e-5

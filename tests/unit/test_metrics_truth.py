@@ -11,6 +11,7 @@ from torch import nn
 from xai_exp import truth
 from xai_exp.config import InputError
 from xai_exp.data.scene import Scene
+from xai_exp.metrics.part_likeness import concordance, sign_agreement, spearman
 from xai_exp.metrics.parts import exact_truth, grown, shown_and_true, worth_and_shown
 from xai_exp.metrics.truth import (
     HumanStrategy,
@@ -19,9 +20,6 @@ from xai_exp.metrics.truth import (
     PartShapley,
     ShortcutRecall,
     StrategyUse,
-    concordance,
-    sign_agreement,
-    spearman,
 )
 
 

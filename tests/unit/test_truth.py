@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from xai_exp import truth
+from xai_exp import coalitions, truth
 from xai_exp.config import InputError
 from xai_exp.data.scene import Scene
 from xai_exp.truth import Truth, solved
@@ -92,7 +92,7 @@ def test_values_sum_to_what_all_parts_give_over_none(count):
 
 
 def test_parts_with_equal_gains_have_equal_values_and_dummies_their_own():
-    masks = truth.subsets(5).double()
+    masks = coalitions.subsets(5).double()
     symmetric = (masks[:, 0] * masks[:, 1] * (1 + masks[:, 2])) ** 2
     values = (symmetric + 3 * masks[:, 3] + 0 * masks[:, 4])[None]
     found = solved(values)
@@ -136,7 +136,7 @@ def test_interactions_are_the_sum_over_subsets_of_others(count):
 
 
 def test_a_product_of_two_parts_is_all_interaction_and_shared_in_halves():
-    masks = truth.subsets(2).double()
+    masks = coalitions.subsets(2).double()
     found = solved((6 * masks[:, 0] * masks[:, 1])[None])
     assert found.shapley.tolist() == [[3.0, 3.0]]
     assert found.effect.tolist() == [[6.0, 6.0]]

@@ -14,7 +14,8 @@ from torch import Tensor
 from xai_exp.config import InputError, Range, configured
 from xai_exp.data import loading
 from xai_exp.data.loading import SceneSplit, Splits, grey_levels, stream
-from xai_exp.data.scene import DISC, Scene, circumradius
+from xai_exp.data.polygons import DISC, circumradius
+from xai_exp.data.scene import Scene
 from xai_exp.types import Flags
 
 Shape = Literal["disc", "square", "triangle", "mixed"]

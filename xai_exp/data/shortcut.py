@@ -18,7 +18,8 @@ from xai_exp.config import InputError, Range, configured
 from xai_exp.data import loading
 from xai_exp.data.counting import Counting
 from xai_exp.data.loading import SceneSplit, stream
-from xai_exp.data.scene import Scene, circumradius
+from xai_exp.data.polygons import circumradius
+from xai_exp.data.scene import Scene
 from xai_exp.data.triangles_squares import TrianglesSquares
 from xai_exp.types import Flags, Scores
 

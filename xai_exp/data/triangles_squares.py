@@ -12,7 +12,8 @@ import torch
 from xai_exp.config import InputError, Range, configured
 from xai_exp.data import loading
 from xai_exp.data.loading import SceneSplit, Splits, grey_levels, stream
-from xai_exp.data.scene import Scene, circumradius
+from xai_exp.data.polygons import circumradius
+from xai_exp.data.scene import Scene
 
 
 @configured

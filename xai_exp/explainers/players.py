@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_exp import ops, segments
+from xai_exp.coalitions import shapley_weights, subsets
 from xai_exp.explainers.removal import (
     Output,
     Removing,
@@ -17,7 +18,6 @@ from xai_exp.explainers.removal import (
     spread,
 )
 from xai_exp.segments import Cut
-from xai_exp.truth import shapley_weights, subsets
 from xai_exp.types import (
     Curves,
     Effects,

@@ -12,14 +12,13 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 from xai_exp import truth
 from xai_exp.config import InputError, Range
 from xai_exp.metrics import regions, shared
 from xai_exp.truth import Truth
-from xai_exp.types import Case, Effects, Flags, Heatmaps, Parts, PartsAndRest, Scenes, Scores
+from xai_exp.types import Case, Effects, Heatmaps, Parts, PartsAndRest, Scenes, Scores
 
 Division = Literal["objects", "corners", "sides"]
 Pooling = Literal["net", "positive", "absolute"]
@@ -148,14 +147,3 @@ def shown_and_true(
 def _normalised(values: Effects) -> Effects:
     """Absolute shares of their sum; NaN where that is 0."""
     return values.abs() / values.abs().sum(1, keepdim=True)
-
-
-def by_person(scenes: Scenes) -> Flags:
-    """Which parts a person would look at: all but a planted tag."""
-    return torch.tensor([name != TAG for name in scenes.part_names], device=scenes.present.device)
-
-
-def of_people(case: Case, division: str, depth: float | None, margin: int) -> Tensor:
-    """How much of each pixel belongs to parts that a person would look at."""
-    chosen = by_person(divided(case, division, depth))
-    return reached(case, division, depth, margin)[:, chosen].sum(1)

@@ -14,6 +14,12 @@ import torch
 
 from xai_exp.config import Range, configured
 from xai_exp.metrics import shared
+from xai_exp.metrics.part_likeness import (
+    concordance,
+    share_distance,
+    sign_agreement,
+    spearman,
+)
 from xai_exp.metrics.parts import (
     POOLINGS,
     TAG,
@@ -21,15 +27,13 @@ from xai_exp.metrics.parts import (
     Division,
     Margin,
     Pooling,
-    by_person,
     divided,
     exact_truth,
-    of_people,
     pooled,
     reached,
-    scenes_of,
     shown_and_true,
 )
+from xai_exp.metrics.people import by_person, of_people, strategy, worth_and_area
 from xai_exp.types import Case, Effects, Keep, Scores
 
 Compare = Callable[[Effects, Effects, Keep], Scores]
@@ -204,7 +208,7 @@ class HumanStrategy:
 
     def __call__(self, case: Case) -> Scores:
         """Score every image of the case."""
-        mine = of_people(case, _strategy(case, self.division), self.depth, self.margin)
+        mine = of_people(case, strategy(case, self.division), self.depth, self.margin)
         around = torch.ones_like(mine)
         if self.within == "object":
             around = torch.maximum(mine, of_people(case, "objects", None, self.margin))
@@ -244,11 +248,11 @@ class StrategyUse:
 
     def __call__(self, case: Case) -> Scores:
         """Score every image of the case."""
-        division = _strategy(case, self.division)
+        division = strategy(case, self.division)
         if division == "objects":
             return torch.full_like(case.heatmaps[:, 0, 0], torch.nan)
-        everything, whole = _worth_and_area(case, "objects", None)
-        mine, area = _worth_and_area(case, division, self.depth)
+        everything, whole = worth_and_area(case, "objects", None)
+        mine, area = worth_and_area(case, division, self.depth)
         scores = mine / everything
         scores = scores * whole / area if self.lift else scores
         return shared.where_defined(case, scores.to(case.heatmaps.dtype), everything > 0)
@@ -303,53 +307,3 @@ class ShortcutRecall(_OfParts):
             "deserved": true,
         }[self.measure]
         return shared.where_defined(case, scores.to(case.heatmaps.dtype), there)
-
-
-def _strategy(case: Case, division: str | None) -> str:
-    """What a person would look at: corners where there are some, else objects."""
-    return division or ("corners" if "corners" in scenes_of(case).divisions else "objects")
-
-
-def _worth_and_area(case: Case, division: str, depth: float | None) -> tuple[Scores, Scores]:
-    """The parts' exact values and areas in pixels, summed over what a person would look at."""
-    scenes = divided(case, division, depth)
-    chosen = by_person(scenes)
-    values = exact_truth(case, division, depth).shapley[:, chosen]
-    return values.sum(1), scenes.parts()[:, chosen].sum((1, 2, 3)).to(values)
-
-
-def share_distance(shown: Effects, true: Effects) -> Scores:
-    """Total variation between two rows of shares, in 0..1.
-
-    >>> share_distance(torch.tensor([[0.5, 0.5, 0.0]]), torch.tensor([[0.25, 0.5, 0.25]]))
-    tensor([0.2500])
-    """
-    return (shown - true).abs().sum(1) / 2
-
-
-def spearman(first: Effects, second: Effects, present: Keep) -> Scores:
-    """Each row's rank correlation over its present parts, ties at mean ranks; NaN if undefined."""
-    one, other = (_centred_ranks(values, present) for values in (first, second))
-    spread = (one.square().sum(1) * other.square().sum(1)).sqrt()
-    return (one * other).sum(1) / spread
-
-
-def _centred_ranks(values: Effects, present: Keep) -> Effects:
-    pairs = present[:, :, None] & present[:, None, :]
-    above = (values[:, :, None] - values[:, None, :]).sign()
-    return (above * pairs).sum(2) / 2
-
-
-def sign_agreement(first: Effects, second: Effects, present: Keep) -> Scores:
-    """The share of |second| on parts where both have one sign."""
-    weight = second.abs() * present
-    agree = first.sign() == second.sign()
-    return (weight * agree).sum(1) / weight.sum(1)
-
-
-def concordance(first: Effects, second: Effects, present: Keep) -> Scores:
-    """(Agreeing - opposed) / pairs, over the pairs of present parts that differ in `second`."""
-    pairs = (present[:, :, None] & present[:, None, :]).triu(1)
-    one, other = ((v[:, :, None] - v[:, None, :]).sign() for v in (first, second))
-    differ = pairs & (other != 0)
-    return (one * other * differ).sum((1, 2)) / differ.sum((1, 2))
