@@ -1,20 +1,17 @@
 """What can be claimed, and what the scores say of it in each setting.
 
-Scores come as one tidy table, a row a score, with the columns `setting` (what was varied, in words:
-dataset, architecture, imputer ...), `model` (a trained network), `accuracy` (of that network),
-`explainer`, `image`, `metric`, `higher_is_better` and `score` (NaN: undefined). Models of one
-setting differ by their seed and explain the same images.
+Scores come as the tidy table of `xai_exp.scores`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from xai_exp.config import InputError, Range, configured
-from xai_exp.statistics import Array, Paired, paired
+from xai_exp.scores import by_setting, direction, oriented, refuse_unknown, wide
+from xai_exp.statistics import Paired, one_sample, paired
 
 Share = Annotated[float, Range(0.5, 1)]
 ACCURACY = "test accuracy"  # where a row names the metric
@@ -97,8 +94,8 @@ class Better:
         Raises:
             InputError: when it names an explainer or a metric that was not scored.
         """
-        _known(self.text, scores, (self.better, self.worse), self.metrics)
-        return _by_setting(
+        refuse_unknown(self.text, scores, (self.better, self.worse), self.metrics)
+        return by_setting(
             scores,
             self.metrics,
             {self.better, self.worse},
@@ -142,13 +139,13 @@ class Beyond:
         Raises:
             InputError: when it names an explainer or a metric that was not scored.
         """
-        _known(self.text, scores, (self.explainer,), self.metrics)
+        refuse_unknown(self.text, scores, (self.explainer,), self.metrics)
 
         def compared(mine: pd.DataFrame) -> Paired:
             table, sign = wide(mine, self.explainer), direction(mine)
             return paired(sign * table.to_numpy(float), sign * np.full(table.shape, self.value))
 
-        return _by_setting(scores, self.metrics, {self.explainer}, compared)
+        return by_setting(scores, self.metrics, {self.explainer}, compared)
 
 
 @configured
@@ -210,7 +207,7 @@ class Accurate:
         rows = []
         for name in names:
             apart = models.loc[models["setting"] == name, "accuracy"].to_numpy(float) - self._bound
-            rows.append({"setting": name, "metric": ACCURACY, **_tested(sign * apart)._asdict()})
+            rows.append({"setting": name, "metric": ACCURACY, **one_sample(sign * apart)._asdict()})
         return pd.DataFrame(rows)
 
 
@@ -236,66 +233,3 @@ def made(fields: Mapping[str, Any]) -> Claim:
             "of Better (better, worse, metrics), Beyond (explainer, value, metrics) or Accurate "
             "(setting, at_least or at_most) in xai_exp.claims"
         ) from error
-
-
-def oriented(scores: pd.DataFrame, first: str, second: str) -> tuple[Array, Array]:
-    """Two explainers' scores as (models, images), the same cells, so that more is better."""
-    sign, tables = direction(scores), [wide(scores, name) for name in (first, second)]
-    models = tables[0].index.intersection(tables[1].index)
-    one, other = (sign * table.loc[models].to_numpy(float) for table in tables)
-    return one, other
-
-
-def wide(scores: pd.DataFrame, explainer: str) -> pd.DataFrame:
-    """One explainer's scores, models by all images of the table."""
-    table = scores.pivot_table(
-        index=["model", "explainer"], columns="image", values="score", dropna=False
-    )
-    return pd.DataFrame(table.xs(explainer, level="explainer"))
-
-
-def direction(scores: pd.DataFrame) -> int:
-    """1 where higher is better, -1 where lower is."""
-    return 1 if bool(scores["higher_is_better"].iloc[0]) else -1
-
-
-def _by_setting(
-    scores: pd.DataFrame,
-    metrics: Sequence[str],
-    explainers: set[str],
-    compare: Any,  # noqa: ANN401
-) -> pd.DataFrame:
-    chosen = pd.DataFrame(scores[scores["metric"].isin(list(metrics))])
-    rows = []
-    for names, mine in chosen.groupby(["setting", "metric"], sort=False):
-        setting, metric = tuple(names)  # pyright: ignore
-        if explainers <= set(mine["explainer"]):
-            found = compare(pd.DataFrame(mine))
-            if found.n:  # a metric that is undefined on these data says nothing of the claim
-                rows.append({"setting": setting, "metric": metric, **found._asdict()})
-    return pd.DataFrame(rows, columns=["setting", "metric", *Paired._fields])
-
-
-def _known(
-    text: str, scores: pd.DataFrame, explainers: Sequence[str], metrics: Sequence[str]
-) -> None:
-    for kind, names in (("explainer", explainers), ("metric", metrics)):
-        known = list(scores[kind].unique())
-        for name in names:
-            if name not in known:
-                raise InputError(
-                    f"claim {text!r}: got {kind} {name}; allowed: one of {', '.join(known)}"
-                )
-
-
-def _tested(differences: Array) -> Paired:
-    """One sample of models against 0; the effect is the share above minus the share below."""
-    mean, effect = float(differences.mean()), float(np.sign(differences).mean())
-    if len(differences) < 3:
-        nothing = float("nan")
-        return Paired(mean, nothing, nothing, effect, nothing, len(differences))
-    if np.ptp(differences) == 0:  # Student's t is infinite, or 0 / 0
-        return Paired(mean, mean, mean, effect, float(mean == 0), len(differences))
-    tested: Any = stats.ttest_1samp(differences, 0)
-    low, high = tested.confidence_interval(0.95)
-    return Paired(mean, float(low), float(high), effect, float(tested.pvalue), len(differences))

@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from xai_exp.config import InputError
+from xai_exp.statistics import Array
 from xai_exp.tracking import Kept
 
-Array = NDArray[Any]
 _CHOICES = ("model.", "trainer.")
 
 

@@ -6,15 +6,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from xai_exp import stability
 from xai_exp.show import signed
 from xai_exp.stability_maps import Maps
-from xai_exp.statistics import kendall_w
+from xai_exp.statistics import Array, kendall_w
 
 VERSION = 4
-Array = NDArray[Any]
 _SHOWN = "spearman"
 
 

@@ -1,6 +1,6 @@
 """From scores to verdicts: which metrics can be believed, and which claims hold.
 
-Scores come as the tidy table of `xai_exp.claims`.
+Scores come as the tidy table of `xai_exp.scores`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,8 +9,9 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 import pandas as pd
 
-from xai_exp.claims import Claim, oriented
+from xai_exp.claims import Claim
 from xai_exp.config import InputError
+from xai_exp.scores import oriented
 from xai_exp.statistics import Paired, holm, paired
 
 Outcome = Literal["holds", "reversed", "open"]

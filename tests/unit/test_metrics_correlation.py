@@ -332,7 +332,9 @@ def test_cost_is_what_the_docstrings_say(make_case):
         assert sum(seen) == 6 * (number + 1), metric
 
 
-def test_average_ranks_are_scipys():
+def test_rank_correlation_is_scipys_also_with_ties():
     values = torch.tensor([[3.0, 1.0, 3.0, 2.0, 3.0, 1.0], [0.0, 0.0, 0.0, 0.0, 0.0, -1.0]])
-    expected = torch.tensor(scipy.stats.rankdata(values, axis=1) - 1)
-    assert torch.equal(correlation.average_ranks(values.double()), expected)
+    other = torch.tensor([[2.0, 1.0, 1.0, 5.0, 9.0, 1.0], [4.0, 4.0, 1.0, 3.0, 2.0, 2.0]])
+    expected = [scipy.stats.spearmanr(*pair)[0] for pair in zip(values, other, strict=True)]
+    found = correlation.correlation(values, other, "spearman")
+    assert found.tolist() == pytest.approx(expected, abs=1e-12)

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from xai_exp.claims import Accurate, Better, Beyond, made, oriented
+from xai_exp.claims import Accurate, Better, Beyond, made
 from xai_exp.config import InputError
+from xai_exp.scores import oriented
 from xai_exp.statistics import crossed_interval, holm
 from xai_exp.verdict import answers, audit, headline, judge, sentence
 

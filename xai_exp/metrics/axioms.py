@@ -8,6 +8,7 @@ from torch.nn import functional
 from xai_exp import ops
 from xai_exp.config import Range, configured
 from xai_exp.metrics import shared
+from xai_exp.metrics.removal import region_size
 from xai_exp.types import Case, Imputer, Removal, Samples, Scores
 
 _ROUNDING = 16  # batches of different size give logits that differ by a few units in the last place
@@ -96,7 +97,7 @@ class NonSensitivity:
 
     def __call__(self, case: Case) -> Scores:
         """Score every image of the case."""
-        size = self.region or max(1, min(9, min(case.heatmaps.shape[1:]) // 8))
+        size = region_size(case, self.region)
         magnitudes = case.heatmaps.abs()
         peaks = functional.max_pool2d(magnitudes[:, None], size, ceil_mode=True).flatten(1)
         top = magnitudes.amax((1, 2))[:, None]

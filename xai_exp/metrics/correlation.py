@@ -14,6 +14,7 @@ from torch.nn import functional
 from xai_exp import ops
 from xai_exp.config import Range, configured
 from xai_exp.metrics import shared
+from xai_exp.metrics.likeness import mean_ranks
 from xai_exp.metrics.shared import Output
 from xai_exp.types import Case, Curves, Flags, Heatmaps, Imputer, Samples, Scores, StepMasks
 
@@ -36,21 +37,10 @@ def correlation(first: Samples, second: Samples, kind: Correlation) -> Scores:
     """
     first, second = first.double(), second.double()
     if kind == "spearman":
-        first, second = average_ranks(first), average_ranks(second)
+        first, second = mean_ranks(first), mean_ranks(second)
     first = first - first.mean(1, keepdim=True)
     second = second - second.mean(1, keepdim=True)
     return functional.cosine_similarity(first, second, dim=1, eps=1e-300)
-
-
-def average_ranks(values: Samples) -> Samples:
-    """Each value's rank in its row from 0; equal values share the mean of their ranks.
-
-    >>> average_ranks(torch.tensor([[5.0, 1.0, 5.0]]))
-    tensor([[1.5000, 0.0000, 1.5000]])
-    """
-    below = (values[:, None] < values[:, :, None]).sum(2)
-    same = (values[:, None] == values[:, :, None]).sum(2)
-    return below + (same.to(values.dtype) - 1) / 2
 
 
 def seeded_keys(case: Case, count: int, name: str) -> Tensor:

@@ -18,7 +18,6 @@ A heatmap that is constant has no order and no direction: its spearman and cosin
 
 from xai_exp.stability.likeness import (
     MEASURES,
-    Array,
     apart,
     shares_of_parts,
     shares_of_worth,
@@ -36,7 +35,6 @@ from xai_exp.stability.pairs import (
 
 __all__ = [
     "MEASURES",
-    "Array",
     "Tracking",
     "against_accuracy",
     "apart",

@@ -3,11 +3,11 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 from scipy.ndimage import uniform_filter
 
-Array = NDArray[Any]
+from xai_exp.statistics import Array
+
 MEASURES = ("spearman", "cosine", "ssim", "top", "parts")
 _TOP = 0.1
 _WINDOW = 7

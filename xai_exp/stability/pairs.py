@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from xai_exp.stability.likeness import Array
-from xai_exp.statistics import Interval
+from xai_exp.statistics import Array, Interval
 
 _FEW = 4  # values of a number, up to which each is a group of its own
 

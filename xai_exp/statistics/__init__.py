@@ -10,6 +10,7 @@ Missing scores are NaN and never counted as zero.
 from xai_exp.statistics.differences import (
     Paired,
     holm,
+    one_sample,
     paired,
 )
 from xai_exp.statistics.intervals import (
@@ -39,6 +40,7 @@ __all__ = [
     "independent_blocks",
     "kendall_w",
     "mean_interval",
+    "one_sample",
     "paired",
     "rank_correlation",
 ]

@@ -60,6 +60,19 @@ def paired(first: Any, second: Any, confidence: float = 0.95) -> Paired:  # noqa
     return Paired(found.mean, found.low, found.high, effect, p, len(images))
 
 
+def one_sample(differences: Array) -> Paired:
+    """One sample of models against 0; the effect is the share above minus the share below."""
+    mean, effect = float(differences.mean()), float(np.sign(differences).mean())
+    if len(differences) < 3:
+        nothing = float("nan")
+        return Paired(mean, nothing, nothing, effect, nothing, len(differences))
+    if np.ptp(differences) == 0:  # Student's t is infinite, or 0 / 0
+        return Paired(mean, mean, mean, effect, float(mean == 0), len(differences))
+    tested: Any = stats.ttest_1samp(differences, 0)
+    low, high = tested.confidence_interval(0.95)
+    return Paired(mean, float(low), float(high), effect, float(tested.pvalue), len(differences))
+
+
 def _method(differences: Array) -> str:
     """The exact null distribution needs differences without ties and zeros."""
     sizes = np.abs(differences)
