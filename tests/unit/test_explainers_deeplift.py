@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from xai_exp.explainers.baselines import uniform
 from xai_exp.explainers.deeplift import DeepLIFT
-from xai_exp.explainers.gradients import uniform
 
 ACTIVATIONS = [nn.ReLU, nn.ELU, nn.SiLU, nn.Tanh, nn.Softplus]
 

@@ -6,8 +6,8 @@ from torch import nn
 from torch.nn import functional
 
 from xai_exp.config import InputError
+from xai_exp.explainers.baselines import uniform
 from xai_exp.explainers.deeplift import DeepLIFT
-from xai_exp.explainers.gradients import uniform
 
 EXPLAIN = DeepLIFT(rule="reveal_cancel")
 ACTIVATIONS = [nn.ReLU, nn.ELU, nn.SiLU, nn.Tanh, nn.Softplus, nn.LeakyReLU]

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from xai_exp import ops
 from xai_exp.config import InputError, Range, configured
 from xai_exp.explainers.attention_rules import attention_rules
-from xai_exp.explainers.backward import Rules, passed_through
+from xai_exp.explainers.backward_rules import Rules, passed_through
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.lrp_composites import Composite
 from xai_exp.explainers.lrp_rules import Epsilon, Gamma, Rule

@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from xai_exp.explainers import functions
-from xai_exp.explainers.backward import Other
+from xai_exp.explainers.backward_rules import Other
 from xai_exp.explainers.calls import ruled, stabilized, tracked
 from xai_exp.explainers.functions import refusal
 

@@ -7,7 +7,7 @@ It decomposes a function that is not negative, so only a positive logit has an e
 from typing import ClassVar, Literal
 
 from xai_exp.config import InputError, configured
-from xai_exp.explainers.backward import Rules, passed_through
+from xai_exp.explainers.backward_rules import Rules, passed_through
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.lrp_composites import Composite
 from xai_exp.explainers.lrp_rules import AlphaBeta, ZBox

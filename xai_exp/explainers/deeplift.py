@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from xai_exp import ops
 from xai_exp.config import InputError, Range, configured
-from xai_exp.explainers.backward import Activated, ModifiedBackward, Other, Rules, backpropagate
+from xai_exp.explainers.backward import ModifiedBackward, backpropagate
+from xai_exp.explainers.backward_rules import Activated, Other, Rules
+from xai_exp.explainers.baselines import uniform
 from xai_exp.explainers.calls import again, ruled
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.deeplift_reveal_cancel import reveal_cancel
-from xai_exp.explainers.gradients import uniform
 from xai_exp.types import Heatmaps, Images, Labels
 
 _POOLS = ("max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool2d")

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from xai_exp.explainers import functions
-from xai_exp.explainers.backward import ModifiedBackward, Other, Rules, backpropagate
+from xai_exp.explainers.backward import ModifiedBackward, backpropagate
+from xai_exp.explainers.backward_rules import Other, Rules
 from xai_exp.explainers.calls import ruled, tracked
 from xai_exp.explainers.functions import arguments, bare, refusal
 from xai_exp.explainers.layer import Layer, convolution

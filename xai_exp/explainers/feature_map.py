@@ -23,9 +23,8 @@ from xai_exp import ops
 from xai_exp.config import InputError
 from xai_exp.errors import unknown
 from xai_exp.explainers import functions
-from xai_exp.explainers.backward import refuse_hidden_modules
 from xai_exp.explainers.calls import tracked
-from xai_exp.explainers.functions import bare
+from xai_exp.explainers.functions import bare, refuse_hidden_modules
 from xai_exp.explainers.pullback import differentiable, forward
 from xai_exp.types import Blocks, FeatureMaps, Heatmaps, Images, Labels
 

@@ -18,11 +18,16 @@ from torch.overrides import TorchFunctionMode
 from xai_exp import ops
 from xai_exp.config import InputError, configured
 from xai_exp.explainers import functions
-from xai_exp.explainers.backward import refuse_hidden_modules
 from xai_exp.explainers.calls import depends, tracked
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.feature_map import enlarged, shared_out
-from xai_exp.explainers.functions import arguments, bare, located, refusal
+from xai_exp.explainers.functions import (
+    arguments,
+    bare,
+    located,
+    refusal,
+    refuse_hidden_modules,
+)
 from xai_exp.explainers.pullback import differentiable, forward
 from xai_exp.types import Heatmaps, Images, Labels
 

@@ -6,6 +6,7 @@ A module, a function and a method that do the same thing carry the same name her
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from xai_exp.config import InputError
@@ -112,6 +113,16 @@ def refusal(name: str, why: str = "") -> InputError:
         "convolutions, linear layers, activations, pooling, batch norm and residual sums; write "
         f"that step with these, or use a gradient or perturbation method{other}"
     )
+
+
+def refuse_hidden_modules(model: nn.Module) -> None:
+    """Scripted and compiled modules do not show their functions."""
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule) or hasattr(module, "_orig_mod"):
+            raise InputError(
+                f"this explainer can't see into {name or 'the model'}: got a scripted or compiled "
+                "module; allowed: the module that it was made of"
+            )
 
 
 def located(error: InputError, model: nn.Module) -> InputError:

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from xai_exp import ops
 from xai_exp.config import Range, configured
 from xai_exp.explainers.baselines import Baseline, Share, baseline_images, several
-from xai_exp.explainers.baselines import uniform as uniform
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.pullback import gradients_at, pullback
 from xai_exp.types import Heatmaps, Images, Labels

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from xai_exp.explainers.backward import Account
+from xai_exp.explainers.backward_rules import Account
 from xai_exp.explainers.pullback import pullback
 from xai_exp.types import Images, Labels, Scores
 

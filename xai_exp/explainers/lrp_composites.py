@@ -37,16 +37,7 @@ UniformName = Literal[
     "w_square",
 ]
 RuleName = Literal[
-    "z",
-    "epsilon",
-    "gamma",
-    "alpha_beta",
-    "alpha2_beta1",
-    "alpha1_beta0",
-    "z_plus",
-    "z_plus_fast",
-    "flat",
-    "w_square",
+    UniformName,
     "z_box",
     "epsilon_plus",
     "epsilon_plus_flat",

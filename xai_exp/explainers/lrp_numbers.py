@@ -4,7 +4,7 @@ from abc import abstractmethod
 from typing import Annotated, Literal
 
 from xai_exp.config import InputError, Range, configured
-from xai_exp.explainers.backward import Rules, passed_through
+from xai_exp.explainers.backward_rules import Rules, passed_through
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.lrp_composites import Composite
 from xai_exp.explainers.propagation import Propagation

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from xai_exp import ops
 from xai_exp.config import Range, configured
-from xai_exp.explainers.backward import Activated, Rules, backpropagate, passed_through
+from xai_exp.explainers.backward import backpropagate
+from xai_exp.explainers.backward_rules import Activated, Rules, passed_through
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.lrp_rules import AlphaBeta
 from xai_exp.types import Heatmaps, Images, Labels

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from xai_exp import ops
 from xai_exp.config import InputError, Range, configured
-from xai_exp.explainers.backward import ModifiedBackward, Rules, backpropagate
+from xai_exp.explainers.backward import ModifiedBackward, backpropagate
+from xai_exp.explainers.backward_rules import Rules
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.functions import located, refusal
 from xai_exp.explainers.layer import Layer

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from xai_exp import ops
 from xai_exp.explainers import guards
-from xai_exp.explainers.backward import Account, Rules, backpropagate
+from xai_exp.explainers.backward import backpropagate
+from xai_exp.explainers.backward_rules import Account, Rules
 from xai_exp.explainers.cost import Cost
 from xai_exp.types import Heatmaps, Images, Labels
 

@@ -6,6 +6,7 @@ from xai_exp.types import Effects, Keep, Scores
 def share_distance(shown: Effects, true: Effects) -> Scores:
     """Total variation between two rows of shares, in 0..1.
 
+    >>> import torch
     >>> share_distance(torch.tensor([[0.5, 0.5, 0.0]]), torch.tensor([[0.25, 0.5, 0.25]]))
     tensor([0.2500])
     """
