@@ -95,7 +95,7 @@ def report(
         metrics=tables.numbers(found),
         figures=figures,
     )
-    text = page.render(study, maps, found, figures)
+    text = page.render(study, maps, found)
     if folder is not None:
         path = write(folder, study, text)
         console.print(f"report: {path}", highlight=False, soft_wrap=True)

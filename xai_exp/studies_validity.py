@@ -46,15 +46,15 @@ class MetricValidity(Report):
     def extras(self) -> "Sequence[Section]":
         """The plot and the table."""
         from xai_exp.report import validity
-        from xai_exp.report.document import picture
         from xai_exp.report.page import Section
+        from xai_exp.report.svg import svg
 
         table = self._table()
         if table is None:
             return []
-        image = picture(validity.chart(table, truth=self.truth))
+        chart = svg(validity.chart(table, truth=self.truth), "Validity of every metric")
         body = _EXPLAINED.format(truth=self.truth.replace("_", " "))
-        body += f'<figure><img alt="Validity of every metric" src="{image}"></figure>'
+        body += f"<figure>{chart}</figure>"
         return [Section("Validity of the metrics", body + validity.listed(table))]
 
 

@@ -52,7 +52,7 @@ def test_a_pair_of_metrics_is_drawn_with_a_point_a_model():
 
 def test_the_page_has_the_pair_and_refuses_a_metric_that_was_not_scored():
     page = render(Study(title="t", scores=scored(), pairs=[("true_use", "shown_use")]))
-    assert 'alt="shown use against true use"' in page
+    assert 'aria-label="shown use against true use"' in page
     assert 'href="#pairs"' in page
     assert 'id="pairs"' not in render(Study(title="t", scores=scored()))
     with pytest.raises(InputError, match="got metric none; allowed: one of true_use, shown_use"):
@@ -116,9 +116,9 @@ def test_metrics_that_read_the_same_curves_share_a_plot():
     same, other = {"one": line}, {"one": line + 1}
     curves = {"s: aopc": (x, same), "s: area": (x, same), "s: flipping": (x, other)}
     page = render(Study(title="t", scores=scored(), curves=curves))
-    assert 'alt="s: aopc; area"' in page
-    assert 'alt="s: flipping"' in page
-    assert page.count('alt="s: ') == 2
+    assert 'aria-label="s: aopc; area"' in page
+    assert 'aria-label="s: flipping"' in page
+    assert page.count('aria-label="s: ') == 2
 
 
 def test_a_bar_ends_at_its_effect_and_an_undefined_one_has_words():
@@ -144,8 +144,8 @@ def test_explainers_that_all_tie_have_no_ranks_but_are_said_to_tie():
     scores.loc[tied, "score"] = scores.loc[tied, "image"].astype(float)
     first, second = ranks(scores, pd.DataFrame())
     assert first == {"caption": "true use: all explainers tie in every model", "figure": ""}
-    assert second["figure"].startswith("data:image/png;base64,")
-    assert 'src=""' not in render(Study(title="t", scores=scores))
+    assert second["figure"].startswith("<svg")
+    assert render(Study(title="t", scores=scores)).count("<svg") == 1
 
 
 def test_ranks_that_are_equal_are_drawn_without_a_warning():
@@ -158,11 +158,10 @@ def test_ranks_that_are_equal_are_drawn_without_a_warning():
     assert right > left + 1
 
 
-def test_the_correlations_of_many_metrics_keep_to_the_width_of_the_page():
+def test_correlations_stand_in_their_cells_as_long_as_they_can_be_read():
     for count, numbers in ((4, 16), (50, 0)):
         figure = plots.agreement(np.eye(count), [f"metric_{place}" for place in range(count)])
         assert len(figure.axes[0].texts) == numbers
-        assert figure.get_size_inches()[0] < 9.5
 
 
 def test_the_leaderboard_has_no_column_for_a_metric_without_scores():

@@ -10,7 +10,7 @@ import pandas as pd
 from xai_exp import statistics
 from xai_exp.config import InputError
 from xai_exp.report import plots, tables
-from xai_exp.report.document import picture
+from xai_exp.report.svg import svg
 
 
 def pair(scores: pd.DataFrame, names: tuple[str, str]) -> dict[str, str]:
@@ -31,7 +31,7 @@ def pair(scores: pd.DataFrame, names: tuple[str, str]) -> dict[str, str]:
         for metric in names
     ]
     title = f"{tables.words(names[1])} against {tables.words(names[0])}"
-    return {"title": title, "figure": picture(plots.against(*drawn, names=names))}
+    return {"title": title, "figure": svg(plots.against(*drawn, names=names), title)}
 
 
 def ranks(scores: pd.DataFrame, audited: pd.DataFrame) -> list[dict[str, str]]:
@@ -52,7 +52,7 @@ def ranks(scores: pd.DataFrame, audited: pd.DataFrame) -> list[dict[str, str]]:
         test = f"{ranking.n} models, Friedman p {tables.p_value(ranking.p)}"
         caption = f"{tables.words(metric)}: {test}"
         figure = plots.critical_difference(ranking, names)
-        found.append({"caption": html.escape(caption), "figure": picture(figure)})
+        found.append({"caption": html.escape(caption), "figure": svg(figure, caption)})
     return found
 
 
@@ -103,7 +103,8 @@ def agreement(scores: pd.DataFrame) -> str:
     )
     cube = [pd.DataFrame(wide[name]).reindex(columns=explainers).to_numpy() for name in names]
     table, order = statistics.agreement(cube)
-    return picture(plots.agreement(table[np.ix_(order, order)], [names[i] for i in order]))
+    figure = plots.agreement(table[np.ix_(order, order)], [names[i] for i in order])
+    return svg(figure, "Rank correlation between metrics")
 
 
 def drawn_curves(
@@ -120,10 +121,11 @@ def drawn_curves(
                 break
         else:
             group["plots"].append({"title": metric, "x": x, "drawn": drawn})
-    for group in found.values():
+    for name, group in found.items():
         for one in group["plots"]:
-            one["figure"] = picture(plots.curves(one.pop("x"), one["drawn"], title=one["title"]))
-            one["title"] = html.escape(one["title"])
+            alt = f"{name}: {one['title']}"
+            one["figure"] = svg(plots.curves(one.pop("x"), one.pop("drawn")), alt)
+            one["title"] = html.escape(tables.words(one["title"]))
     return list(found.values())
 
 

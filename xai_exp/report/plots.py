@@ -3,62 +3,68 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
+from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
+from xai_exp.report import ink
 from xai_exp.report.tables import words
 from xai_exp.statistics import Array, Ranking
 
-_WIDE = 7.2  # inches, as the page has it
-_DPI = 110
 _FEW = 18  # metrics whose correlations are written into their cells
+_BAR = 0.03  # of an axis is what a bar beside it takes
+_APART = "\u00a0 "  # a name and its number: of two spaces a page shows one
+_ON_DARK, _ON_PALE = "#fefefe", "#111111"  # words on cells, which are the same in the dark
 
 
 def critical_difference(ranking: Ranking, names: Sequence[str]) -> Figure:
-    """Mean ranks on a line; a bar joins methods that do not differ (Demsar 2006, figure 1).
+    """Mean ranks, the best above; a bar joins methods that do not differ (Demsar 2006, figure 1).
 
     Args:
         ranking: as `statistics.friedman` gives it.
         names: the methods, in the ranking's order.
     """
     order = np.argsort(ranking.ranks, kind="stable")
-    ranks = ranking.ranks[order]
-    half = (len(order) + 1) // 2
-    bars = _bars(ranks, ranking.critical)
-    depth = 0.30 * len(bars)
-    figure = Figure(
-        figsize=(_WIDE, 0.9 + 0.26 * half + 0.16 * len(bars)), dpi=_DPI, layout="constrained"
-    )
-    axes = figure.subplots()
+    ranks, places = ranking.ranks[order], np.arange(len(order))
     low = np.floor(ranks.min())
-    high = max(np.ceil(ranks.max()), low + 1)  # all may be tied, and an axis has some length
-    axes.plot([low, high], [0, 0], color="black", linewidth=1)
-    for tick in np.arange(low, high + 1):
-        axes.plot([tick, tick], [0, 0.18], color="black", linewidth=1)
-        axes.text(tick, 0.3, f"{tick:g}", ha="center", fontsize=8)
-    for place, (first, last) in enumerate(bars):
-        y = -0.25 - 0.3 * place
-        axes.plot([ranks[first], ranks[last]], [y, y], color="#b2182b", linewidth=3)
-    for place, rank in enumerate(ranks):
-        left = place < half
-        row = place if left else len(ranks) - 1 - place
-        y, end = -0.6 - depth - 0.55 * row, (low - 0.1 if left else high + 0.1)
-        axes.plot([rank, rank, end], [0, y, y], color="0.5", linewidth=0.8)
-        label = f"{words(names[order[place]])}  {rank:.2f}"
-        axes.text(end, y, label, ha="right" if left else "left", va="center", fontsize=8)
-    axes.plot([low, low + ranking.critical], [0.95, 0.95], color="black", linewidth=1.5)
-    axes.text(
-        low + ranking.critical / 2,
-        1.05,
-        f"critical difference {ranking.critical:.2f}",
-        ha="center",
-        va="bottom",
-        fontsize=8,
-    )
-    room = 0.62 * (high - low + 0.2)
-    axes.set(xlim=(low - room, high + room), ylim=(-0.9 - depth - 0.55 * half, 1.7))
-    axes.axis("off")
+    end = low + ranking.critical
+    high = max(np.ceil(ranks.max()), low + 1, end)  # all may be tied, and an axis has some length
+    step = _BAR * (high - low)
+    figure, axes = ink.canvas(0.65 + 0.185 * len(order))
+    axes.hlines(places, low, ranks, color=ink.SOFT, linewidth=0.8)
+    axes.plot(ranks, places, "o", color=ink.INK, ms=4)
+    axes.plot([low, end], [-1, -1], color=ink.INK, linewidth=2)
+    lanes = _lanes(_bars(ranks, ranking.critical))
+    for lane, bars in enumerate(lanes, 1):
+        for first, last in bars:
+            x, ends = high + lane * step, (first - 0.25, last + 0.25)
+            axes.plot([x, x], ends, color=ink.RED, linewidth=3, solid_capstyle="butt")
+    labels = [f"{words(names[n])}{_APART}{ranking.ranks[n]:.2f}" for n in order]
+    critical = f"critical difference{_APART}{ranking.critical:.2f}"
+    axes.set_yticks(np.arange(-1, len(order)), [critical, *labels])
+    axes.set(xlim=(low - step, high + (len(lanes) + 1) * step), xlabel="mean rank")
+    axes.set_ylim(len(order) - 0.4, -1.6)
+    ticks = MaxNLocator(integer=True, nbins=4, steps=[1, 2, 5, 10]).tick_values(low, high)
+    axes.set_xticks(ticks[(ticks >= low) & (ticks <= high)])
+    ink.plain(axes, grid="x")
+    axes.tick_params(axis="y", length=0)
     return figure
+
+
+def _lanes(bars: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    """Bars that do not meet can stand in one line.
+
+    >>> _lanes([(0, 2), (1, 3), (3, 5)])
+    [[(0, 2), (3, 5)], [(1, 3)]]
+    """
+    found: list[list[tuple[int, int]]] = []
+    for bar in bars:
+        free = [lane for lane in found if lane[-1][1] < bar[0]]
+        if free:
+            free[0].append(bar)
+        else:
+            found.append([bar])
+    return found
 
 
 def _bars(ranks: Array, critical: float) -> list[tuple[int, int]]:
@@ -79,46 +85,58 @@ def agreement(table: Array, names: Sequence[str]) -> Figure:
             there is room.
         names: the metrics.
     """
-    few = len(names) <= _FEW
-    side = 1.6 + 0.36 * len(names) if few else _WIDE - 0.4 + 0.02 * len(names)
-    figure = Figure(figsize=(side + 1.4, side), dpi=_DPI, layout="constrained")
-    axes = figure.subplots()
-    drawn = axes.imshow(table, vmin=-1, vmax=1, cmap="RdBu")
-    labels = [words(name) for name in names]
-    turn, end, size = (45, "right", 8) if few else (90, "center", 6)
-    axes.set_xticks(range(len(names)), labels, rotation=turn, ha=end, fontsize=size)
-    axes.set_yticks(range(len(names)), labels, fontsize=size)
+    count = len(names)
+    few = count <= _FEW
+    figure, axes = ink.canvas(0.8 + max(0.16, min(0.3, 2.2 / count)) * count)
+    colours = colormaps["RdBu"].with_extremes(bad="0.8")
+    look = {"vmin": -1, "vmax": 1, "cmap": colours, "aspect": "auto", "interpolation": "none"}
+    drawn = axes.imshow(table, **look)
+    step = 1 if few else 5
+    axes.set_xticks(range(step - 1, count, step), [str(n) for n in range(step, count + 1, step)])
+    axes.set_yticks(range(count), [f"{words(name)}{_APART}{n}" for n, name in enumerate(names, 1)])
+    axes.tick_params(labelsize=ink.SIZE, length=0)
+    axes.xaxis.tick_top()
+    size = 8 if count <= 12 else 6
     for row, column in np.ndindex(table.shape) if few else ():
-        value = table[row, column]
-        colour = "white" if abs(value) > 0.6 else "black"
-        text = f"{value:.1f}".replace("-0.0", "0.0") if np.isfinite(value) else "-"
-        axes.text(column, row, text, ha="center", va="center", fontsize=6.5, color=colour)
-    bar = figure.colorbar(drawn, ax=axes, shrink=0.7)
-    bar.set_label("Spearman correlation", fontsize=8)
-    bar.ax.tick_params(labelsize=8)
+        value = float(table[row, column])
+        colour = _ON_DARK if abs(value) > 0.6 else _ON_PALE
+        look = {"ha": "center", "va": "center", "fontsize": size, "color": colour}
+        axes.text(column, row, _tenths(value), **look)
+    bar = figure.colorbar(drawn, ax=axes, location="bottom", aspect=40)
+    for solid in bar.ax.collections:
+        solid.set_rasterized(True)  # else it is hundreds of shapes
+    bar.set_label("Spearman correlation", fontsize=ink.SIZE)
+    bar.ax.tick_params(labelsize=ink.SIZE)
     axes.spines[:].set_visible(False)
     return figure
 
 
-def curves(x: Array, drawn: Mapping[str, Array], *, title: str) -> Figure:
+def _tenths(value: float) -> str:
+    """A correlation in as few signs as can be read.
+
+    >>> [_tenths(one) for one in (0.87, -0.31, -0.02, 1.0, float("nan"))]
+    ['.9', '-.3', '0', '1', '-']
+    """
+    if np.isnan(value):
+        return "-"
+    return f"{round(value, 1) + 0.0:.1f}".replace("0.", ".").replace(".0", "") or "0"
+
+
+def curves(x: Array, drawn: Mapping[str, Array]) -> Figure:
     """The model's output as pixels go, the most relevant first, for every explainer.
 
     Args:
         x: share of what was taken away.
         drawn: mean curves by explainer.
-        title: a line above.
     """
-    figure = Figure(figsize=(_WIDE, 3.2 + 0.06 * len(drawn)), dpi=_DPI, layout="constrained")
-    axes = figure.subplots()
-    colours = _colours(len(drawn))
+    figure, axes = ink.canvas(2.6 + 0.08 * len(drawn))
     for place, (name, values) in enumerate(drawn.items()):
-        line = "-" if place % 2 == 0 else "--"
-        axes.plot(x, values, line, color=colours[place], linewidth=1.5, label=words(name))
+        axes.plot(x, values, linewidth=1.2, label=words(name), **ink.series(place))
     axes.set(xlabel="share taken away, the most relevant first", ylabel="output for the target")
-    axes.set_title(title, fontsize=10, loc="left")
     axes.xaxis.set_major_formatter("{x:.0%}")
-    figure.legend(loc="outside lower left", ncols=3, frameon=False, fontsize=8)
-    return _quiet(figure, axes)
+    ink.legend(figure)
+    ink.plain(axes, grid="x")
+    return figure
 
 
 def against(x: Mapping[str, Array], y: Mapping[str, Array], *, names: tuple[str, str]) -> Figure:
@@ -129,26 +147,14 @@ def against(x: Mapping[str, Array], y: Mapping[str, Array], *, names: tuple[str,
         y: by the second metric, for the same models.
         names: the metrics.
     """
-    figure = Figure(figsize=(_WIDE, 3.8 + 0.06 * len(x)), dpi=_DPI, layout="constrained")
-    axes = figure.subplots()
+    figure, axes = ink.canvas(2.8 + 0.08 * len(x))
     ends = [min(np.nanmin(one) for one in x.values()), max(np.nanmax(one) for one in x.values())]
-    axes.plot(ends, ends, color="0.6", linewidth=1, linestyle=":", label="equal")
-    for place, (name, colour) in enumerate(zip(x, _colours(len(x)), strict=True)):
-        order, line = np.argsort(x[name]), "-" if place % 2 == 0 else "--"
-        xs, ys = x[name][order], y[name][order]
-        axes.plot(xs, ys, line, marker="o", ms=3.5, color=colour, linewidth=1, label=words(name))
+    axes.plot(ends, ends, color=ink.SOFT, linewidth=1, linestyle=":", label="equal")
+    for place, name in enumerate(x):
+        order, look = np.argsort(x[name]), ink.series(place)
+        label = words(name)
+        axes.plot(x[name][order], y[name][order], marker="o", ms=3, lw=1, label=label, **look)
     axes.set(xlabel=words(names[0]), ylabel=words(names[1]))
-    figure.legend(loc="outside lower left", ncols=3, frameon=False, fontsize=8)
-    return _quiet(figure, axes)
-
-
-def _colours(count: int) -> list[tuple[float, float, float]]:
-    from matplotlib import colormaps
-
-    return [colormaps["tab20"](place % 20)[:3] for place in range(count)]
-
-
-def _quiet(figure: Figure, axes: Axes) -> Figure:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="x", alpha=0.25, linewidth=0.5)
+    ink.legend(figure)
+    ink.plain(axes, grid="x")
     return figure

@@ -1,22 +1,23 @@
-"""Stability as plots."""
+"""Stability as plots: for tracking all explainers in one, for the page each by itself."""
 
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
 from xai_exp import stability
+from xai_exp.report import ink
 
 Array = NDArray[Any]
-_COLOURS = (
-    *("#2166ac", "#b2182b", "#1b7837", "#762a83", "#e08214", "#4d4d4d"),
-    *("#66bd63", "#de77ae", "#8c510a", "#35978f", "#9e9ac8", "#000000"),
-)
+_POINT = "#4a8fd0"  # points become pixels, so that one colour has to do for the light and the dark
 _MARKERS = "osD^vPX*"
+_PANEL, _SQUARE = 1.95, 2.9  # inches: two or one beside each other on a phone
 _ACROSS = 4  # panels in a row
+_ABREAST = 14  # models whose numbers can stand upright below them
 _LABELS = 40  # models in a panel whose numbers can still be read
 _MOST = 12  # models side by side
 _POINTS = 2000  # in a panel
@@ -51,24 +52,16 @@ def matrices(found: Any, names: list[str]) -> Figure:  # noqa: ANN401
     """The mean similarity of every two models, a panel an explainer, each in its own order."""
     columns = min(_ACROSS - 1, len(found))
     side = min(2.9, 1.2 + 0.07 * len(names))
-    size = 5.5 if len(names) <= 24 else 4
-    every = -(-len(names) // _LABELS)
+    size = 5.5 if len(names) <= 24 else 4.0
     rows = -(-len(found) // columns)
     extent = (side * columns + 0.9, (side + 0.3) * rows + 0.5)
     figure = Figure(figsize=extent, dpi=150, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    numbers = {name: place for place, name in enumerate(dict.fromkeys(names), 1)}
     shown = None
     for axes in panels[len(found) :]:
         axes.set_visible(False)
     for axes, (name, matrix) in zip(panels, found.items(), strict=False):
-        order = clustered(matrix)
-        shown = axes.imshow(matrix[np.ix_(order, order)], vmin=-1, vmax=1, cmap="RdBu_r")
-        words = [str(numbers[names[place]]) for place in order]
-        ticks = range(0, len(order), every)
-        axes.set_xticks(ticks, words[::every], fontsize=size, rotation=90)
-        axes.set_yticks(ticks, words[::every], fontsize=size)
-        axes.tick_params(length=2, pad=1)
+        shown = _matrix(axes, matrix, names, size)
         axes.set_title(name.replace("_", " "), fontsize=9)
     figure.supxlabel("architecture (a number twice: another seed)", fontsize=8)
     if shown is not None:
@@ -78,18 +71,38 @@ def matrices(found: Any, names: list[str]) -> Figure:  # noqa: ANN401
     return figure
 
 
+def matrix(found: Array, names: list[str]) -> Figure:
+    """The mean similarity of every two models by one explainer."""
+    figure, axes = ink.canvas(_SQUARE, wide=_SQUARE)
+    _matrix(axes, found, names, 6.5 if len(names) <= 24 else 5.5)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def _matrix(axes: Axes, found: Array, names: list[str], size: float) -> Any:  # noqa: ANN401
+    """Models that agree side by side, as numbers of their architectures."""
+    numbers = {name: place for place, name in enumerate(dict.fromkeys(names), 1)}
+    every = -(-len(names) // _LABELS)
+    order = clustered(found)
+    words = [str(numbers[names[place]]) for place in order]
+    ticks = range(0, len(order), every)
+    turn = 0 if len(names) <= _ABREAST else 90
+    axes.set_xticks(ticks, words[::every], fontsize=size, rotation=turn)
+    axes.set_yticks(ticks, words[::every], fontsize=size)
+    axes.tick_params(length=2, pad=1)
+    look = {"vmin": -1, "vmax": 1, "cmap": "RdBu_r", "interpolation": "none"}
+    return axes.imshow(found[np.ix_(order, order)], **look)
+
+
 def against_accuracy(likeness: Any, accuracy: Array) -> Figure:  # noqa: ANN401
     """Each model's mean similarity to the others against its accuracy."""
-    figure = Figure(figsize=(7.2, 3.8), dpi=110, layout="constrained")
-    axes = figure.subplots()
+    figure, axes = ink.canvas(2.8 + 0.09 * len(likeness))
     for place, (name, values) in enumerate(likeness.items()):
-        colour = _COLOURS[place % len(_COLOURS)]
-        how = {"color": colour, "label": name.replace("_", " "), "alpha": 0.8}
-        axes.plot(100 * accuracy, values, _MARKERS[place % len(_MARKERS)], ms=4, **how)
+        look = {"color": ink.series(place)["color"], "label": name.replace("_", " "), "alpha": 0.8}
+        axes.plot(100 * accuracy, values, _MARKERS[place % len(_MARKERS)], ms=4, **look)
     axes.set(xlabel="test accuracy (%)", ylabel="Spearman correlation\nwith the other models")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25, linewidth=0.5)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    ink.plain(axes)
+    ink.legend(figure)
     return figure
 
 
@@ -97,43 +110,35 @@ def variance(table: Any) -> Figure:  # noqa: ANN401
     """The share of differences that each choice explains; the tick is what chance explains."""
     names = list(dict.fromkeys(table["explainer"]))
     choices = list(table.groupby("choice")["share"].mean().sort_values().index)
-    figure = Figure(figsize=(7.2, 1.6 + 0.45 * len(choices)), dpi=110, layout="constrained")
-    axes = figure.subplots()
     thick = 0.8 / len(names)
+    high = 0.9 + 0.09 * len(names) + max(0.45, 0.08 * len(names)) * len(choices)
+    figure, axes = ink.canvas(high)
     for place, name in enumerate(names):
         part = table[table["explainer"] == name].set_index("choice").reindex(choices)
         at = np.arange(len(choices)) + 0.4 - thick * (place + 0.5)
-        colour = _COLOURS[place % len(_COLOURS)]
+        colour = ink.series(place)["color"]
         axes.barh(at, part["share"], thick, color=colour, label=name.replace("_", " "))
-        axes.plot(part["expected"], at, "|", color="black", ms=6)
+        axes.plot(part["expected"], at, "|", color=ink.INK, ms=6)
         for height, (share, p) in zip(at, part[["share", "p"]].to_numpy(), strict=True):
             if p <= 0.05:
                 axes.text(share, height, " *", va="center", fontsize=8)
     axes.set_yticks(range(len(choices)), [str(one).replace("_", " ") for one in choices])
-    axes.set(xlabel="share of squared distances explained  (|: by chance, *: p <= 0.05)")
+    axes.set(xlabel="share of squared distances explained\n(|: by chance, *: p <= 0.05)")
     axes.set_xlim(0, max(0.05, 1.12 * float(table["share"].max())))
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    ink.plain(axes, grid="x")
+    ink.legend(figure)
     return figure
 
 
 def tracking(maps: Any, table: Any) -> Figure:  # noqa: ANN401
     """Distance of heatmaps' part shares over that of exact part values, a panel an explainer."""
-    lines = table[table["distance"] == "parts"].set_index("explainer")
+    lines = _lines(table)
     columns = min(_ACROSS, len(lines))
     rows = -(-len(lines) // columns)
     figure = Figure(figsize=(2.4 * columns + 0.6, 2.4 * rows + 0.6), dpi=150, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    true = stability.apart(stability.shares_of_worth(maps.worth))
-    upper = np.triu_indices(len(true), 1)
-    x = true[upper].ravel()
-    chosen = np.random.default_rng(0).permutation(len(x))[:_POINTS]
     for axes, (name, line) in zip(panels.flat, lines.iterrows(), strict=False):
-        shown = stability.apart(stability.shares_of_worth(maps.shown[name]))[upper].ravel()
-        axes.plot(x[chosen], shown[chosen], ".", ms=2, alpha=0.3, color=_COLOURS[0])
-        ends = np.array([0, np.nanmax(x)])
-        axes.plot(ends, line["intercept"] + line["slope"] * ends, color=_COLOURS[1], linewidth=1.5)
-        axes.plot(ends, ends, color="0.6", linewidth=0.8, linestyle=":")
+        _cloud(axes, maps, str(name), line)
         axes.set_title(str(name).replace("_", " "), fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
     for axes in panels.flat[len(lines) :]:
@@ -143,13 +148,40 @@ def tracking(maps: Any, table: Any) -> Figure:  # noqa: ANN401
     return figure
 
 
+def clouds(maps: Any, table: Any) -> dict[str, Figure]:  # noqa: ANN401
+    """The panels of `tracking` by explainer, over the same range."""
+    made, end = {}, 0.0
+    for name, line in _lines(table).iterrows():
+        _, axes = made[str(name)] = ink.canvas(1.9, wide=_PANEL)
+        _cloud(axes, maps, str(name), line)
+        ink.plain(axes)
+        end = max(end, axes.get_ylim()[1])
+    for _, axes in made.values():
+        axes.set_ylim(0, end)
+    return {name: figure for name, (figure, _) in made.items()}
+
+
+def _lines(table: Any) -> Any:  # noqa: ANN401
+    return table[table["distance"] == "parts"].set_index("explainer")
+
+
+def _cloud(axes: Axes, maps: Any, name: str, line: Any) -> None:  # noqa: ANN401
+    """One explainer's pairs of networks and the line through them."""
+    true = stability.apart(stability.shares_of_worth(maps.worth))
+    upper = np.triu_indices(len(true), 1)
+    x = true[upper].ravel()
+    y = stability.apart(stability.shares_of_worth(maps.shown[name]))[upper].ravel()
+    chosen = np.random.default_rng(0).permutation(len(x))[:_POINTS]
+    axes.plot(x[chosen], y[chosen], ".", ms=2, alpha=0.4, color=_POINT, rasterized=True)
+    ends = np.array([0, np.nanmax(x)])
+    axes.plot(ends, line["intercept"] + line["slope"] * ends, color=ink.RED, linewidth=1.5)
+    axes.plot(ends, ends, color=ink.SOFT, linewidth=0.8, linestyle=":")
+
+
 def side_by_side(maps: Any, image: int = 0) -> Figure:  # noqa: ANN401
     """One image explained by all models (the twelve most accurate if there are more)."""
-    best = np.sort(np.argsort(-maps.models["accuracy"].to_numpy(), kind="stable")[:_MOST])
+    best = most_accurate(maps.models)
     names = list(maps.heatmaps)
-    numbers = {
-        name: place for place, name in enumerate(dict.fromkeys(maps.models["architecture"]), 1)
-    }
     columns = len(best) + 1
     wide, high = 0.95 * columns + 0.8, 1.0 * len(names) + 0.45
     figure = Figure(figsize=(wide, high), dpi=150)
@@ -166,8 +198,21 @@ def side_by_side(maps: Any, image: int = 0) -> Figure:  # noqa: ANN401
         for axes in row:
             axes.set(xticks=[], yticks=[])
     panels[0, 0].set_title("image", fontsize=9)
-    for axes, model in zip(panels[0, 1:], best, strict=True):
-        one = maps.models.iloc[int(model)]
-        number, seed = numbers[one["architecture"]], one["seed"]
-        axes.set_title(f"{number}, seed {seed}\n{100 * one['accuracy']:.1f} %", fontsize=8.5)
+    for axes, caption in zip(panels[0, 1:], captions(maps.models, best), strict=True):
+        axes.set_title(caption, fontsize=8.5)
     return figure
+
+
+def most_accurate(models: Any) -> Array:  # noqa: ANN401
+    """Where the models are that stand side by side."""
+    return np.sort(np.argsort(-models["accuracy"].to_numpy(), kind="stable")[:_MOST])
+
+
+def captions(models: Any, chosen: Array) -> list[str]:  # noqa: ANN401
+    """Of each chosen model the number of its architecture, its seed and its accuracy."""
+    numbers = {name: place for place, name in enumerate(dict.fromkeys(models["architecture"]), 1)}
+    rows = models.iloc[chosen].to_dict("records")
+    return [
+        f"{numbers[one['architecture']]}, seed {one['seed']}\n{100 * one['accuracy']:.1f} %"
+        for one in rows
+    ]

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from xai_exp.report import document, tables
+from xai_exp.report.stability_figures import figures
 
 _MEASURES = {
     "spearman": "Spearman correlation over pixels (-1 .. 1)",
@@ -22,8 +22,8 @@ _UNJUDGED = "can't be judged: the networks' exact part values do not differ enou
 _SMALL = 0.05  # a distance between shares that is next to none
 
 
-def render(study: str, maps: Any, found: Any, figures: Mapping[str, Figure]) -> str:  # noqa: ANN401
-    """The page as text, of what `stability_tables` found and `report.stability` drew."""
+def render(study: str, maps: Any, found: Any) -> str:  # noqa: ANN401
+    """The page as text, of what `stability_tables` read and found."""
     made = {
         "likeness": likeness(found.means),
         "tracking": _tracking(found.tracking),
@@ -46,7 +46,7 @@ def render(study: str, maps: Any, found: Any, figures: Mapping[str, Figure]) -> 
         title=html.escape(_TITLES.get(study, f"How stable are heatmaps? {study}")),
         summary=_summary(maps),
         sections=[one for one in names.items() if there.get(one[0], True)],
-        figures={name: document.picture(figure, cut=False) for name, figure in figures.items()},
+        figures=figures(maps, found),
         architectures=_architectures(maps.models),
         **made,
     )

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from xai_exp.report import tables
+from xai_exp.report import ink, tables
 
-_COLOURS = {"within": "#2166ac", "means": "#b2182b"}
+_COLOURS = {"within": ink.BLUE, "means": ink.RED}
 _LABELS = {"within": "within an image", "means": "over explainers' means"}
 
 
@@ -18,10 +18,8 @@ def chart(table: pd.DataFrame, *, truth: str) -> Figure:
         truth: what was taken as true.
     """
     rows = table.iloc[::-1].reset_index(drop=True)
-    height = 1.2 + 0.27 * len(rows)
-    figure = Figure(figsize=(7.2, height), dpi=110, layout="constrained")
-    axes = figure.subplots()
-    axes.axvline(0, color="0.6", linewidth=0.8)
+    figure, axes = ink.canvas(1 + 0.22 * len(rows))
+    axes.axvline(0, color=ink.SOFT, linewidth=0.8)
     for name, offset in (("within", 0.12), ("means", -0.12)):
         place = np.arange(len(rows)) + offset
         value = rows[name].to_numpy(float)
@@ -29,12 +27,10 @@ def chart(table: pd.DataFrame, *, truth: str) -> Figure:
         axes.hlines(place, low, high, color=_COLOURS[name], linewidth=1.5)
         axes.plot(value, place, "o", ms=4, color=_COLOURS[name], label=_LABELS[name])
     axes.set_yticks(range(len(rows)), [str(name).replace("_", " ") for name in rows["metric"]])
-    axes.set(xlim=(-1.05, 1.05), xlabel=f"Spearman correlation with exact truth ({truth})")
+    axes.set(xlim=(-1.05, 1.05), xlabel=f"Spearman correlation\nwith exact truth ({truth})")
     axes.set_ylim(-0.7, len(rows) - 0.3)
-    axes.tick_params(labelsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="x", alpha=0.25, linewidth=0.5)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    ink.plain(axes, grid="x")
+    ink.legend(figure)
     return figure
 
 
