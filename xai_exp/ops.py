@@ -177,7 +177,8 @@ def keyed_descending(values: Rows, keys: Keys) -> Order:
         luck = _drawn(keys[:, None], torch.arange(values.shape[1], device=keys.device))
         return ((sortable << 24) | luck).argsort(1, descending=True)
     position = torch.arange(values.shape[1])
-    packed = np.sort(((~sortable << 32) | position).numpy(), axis=1)
+    packed = sortable.bitwise_not_().bitwise_left_shift_(32).bitwise_or_(position).numpy()
+    packed.sort(axis=1)
     order = torch.from_numpy(packed & 0xFFFFFFFF)
     same = (packed[:, 1:] ^ packed[:, :-1]).view(np.uint64) < 1 << 32
     if same.any():
@@ -187,8 +188,8 @@ def keyed_descending(values: Rows, keys: Keys) -> Order:
 
 def _sortable(values: Rows) -> Order:
     """Whole numbers that are ordered as the values are in float32, both zeros being equal."""
-    bits = (values.detach().float() + 0.0).contiguous().view(torch.int32).long()
-    return bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    bits = (values.detach().float() + 0.0).contiguous().view(torch.int32)
+    return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long()
 
 
 def _break_ties(order: Order, same: Keep, keys: Keys) -> None:

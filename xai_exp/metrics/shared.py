@@ -85,12 +85,17 @@ def network(case: Case) -> nn.Module:
     return once(case, "network", compute)
 
 
+def _chunk(case: Case) -> int:
+    """How many images one call gets: of values half as long twice as many fit into the cache."""
+    return ops.chunk_size(case.images) * (2 if case.precision == "bfloat16" else 1)
+
+
 @torch.no_grad()
 def perturbed_logits(case: Case, copies: Copies) -> Logits:
     """The model's logits on perturbed images, in the case's precision, given back as they were."""
     half, model = case.precision == "bfloat16", network(case)
     with torch.autocast(copies.device.type, torch.bfloat16, enabled=half):
-        return ops.logits(model, copies).to(copies.dtype)
+        return ops.logits(model, copies, _chunk(case)).to(copies.dtype)
 
 
 def target_output(logits: Logits, targets: Labels, output: Answer) -> Scores:
@@ -207,9 +212,7 @@ def _outputs(
         made = copies(rows, columns)
         return perturbed_logits(case, made).unflatten(0, (-1, columns.stop - columns.start))
 
-    # A value of half the size: twice as many find room in the cache.
-    halves = 2 if case.precision == "bfloat16" else 1
-    size = ops.chunk_size(case.images) * together * halves
+    size = _chunk(case) * together
     with ops.evaluating(case.model):
         if together > 1:
             turned = ops.in_grid(lambda a, b: block(b, a).transpose(0, 1), steps, len(case), size)
