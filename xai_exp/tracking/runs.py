@@ -1,9 +1,5 @@
 """Runs in MLflow, through explicit run ids: no run is ever `active`, nothing global is kept."""
 
-import logging
-import math
-import os
-import re
 import shlex
 import tempfile
 import time
@@ -11,8 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -20,25 +15,21 @@ from filelock import FileLock
 from torch import nn
 
 from xai_exp.config import InputError, configured
-from xai_exp.tracking import reading
-from xai_exp.tracking.entries import final, flat, history_points, save_network
+from xai_exp.tracking import reading, writing
+from xai_exp.tracking.connection import gist, is_server, mlflow, public, quickly
+from xai_exp.tracking.entries import final, history_points
 from xai_exp.tracking.interface import Found, Kept, Link, Number, Record
 from xai_exp.tracking.views import TAG, view
 from xai_exp.types import Images
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import Run
 
 _UI = "http://127.0.0.1:5000"  # where `make ui` answers unless the port is taken
 _KEY = {"train": "model_key", "explain": "explain_key", "report": "report_key"}
 _SHORT = 8  # characters of a run id that the user is asked to type
-_PARAMS_A_CALL = 100  # the most that MLflow takes
-_METRICS_A_CALL = 1000
-_LONGEST_VALUE = 500  # characters of a parameter; older servers refuse longer ones
 _NEWEST = 50  # how many runs the columns of a view are chosen by
-_QUICK = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-_log = logging.getLogger(__name__)
 
 
 @configured
@@ -62,14 +53,14 @@ class MLflow:
         uri = self.uri or f"sqlite:///{root / 'mlflow.db'}"
         try:
             root.mkdir(parents=True, exist_ok=True)
-            with FileLock(root / "mlflow.lock"), _quickly():
-                client = _mlflow().MlflowClient(uri)
+            with FileLock(root / "mlflow.lock"), quickly():
+                client = mlflow().MlflowClient(uri)
                 experiment = self._experiment(client, root, uri)
         except InputError:
             raise
         except Exception as error:
             raise InputError(
-                f"tracking: got {_public(uri)}, which can't be used ({_line(error)}); allowed: "
+                f"tracking: got {public(uri)}, which can't be used ({gist(error)}); allowed: "
                 "the address of a running MLflow server, or null for a file under tracking.root"
             ) from error
         return _Runs(client=client, experiment=experiment, settings=self, root=root, uri=uri)
@@ -78,7 +69,7 @@ class MLflow:
         """The experiment's id; it is made if there is none of this name."""
         found = client.get_experiment_by_name(self.experiment)
         if found is None:
-            place = None if _is_server(uri) else str(root / "artifacts")
+            place = None if is_server(uri) else str(root / "artifacts")
             return client.create_experiment(self.experiment, artifact_location=place)
         if found.lifecycle_stage != "active":
             raise InputError(
@@ -111,10 +102,10 @@ class _Runs:
             if done is not None:
                 return _link(done)
             with self._written("train", record) as (run, folder):
-                model = self._log_model(run, record, network, example)
+                model = writing.model(self.client, run, record, network, example)
                 last = max((int(row["epoch"]) for row in history), default=0)
                 points = history_points(run, record, history) + final(run, record, model, last)
-                self._log_metrics(run, points)
+                writing.metrics(self.client, run, points)
                 pd.DataFrame(list(history)).to_csv(folder / "history.csv", index=False)
                 return Link(run=run.info.run_id, model=model)
 
@@ -138,8 +129,8 @@ class _Runs:
         with self._locked(record.key), self._written("explain", record) as (run, folder):
             model = link.model if link else None
             if model:
-                self._use_model(run, model)
-            self._log_metrics(run, final(run, record, model, 0))
+                writing.use_model(self.client, run, model)
+            writing.metrics(self.client, run, final(run, record, model, 0))
             np.savez_compressed(folder / "heatmaps.npz", **heatmaps)  # pyright: ignore
             scores.to_parquet(folder / "scores.parquet", index=False)
             return run.info.run_id
@@ -152,7 +143,7 @@ class _Runs:
         tables: Mapping[str, pd.DataFrame],
     ) -> str | None:
         with self._locked(record.key), self._written("report", record) as (run, folder):
-            self._log_metrics(run, final(run, record, None, 0))
+            writing.metrics(self.client, run, final(run, record, None, 0))
             for name, page in pages.items():
                 (folder / f"{name}.html").write_text(page, encoding="utf-8")
             for name, table in tables.items():
@@ -174,7 +165,7 @@ class _Runs:
                 found = reading.matching(self.client, self.experiment, both)
             except Exception as error:
                 raise InputError(
-                    f"filter: got {condition!r}, which can't be searched by ({_line(error)}); "
+                    f"filter: got {condition!r}, which can't be searched by ({gist(error)}); "
                     "allowed: such as tags.dataset = 'counting' and tags.seed = '0'"
                 ) from error
         return reading.kept(self.client, found, _KEY["explain"])
@@ -202,7 +193,7 @@ class _Runs:
 
         The view that it opens is kept as a tag of the experiment.
         """
-        base = _public(self.uri).rstrip("/") if _is_server(self.uri) else base
+        base = public(self.uri).rstrip("/") if is_server(self.uri) else base
         words = list(runs)
         shown = self._chosen(words) if words else self._search("")
         table = f"{base}/#/experiments/{self.experiment}/runs?workflowType=machine_learning"
@@ -249,7 +240,7 @@ class _Runs:
         """
         run = self._find(kind, record.key, "RUNNING") or self._create(kind, record)
         try:
-            self._log_params(run, record.params)
+            writing.params(self.client, run, record.params)
             with tempfile.TemporaryDirectory() as folder:
                 yield run, Path(folder)
                 for name, figure in record.figures.items():
@@ -269,92 +260,6 @@ class _Runs:
             tags={name: str(value) for name, value in tags.items() if value is not None},
             run_name=record.name,
         )
-
-    def _log_params(self, run: "Run", params: Mapping[str, Any]) -> None:
-        """Record those that a killed process had not."""
-        from mlflow.entities import Param
-
-        entries = [
-            Param(name, value[:_LONGEST_VALUE])
-            for name, value in flat(params)
-            if name not in run.data.params
-        ]
-        for start in range(0, len(entries), _PARAMS_A_CALL):
-            part = entries[start : start + _PARAMS_A_CALL]
-            self.client.log_batch(run.info.run_id, params=part)
-
-    def _log_metrics(self, run: "Run", metrics: "Sequence[Metric]") -> None:
-        finite = [metric for metric in metrics if math.isfinite(metric.value)]
-        for start in range(0, len(finite), _METRICS_A_CALL):
-            part = finite[start : start + _METRICS_A_CALL]
-            self.client.log_batch(run.info.run_id, metrics=part)
-
-    def _use_model(self, run: "Run", model: str) -> None:
-        """Name the model among the run's inputs."""
-        from mlflow.entities import LoggedModelInput
-
-        if not (run.inputs and run.inputs.model_inputs):
-            self.client.log_inputs(run.info.run_id, models=[LoggedModelInput(model)])
-
-    def _log_model(self, run: "Run", record: Record, network: nn.Module, example: Images) -> str:
-        """Save the network as a logged model that the run puts out, and return its id."""
-        from mlflow.entities import LoggedModelOutput
-
-        outputs = run.outputs.model_outputs if run.outputs else []
-        for output in outputs:
-            if self.client.get_logged_model(output.model_id).status == "READY":
-                return output.model_id
-        model = self.client.create_logged_model(
-            self.experiment,
-            name=record.name.replace("/", " "),
-            source_run_id=run.info.run_id,
-            params=dict(flat(record.params)),
-            tags={"model_key": record.key},
-            model_type="classifier",
-        )
-        with tempfile.TemporaryDirectory() as folder:
-            save_network(Path(folder) / "model", model.model_id, run, network, example)
-            self.client.log_model_artifacts(model.model_id, str(Path(folder) / "model"))
-        self.client.log_outputs(run.info.run_id, [LoggedModelOutput(model.model_id, step=0)])
-        self.client.finalize_logged_model(model.model_id, "READY")
-        return model.model_id
-
-
-def _mlflow() -> Any:  # noqa: ANN401
-    """The mlflow module, imported quietly and without telemetry."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    import mlflow
-
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    return mlflow
-
-
-@contextmanager
-def _quickly() -> Iterator[None]:
-    """An unreachable server is reported in seconds; MLflow by itself tries for minutes."""
-    own = {name: value for name, value in _QUICK.items() if name not in os.environ}
-    os.environ.update(own)
-    try:
-        yield
-    finally:
-        for name in own:
-            os.environ.pop(name, None)
-
-
-def _is_server(uri: str) -> bool:
-    return urlsplit(uri).scheme in ("http", "https")
-
-
-def _public(text: str) -> str:
-    """A text whose addresses have lost the name and password that they may carry."""
-    return re.sub(r"//[^/@\s]+@", "//", text)
-
-
-def _line(error: Exception) -> str:
-    """The gist of an error in one line."""
-    return " ".join(_public(str(error)).split())[:200]
 
 
 def _link(run: "Run") -> Link:

@@ -1,0 +1,77 @@
+"""What goes into a run: parameters, metrics in calls as large as MLflow takes, and its model."""
+
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from xai_exp.tracking.entries import flat, save_network
+from xai_exp.tracking.interface import Record
+from xai_exp.types import Images
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
+
+_PARAMS_A_CALL = 100  # the most that MLflow takes
+_METRICS_A_CALL = 1000
+_LONGEST_VALUE = 500  # characters of a parameter; older servers refuse longer ones
+
+
+def params(client: "MlflowClient", run: "Run", given: Mapping[str, Any]) -> None:
+    """Record those that a killed process had not."""
+    from mlflow.entities import Param
+
+    entries = [
+        Param(name, value[:_LONGEST_VALUE])
+        for name, value in flat(given)
+        if name not in run.data.params
+    ]
+    for start in range(0, len(entries), _PARAMS_A_CALL):
+        part = entries[start : start + _PARAMS_A_CALL]
+        client.log_batch(run.info.run_id, params=part)
+
+
+def metrics(client: "MlflowClient", run: "Run", points: "Sequence[Metric]") -> None:
+    """Record those that are finite."""
+    finite = [metric for metric in points if math.isfinite(metric.value)]
+    for start in range(0, len(finite), _METRICS_A_CALL):
+        part = finite[start : start + _METRICS_A_CALL]
+        client.log_batch(run.info.run_id, metrics=part)
+
+
+def use_model(client: "MlflowClient", run: "Run", name: str) -> None:
+    """Name the model among the run's inputs."""
+    from mlflow.entities import LoggedModelInput
+
+    if not (run.inputs and run.inputs.model_inputs):
+        client.log_inputs(run.info.run_id, models=[LoggedModelInput(name)])
+
+
+def model(
+    client: "MlflowClient", run: "Run", record: Record, network: nn.Module, example: Images
+) -> str:
+    """Save the network as a logged model that the run puts out, and return its id."""
+    from mlflow.entities import LoggedModelOutput
+
+    outputs = run.outputs.model_outputs if run.outputs else []
+    for output in outputs:
+        if client.get_logged_model(output.model_id).status == "READY":
+            return output.model_id
+    made = client.create_logged_model(
+        run.info.experiment_id,
+        name=record.name.replace("/", " "),
+        source_run_id=run.info.run_id,
+        params=dict(flat(record.params)),
+        tags={"model_key": record.key},
+        model_type="classifier",
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        save_network(Path(folder) / "model", made.model_id, run, network, example)
+        client.log_model_artifacts(made.model_id, str(Path(folder) / "model"))
+    client.log_outputs(run.info.run_id, [LoggedModelOutput(made.model_id, step=0)])
+    client.finalize_logged_model(made.model_id, "READY")
+    return made.model_id
