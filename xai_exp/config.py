@@ -65,6 +65,9 @@ class Range:
         return " and ".join(parts)
 
 
+Count = Annotated[int, Range(1)]  # one or more
+
+
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 def configured(cls: type[T]) -> type[T]:
     """Make `cls` a frozen keyword-only dataclass whose fields are checked when it is made.

@@ -1,13 +1,15 @@
 """Images cut into segments: squares of a grid, or superpixels that keep to the image's edges."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
+from xai_exp.config import Range
 from xai_exp.types import Heatmaps, Images, Rows, Segments
 
 Cut = Literal["slic", "grid"]
+Compactness = Annotated[float, Range(0)]
 _ROUNDS = 5
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from xai_exp.config import InputError, Range, configured
 from xai_exp.data import loading
 from xai_exp.data.loading import SceneSplit, Splits, grey_levels, stream
-from xai_exp.data.polygons import DISC, circumradius
+from xai_exp.data.polygons import DISC, circumradii
 from xai_exp.data.scene import Scene
 from xai_exp.types import Flags
 
@@ -104,9 +104,7 @@ class Counting(Splits):
         there = slots < (labels + self.min_objects)[:, None]
         sides = self._kinds(shape, there.shape, generator)
         radii = low + (high - low) * torch.rand(there.shape, generator=generator)
-        outer = radii * torch.where(
-            sides == DISC, 1.0, torch.where(sides == 3, circumradius(3), circumradius(4))
-        )
+        outer = radii * circumradii(sides, radii)
         centres = self._placed(outer, there, generator)
         level, background = grey_levels(count, self.min_contrast, generator)
         scene = Scene(

@@ -55,7 +55,8 @@ class MNIST(Splits):
             InputError: when the files are missing and can't be downloaded, or are broken.
         """
         self._ensure_files()
-        images, labels = (self._read(name) for name in _FILES["test" if which == 2 else "train"])
+        kind = "test" if which == loading.TEST else "train"
+        images, labels = (self._read(name) for name in _FILES[kind])
         if not len(labels) or images.shape != (len(labels), *self.size):
             raise InputError(
                 f"mnist in {self.root}: got images of shape {tuple(images.shape)} and "

@@ -18,7 +18,7 @@ from xai_exp.config import InputError, Range, configured
 from xai_exp.data import loading
 from xai_exp.data.counting import Counting
 from xai_exp.data.loading import SceneSplit, stream
-from xai_exp.data.polygons import circumradius
+from xai_exp.data.polygons import circumradii, circumradius
 from xai_exp.data.scene import Scene
 from xai_exp.data.triangles_squares import TrianglesSquares
 from xai_exp.types import Flags, Scores
@@ -68,7 +68,7 @@ class TrianglesSquaresShortcut(TrianglesSquares):
         """Sample the scenes of one split; those that would meet the tag are turned over."""
         plain = super().split(which)
         scene = plain.everything
-        outer = scene.radii * torch.where(scene.sides == 3, circumradius(3), circumradius(4))
+        outer = scene.radii * circumradii(scene.sides, scene.radii)
         meets = ~_clear(scene.centres, outer, self.tag_size)
         centres = torch.where(meets[..., None], self.pixels - scene.centres, scene.centres)
         moved = dataclasses.replace(scene, centres=centres)

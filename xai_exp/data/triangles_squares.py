@@ -12,7 +12,7 @@ import torch
 from xai_exp.config import InputError, Range, configured
 from xai_exp.data import loading
 from xai_exp.data.loading import SceneSplit, Splits, grey_levels, stream
-from xai_exp.data.polygons import circumradius
+from xai_exp.data.polygons import circumradii, circumradius
 from xai_exp.data.scene import Scene
 
 
@@ -75,7 +75,7 @@ class TrianglesSquares(Splits):
         radii = self.min_radius + spread * torch.rand(count, generator=generator)
         turned = 2 * math.pi * torch.rand(count, generator=generator)
         upright = math.pi / 2 - math.pi / (labels + 3)  # a side at the bottom
-        reach = radii * torch.where(labels == 0, circumradius(3), circumradius(4))
+        reach = radii * circumradii(labels + 3, radii)
         room = (self.pixels - 2 * reach)[:, None]
         inside = reach[:, None] + room * torch.rand(count, 2, generator=generator)
         middle = torch.full((count, 2), self.pixels / 2)

@@ -17,7 +17,7 @@ from xai_exp.config import Range, configured
 from xai_exp.explainers.baselines import Level, uniform
 from xai_exp.explainers.calls import stabilized
 from xai_exp.explainers.cost import Cost
-from xai_exp.explainers.feature_map import enlarged, from_maps
+from xai_exp.explainers.feature_map import enlarged, from_maps, size_of
 from xai_exp.explainers.modified import GuidedBackprop
 from xai_exp.explainers.removal import outputs
 from xai_exp.types import Copies, Heatmaps, Images, Labels
@@ -44,7 +44,7 @@ class _Weighed(ABC):
             total = (self._weights(maps, slopes) * maps).sum(1)
             return total.clamp(min=0) if self.relu else total
 
-        return enlarged(from_maps(model, images, targets, self.layer, combine), _size(images))
+        return enlarged(from_maps(model, images, targets, self.layer, combine), size_of(images))
 
     @abstractmethod
     def _weights(self, maps: Tensor, slopes: Tensor) -> Tensor:
@@ -140,7 +140,7 @@ class EigenCAM:
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """The first component at every pixel."""
         found = from_maps(model, images, targets, self.layer, _first_component, sloped=False)
-        return enlarged(found, _size(images))
+        return enlarged(found, size_of(images))
 
 
 @configured
@@ -177,7 +177,7 @@ class ScoreCAM:
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """The weighed maps at every pixel."""
         found = self._chosen(from_maps(model, images, targets, self.layer, _maps, sloped=False))
-        start, size = uniform(images, self.baseline), _size(images)
+        start, size = uniform(images, self.baseline), size_of(images)
         if not len(images):
             return torch.zeros_like(images[:, 0])
 
@@ -245,7 +245,3 @@ def _stretched(maps: Heatmaps) -> Heatmaps:
     """Each map from 0 at its least to 1 at its largest value; one of equal values is 0."""
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
     return (maps - low) / torch.where(high > low, high - low, 1)
-
-
-def _size(images: Images) -> tuple[int, int]:
-    return images.shape[2], images.shape[3]

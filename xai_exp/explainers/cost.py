@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+SIDE = 64  # of the images that a cost is stated for, where it depends on that
+
 
 class Cost(NamedTuple):
     """Passes through the network for one heatmap.

@@ -83,6 +83,11 @@ def from_maps(
         return ops.in_chunks(chunk, images, targets).detach()
 
 
+def size_of(images: Images) -> tuple[int, int]:
+    """Height and width."""
+    return images.shape[2], images.shape[3]
+
+
 def enlarged(maps: Blocks, size: tuple[int, int]) -> Heatmaps:
     """Maps at the image's size, by bilinear interpolation between the centres of their cells."""
     large = functional.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)

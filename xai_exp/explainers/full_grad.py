@@ -20,7 +20,7 @@ from xai_exp.config import InputError, configured
 from xai_exp.explainers import functions
 from xai_exp.explainers.calls import depends, tracked
 from xai_exp.explainers.cost import Cost
-from xai_exp.explainers.feature_map import enlarged, shared_out
+from xai_exp.explainers.feature_map import enlarged, shared_out, size_of
 from xai_exp.explainers.functions import (
     arguments,
     bare,
@@ -74,7 +74,7 @@ class FullGrad:
             biases = _Biases(part, place)
             pixels, chosen = forward(model, part, wanted, lambda: biases)
             slopes = torch.autograd.grad(chosen.sum(), pixels)[0]
-            return biases.total + place(part * slopes, _size(part), 1)
+            return biases.total + place(part * slopes, size_of(part), 1)
 
         with differentiable(model):
             try:
@@ -89,7 +89,7 @@ class _Biases(TorchFunctionMode):
     def __init__(self, part: Images, place: Place) -> None:
         super().__init__()
         self.total = torch.zeros_like(part[:, 0])
-        self.place, self.size = place, _size(part)
+        self.place, self.size = place, size_of(part)
 
     def __torch_function__(
         self,
@@ -206,7 +206,3 @@ def _saliency(term: Tensor, size: tuple[int, int], axes: int) -> Tensor:
     low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
     stretched = (flat - low) / torch.where(high > low, high - low, 1)
     return enlarged(stretched.view_as(term).sum(1), size)
-
-
-def _size(images: Images) -> tuple[int, int]:
-    return images.shape[2], images.shape[3]

@@ -22,6 +22,12 @@ class Convolution:
     transposed: bool = False
     output_padding: tuple[int, ...] = (0,)
 
+    @property
+    def settings(self) -> tuple[Any, ...]:
+        """All of it in the order in which torch's convolutions take it."""
+        moves = (self.stride, self.padding, self.dilation)
+        return (*moves, self.transposed, list(self.output_padding), self.groups)
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -58,55 +64,23 @@ class Layer:
         """The same function with other inputs and parameters."""
         if self.convolution is None:
             return functional.linear(inputs, weight, bias)
-        c = self.convolution
-        return torch.convolution(
-            inputs,
-            weight,
-            bias,
-            c.stride,
-            c.padding,
-            c.dilation,
-            c.transposed,
-            list(c.output_padding),
-            c.groups,
-        )
+        return torch.convolution(inputs, weight, bias, *self.convolution.settings)
 
     def transpose(self, relevance: Tensor, weight: Tensor) -> Tensor:
         """The transposed linear map, from the space of outputs to the space of inputs."""
         if self.convolution is None:
             return relevance @ weight
-        c = self.convolution
+        weight, wanted = _in_format_of(relevance, weight), [True, False, False]
         return torch.ops.aten.convolution_backward(
-            relevance,
-            self.inputs,
-            _in_format_of(relevance, weight),
-            None,
-            c.stride,
-            c.padding,
-            c.dilation,
-            c.transposed,
-            list(c.output_padding),
-            c.groups,
-            [True, False, False],
+            relevance, self.inputs, weight, None, *self.convolution.settings, wanted
         )[0]
 
     def patches(self, inputs: Tensor, outputs: Tensor, weight: Tensor) -> Tensor:
         """The sum over places of inputs times outputs: a gradient of the weight, shaped like it."""
         if self.convolution is None:
             return outputs.flatten(0, -2).mT @ inputs.flatten(0, -2)
-        c = self.convolution
         return torch.ops.aten.convolution_backward(
-            outputs,
-            inputs,
-            weight,
-            None,
-            c.stride,
-            c.padding,
-            c.dilation,
-            c.transposed,
-            list(c.output_padding),
-            c.groups,
-            [False, True, False],
+            outputs, inputs, weight, None, *self.convolution.settings, [False, True, False]
         )[1]
 
     def folded(self, scale: Tensor, shift: Tensor, output: Tensor) -> "Layer":

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from xai_exp import ops
-from xai_exp.config import Range, configured
+from xai_exp.config import Count, Range, configured
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.players import Game, Playing
-from xai_exp.explainers.removal import Compactness, Count, Output, Seed
-from xai_exp.segments import Cut
+from xai_exp.explainers.removal import Output, Seed
+from xai_exp.segments import Compactness, Cut
 from xai_exp.types import Curves, Effects, Imputer, Keep, Keys, Subsets
 
 

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xai_exp import ops
-from xai_exp.config import InputError, Range, configured
+from xai_exp.config import Count, InputError, Range, configured
 from xai_exp.explainers.cost import Cost
-from xai_exp.explainers.removal import Count, Output, Removing, Seed, gone_entirely
+from xai_exp.explainers.feature_map import enlarged, size_of
+from xai_exp.explainers.removal import Output, Removing, Seed, gone_entirely
 from xai_exp.types import Blocks, Heatmaps, Images, Imputer, Labels, Rows, Scenes, Scores
 
 Cells = Annotated[int, Range(2, 64)]
@@ -43,7 +44,7 @@ class Seen:
 
     def values(self, masks: Blocks) -> Scores:
         """The output of each image under its mask, by `unit`."""
-        seen = enlarged(masks, self.images)[:, None]
+        seen = enlarged(masks, size_of(self.images))[:, None]
         logits = self.model(self.empty + seen * (self.images - self.empty))
         found = logits if self.output == "logit" else logits.softmax(1)
         return ops.pick(found, self.targets)
@@ -56,12 +57,6 @@ class Seen:
             return ones
         change = (self.model(self.images) - self.model(self.empty)).abs().amax(1)
         return torch.where(change > 0, change, ones)
-
-
-def enlarged(masks: Blocks, images: Images) -> Heatmaps:
-    """Masks of the images' size."""
-    size = images.shape[2:]
-    return functional.interpolate(masks[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
 
 class Learning(Removing):
@@ -147,7 +142,7 @@ class MeaningfulPerturbation(Learning):
             first, second = first.lerp(slope, 0.1), second.lerp(slope**2, 0.001)
             change = first / (1 - 0.9**step) / ((second / (1 - 0.999**step)).sqrt() + 1e-8)
             masks = (masks.detach() - self.rate * change).clamp(0, 1)
-        return 1 - enlarged(masks, seen.images)
+        return 1 - enlarged(masks, size_of(seen.images))
 
     def price(self, masks: Blocks) -> Scores:
         """What a mask costs for hiding much and for being rough."""
@@ -219,7 +214,7 @@ class ExtremalPerturbation(Learning):
             each.repeat_interleave(areas, 0) for each in (seen.images, seen.empty, seen.targets)
         )
         masks = self.masks(Seen(seen.model, images, empty, targets, seen.output))
-        return enlarged(masks.unflatten(0, (-1, areas)).mean(1), seen.images)
+        return enlarged(masks.unflatten(0, (-1, areas)).mean(1), size_of(seen.images))
 
     def masks(self, seen: Seen) -> Blocks:
         """The mask of each image for each area."""

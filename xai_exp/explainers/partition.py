@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from xai_exp.config import configured
-from xai_exp.explainers.cost import Cost
-from xai_exp.explainers.players import SIDE, Kept
-from xai_exp.explainers.removal import Count, Output, Removing, Seed, outputs_of_subsets
+from xai_exp.config import Count, configured
+from xai_exp.explainers.cost import SIDE, Cost
+from xai_exp.explainers.players import Kept
+from xai_exp.explainers.removal import Output, Removing, Seed, outputs_of_subsets
 from xai_exp.types import Curves, Heatmaps, Images, Imputer, Labels, Scenes, Segments, Subsets
 
 _STEPS = 1000  # in which worths are compared between one and its double

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xai_exp import ops
-from xai_exp.config import InputError, Range, configured
-from xai_exp.explainers.cost import Cost
+from xai_exp.config import Count, InputError, Range, configured
+from xai_exp.explainers.cost import SIDE, Cost
 from xai_exp.explainers.removal import (
-    Count,
     Output,
     Removing,
     Seed,
@@ -22,8 +21,6 @@ from xai_exp.explainers.removal import (
     outputs,
 )
 from xai_exp.types import Copies, Curves, Heatmaps, Images, Imputer, Keys, Labels, Scenes
-
-_SIDE = 64  # of the images that a cost is stated for
 
 
 @configured
@@ -66,7 +63,7 @@ class Occlusion(Removing):
     @property
     def cost(self) -> Cost:
         """Passes for one heatmap of 64 x 64 pixels."""
-        return Cost(forward=1 + len(self._windows(_SIDE)) ** 2, backward=0)
+        return Cost(forward=1 + len(self._windows(SIDE)) ** 2, backward=0)
 
     def explain(
         self, model: nn.Module, images: Images, targets: Labels, scenes: Scenes | None

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from xai_exp import ops, segments
 from xai_exp.coalitions import shapley_weights, subsets
+from xai_exp.explainers.cost import SIDE
 from xai_exp.explainers.removal import (
     Output,
     Removing,
@@ -33,7 +34,6 @@ from xai_exp.types import (
     Subsets,
 )
 
-SIDE = 64  # of the images that a cost is stated for
 Kept = Callable[[slice, slice], Subsets]
 
 

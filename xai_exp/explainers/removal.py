@@ -1,4 +1,4 @@
-"""What explainers by removal share: perturbed copies, the outputs for them, segments as players.
+"""What explainers by removal share: perturbed copies, the outputs for them, sets of segments.
 
 An explanation should not change because a metric is asked with another imputer, so each of these
 explainers has its own (`border` by default, the background of rendered scenes).
@@ -35,8 +35,6 @@ from xai_exp.types import (
 
 Output = Literal["logit", "probability"]
 Seed = Annotated[int, Range(0)]
-Count = Annotated[int, Range(1)]
-Compactness = Annotated[float, Range(0)]
 
 
 class Removing(ABC):

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from xai_exp import ops
-from xai_exp.config import Range, configured
+from xai_exp.config import Count, Range, configured
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.players import Game, Playing, ranked
-from xai_exp.explainers.removal import Compactness, Count, Output, Seed
-from xai_exp.segments import Cut
+from xai_exp.explainers.removal import Output, Seed
+from xai_exp.segments import Compactness, Cut
 from xai_exp.types import Curves, Effects, Imputer, Keep, Keys, Order, Scores, Subsets
 
 # Where samples are too few to tell segments apart, this much of a ridge takes the smallest values.

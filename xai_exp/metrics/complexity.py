@@ -6,12 +6,10 @@ import torch
 from torch.nn import functional
 
 from xai_exp import ops
-from xai_exp.config import Range, configured
+from xai_exp.config import Count, Range, configured
 from xai_exp.metrics import removal, shared
 from xai_exp.metrics.shared import Output
 from xai_exp.types import Case, Counts, Curves, Imputer, Rows, Scores
-
-Count = Annotated[int, Range(1)]
 
 
 @configured

@@ -12,13 +12,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from xai_exp import ops
-from xai_exp.config import Range, configured
+from xai_exp.config import Count, Range, configured
 from xai_exp.metrics import shared
 from xai_exp.metrics.likeness import mean_ranks
 from xai_exp.metrics.shared import Output
 from xai_exp.types import Case, Curves, Flags, Heatmaps, Imputer, Samples, Scores, StepMasks
 
-Count = Annotated[int, Range(1)]
 Correlation = Literal["pearson", "spearman"]
 _ROUNDING = 16
 

@@ -5,16 +5,14 @@ computes once for all of them, pixel flipping included.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
 
-from xai_exp.config import Range, configured
+from xai_exp.config import Count, configured
 from xai_exp.metrics import removal
 from xai_exp.metrics.shared import Output
 from xai_exp.types import Case, Counts, Curves, Imputer, Scores
-
-Count = Annotated[int, Range(1)]
 
 
 def shares(case: Case, counts: Counts) -> Curves:

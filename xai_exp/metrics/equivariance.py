@@ -12,6 +12,7 @@ from xai_exp.config import InputError, Range, configured
 from xai_exp.metrics import regions, shared
 from xai_exp.metrics.around import explained, knows_any_image, shifted
 from xai_exp.metrics.likeness import Likeness, alike, alike_rows
+from xai_exp.metrics.people import strategy
 from xai_exp.types import Case, Effects, Heatmaps, Scenes, Scores
 
 Change = Literal["rotate", "flip", "shift"]
@@ -157,8 +158,7 @@ class SceneEquivariance:
         nothing = torch.full_like(case.heatmaps[:, 0, 0], torch.nan)
         if not knows_any_image(case):
             return nothing
-        division = "corners" if "corners" in case.scenes.divisions else "objects"
-        scenes = case.scenes.divided(division)
+        scenes = case.scenes.divided(strategy(case, None))
         with ops.evaluating(case.model):
             found = [self._followed(case, scenes, angle) for angle in self.angles]
         return shared.where_defined(case, torch.stack(found).nanmean(0))

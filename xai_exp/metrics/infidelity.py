@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from xai_exp import ops
-from xai_exp.config import Range, configured
+from xai_exp.config import Count, Range, configured
 from xai_exp.metrics import shared
-from xai_exp.metrics.correlation import Count, seeded_keys, set_falls, sums
+from xai_exp.metrics.correlation import seeded_keys, set_falls, sums
 from xai_exp.metrics.shared import Output
 from xai_exp.types import Case, Curves, Imputer, Samples, Scores
 

@@ -1,7 +1,6 @@
 """Input invariance: a shift that the network undoes should not show in the heatmap."""
 
 import copy
-from functools import partial
 from typing import Annotated, ClassVar
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from xai_exp import ops
 from xai_exp.config import Range, configured
 from xai_exp.metrics import shared
+from xai_exp.metrics.around import explained, knows_any_image
 from xai_exp.types import Case, Heatmaps, Images, Scores
 
 
@@ -51,12 +51,12 @@ class InputInvariance:
         """Score every image of the case."""
         norms = _norms(case.heatmaps)
         network = compensated(case.model, case.images[:1], self.shift)
-        if network is None or getattr(case.explain, "only_known_images", False):
+        if network is None or not knows_any_image(case):
             return torch.full_like(case.heatmaps[:, 0, 0], torch.nan)
         images, clean = case.images + self.shift, shared.clean_logits(case)
         with ops.evaluating(network):
             same = (ops.logits(network, images) - clean).abs().amax(1)
-            heatmaps = ops.in_chunks(partial(case.explain, network), images, case.targets).detach()
+            heatmaps = explained(case, images, case.targets, network)
         scores = (_norms(heatmaps.to(case.heatmaps) - case.heatmaps) / norms).to(case.heatmaps)
         equal = same <= _EQUAL * clean.abs().amax(1).clamp(min=1)
         return shared.where_defined(case, scores, equal & (norms > 0))

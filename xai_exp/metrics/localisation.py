@@ -52,7 +52,7 @@ class RelevanceMass:
         """Score every image of the case."""
         covered = regions.coverages(case, self.per)
         free = 1 - shared.coverage(case)
-        pooled = _POOLINGS[self.pooling](case.heatmaps)
+        pooled = regions.POOLINGS[self.pooling](case.heatmaps)
         inside = regions.sums(covered, pooled)
         total = inside + (free * pooled).sum((1, 2))[:, None]
         scores = torch.where(total > 0, inside / total, 0.0)
@@ -61,13 +61,6 @@ class RelevanceMass:
             scores = scores * (1 + free.sum((1, 2))[:, None] / area)
         relevant = pooled.flatten(1).sum(1, keepdim=True) > 0
         return regions.mean_over_present(case, scores, relevant & (area > 0))
-
-
-_POOLINGS = {
-    "positive": lambda heatmaps: heatmaps.clamp(min=0),
-    "absolute": torch.abs,
-    "square": torch.square,
-}
 
 
 @configured

@@ -5,9 +5,9 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 
-from xai_exp.config import Range, configured
+from xai_exp.config import Count, Range, configured
 from xai_exp.metrics import removal, shared
-from xai_exp.metrics.correlation import Count, agreement, without_groups
+from xai_exp.metrics.correlation import agreement, without_groups
 from xai_exp.metrics.shared import Output
 from xai_exp.types import Case, Curves, Imputer, Scores
 

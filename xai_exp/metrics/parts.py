@@ -8,7 +8,7 @@ edge. A pixel that two parts reach equally early is shared between them. Relevan
 `absolute` |h|, for maps whose sign has no meaning. Pixels of no part are pooled in the same way.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import torch
@@ -18,17 +18,12 @@ from xai_exp import truth
 from xai_exp.config import InputError, Range
 from xai_exp.metrics import regions, shared
 from xai_exp.truth import Truth
-from xai_exp.types import Case, Effects, Heatmaps, Parts, PartsAndRest, Scenes, Scores
+from xai_exp.types import Case, Effects, Parts, PartsAndRest, Scenes, Scores
 
 Division = Literal["objects", "corners", "sides"]
 Pooling = Literal["net", "positive", "absolute"]
 Depth = Annotated[float, Range(0, 0.5, exclusive_low=True, exclusive_high=True)]
 Margin = Annotated[int, Range(0)]
-POOLINGS: dict[str, Callable[[Heatmaps], Heatmaps]] = {
-    "net": lambda heatmaps: heatmaps,
-    "positive": lambda heatmaps: heatmaps.clamp(min=0),
-    "absolute": torch.abs,
-}
 TAG = "tag"  # the part that is planted, as scenes name it
 
 
@@ -123,7 +118,7 @@ def pooled(
     """The relevance pooled over each part (batch, part) and over the rest (batch), in float64."""
 
     def compute() -> tuple[Effects, Scores]:
-        relevance = POOLINGS[pooling](case.heatmaps).double()
+        relevance = regions.POOLINGS[pooling](case.heatmaps).double()
         shares = reached(case, division, depth, margin).double()
         inside = regions.sums(shares, relevance)
         rest = (1 - shares.sum(1)).clamp(min=0)

@@ -16,11 +16,9 @@ from torch import Tensor, nn
 from xai_exp import ops
 from xai_exp.config import Range, configured
 from xai_exp.metrics import shared
-from xai_exp.metrics.around import explained
+from xai_exp.metrics.around import explained, mean
 from xai_exp.metrics.likeness import Likeness, alike
 from xai_exp.types import Case, Curves, Heatmaps, Images, Labels, Scores
-
-Count = Annotated[int, Range(1)]
 
 
 def layers(model: nn.Module) -> list[str]:
@@ -112,9 +110,7 @@ class ParameterRandomisation:
         values = self.similarities(case)
         if self.score_by == "last":
             return shared.where_defined(case, values[:, -1])
-        known = ~values.isnan()
-        scores = torch.where(known, values, 0).sum(1) / known.sum(1)
-        return shared.where_defined(case, scores)
+        return shared.where_defined(case, mean(values, ~values.isnan()))
 
     def similarities(self, case: Case) -> Curves:
         """The likeness to the first heatmap after each copy (batch, copy); NaN: no variation.

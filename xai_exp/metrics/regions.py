@@ -6,6 +6,7 @@ each is compared with the background alone, the other parts being left out. So a
 parts alike is perfect, and one that marks one of three gets a third.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -31,6 +32,12 @@ from xai_exp.types import (
 )
 
 Per = Literal["union", "part"]
+POOLINGS: dict[str, Callable[[Heatmaps], Heatmaps]] = {
+    "net": lambda heatmaps: heatmaps,
+    "positive": lambda heatmaps: heatmaps.clamp(min=0),
+    "absolute": torch.abs,
+    "square": torch.square,
+}
 
 
 def coverages(case: Case, per: Per) -> Parts:

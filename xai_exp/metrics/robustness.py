@@ -9,13 +9,12 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from xai_exp.config import Range, configured
+from xai_exp.config import Count, Range, configured
 from xai_exp.metrics import shared
 from xai_exp.metrics.around import around, knows_any_image, largest, mean, seen, shifted
 from xai_exp.types import Case, Scores
 
 Positive = Annotated[float, Range(0, exclusive_low=True)]
-Count = Annotated[int, Range(1)]
 Scale = Literal["heatmap", "none"]
 
 

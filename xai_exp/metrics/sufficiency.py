@@ -5,11 +5,9 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 
-from xai_exp.config import Range, configured
+from xai_exp.config import Count, Range, configured
 from xai_exp.metrics import shared
 from xai_exp.types import Case, Imputer, Scores
-
-Count = Annotated[int, Range(1)]
 
 
 @configured

@@ -3,20 +3,18 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 
 from xai_exp import ops, segments
-from xai_exp.config import Range, configured
+from xai_exp.config import Count, configured
 from xai_exp.metrics import shared
 from xai_exp.metrics.removal import removal_curve
 from xai_exp.metrics.shared import Output
-from xai_exp.segments import Cut
+from xai_exp.segments import Compactness, Cut
 from xai_exp.types import Case, Curves, Imputer, Scores, Segments
 
-Count = Annotated[int, Range(1)]
-Compactness = Annotated[float, Range(0)]
 Order = Literal["morf", "lerf"]
 
 

@@ -21,7 +21,6 @@ from xai_exp.metrics.part_likeness import (
     spearman,
 )
 from xai_exp.metrics.parts import (
-    POOLINGS,
     TAG,
     Depth,
     Division,
@@ -34,6 +33,7 @@ from xai_exp.metrics.parts import (
     shown_and_true,
 )
 from xai_exp.metrics.people import by_person, of_people, strategy, worth_and_area
+from xai_exp.metrics.regions import POOLINGS
 from xai_exp.types import Case, Effects, Keep, Scores
 
 Compare = Callable[[Effects, Effects, Keep], Scores]
