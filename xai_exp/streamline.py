@@ -25,10 +25,10 @@ _HALVING = (2, 2, 0, 1)
 def streamlined(model: nn.Module, image: Images) -> nn.Module:
     """The model in evaluation mode, giving the same outputs up to rounding in less time.
 
-    Only neighbours in a plain `nn.Sequential` are changed, since the second gets what the first
-    gives; modules that are used twice or have hooks stay. A model that takes its layers in another
-    way is found out by its outputs on `image` (1, channel, height, width), and given back as it is.
-    Nothing of the model is changed, and all that stays is shared with it.
+    Only neighbours in an `nn.Sequential` are changed, since the second gets what the first gives;
+    modules that are used twice or have hooks stay. A model that takes its layers in another way is
+    found out by its outputs on `image` (1, channel, height, width) and given back as it is. Nothing
+    of the model is changed, and all that stays is shared with it.
 
     >>> model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.MaxPool2d(2))
     >>> _ = nn.init.uniform_(model.eval()[1].running_mean)
@@ -66,7 +66,7 @@ def _streamlined(module: nn.Module, uses: Counter[int]) -> nn.Module:
     # Not `named_children`, which leaves out what stands there twice.
     children = {name: child for name, child in module._modules.items() if child is not None}
     changed = {name: _streamlined(child, uses) for name, child in children.items()}
-    if type(module) is nn.Sequential:
+    if getattr(type(module), "forward", None) is nn.Sequential.forward:
         free = {name: uses[id(one)] == 1 and not _hooked(one) for name, one in children.items()}
         changed |= {n: _pooling(one) for n, one in changed.items() if free[n]}
         for first, second in itertools.pairwise(children):

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torchvision.ops import Conv2dNormActivation
 
 from xai_exp.models.cnn import CNN
 from xai_exp.streamline import PairMaxima, streamlined
@@ -54,12 +55,21 @@ class Tapped(nn.Module):
         return self.layers(images) + self.layers[0](images)
 
 
+class Twice(nn.Sequential):
+    """A Sequential that says itself what it does."""
+
+    def forward(self, images):
+        return self[1](self[0](self[0](images)))
+
+
 MODELS = {
     "cnn": (lambda: CNN().build(3, (8, 8), 4), 0),
     "branches": (lambda: nn.Sequential(Branches(), nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2)), 1),
     "reversed": (lambda: nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 2, 3)), 1),
     "none": (lambda: nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU()), 0),
     "tapped": (Tapped, 1),
+    "subclass": (lambda: Conv2dNormActivation(3, 4), 0),
+    "own forward": (lambda: Twice(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)), 1),
 }
 
 
