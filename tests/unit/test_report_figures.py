@@ -1,16 +1,21 @@
 """Figures of a page: as the page's style colours them, readable on a phone, the same every time."""
 
+import html
+import json
 import re
+import shutil
+import subprocess
 from importlib import resources
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from xai_exp.report import ink, plots, stability, validity
+from xai_exp.report import document, ink, plots, stability, validity
 from xai_exp.report.svg import svg
 from xai_exp.statistics import Ranking
 
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 PHONE = 358  # pixels that a figure has where the screen has 390
 LONG = "lrp_sequential_preset_a_flat"
 NAMES = [LONG, "lrp", "sensitivity", *(f"explainer_{place}" for place in range(21))]
@@ -21,7 +26,7 @@ def critical_difference(count=24):
 
 
 def agreement(count):
-    names = [f"a_long_name_of_metric_{place}" for place in range(count)]
+    names = [f"parameter_randomisation_independent_{place}" for place in range(count)]
     table = np.cos(np.arange(count)[:, None] - np.arange(count))
     table[0, 1] = np.nan
     return plots.agreement(table, names)
@@ -33,7 +38,7 @@ def lines(draw=plots.curves):
 
 
 def graded(count=40):
-    rows = {"metric": [f"a_long_name_of_metric_{place}" for place in range(count)]}
+    rows = {"metric": [f"parameter_randomisation_independent_{place}" for place in range(count)]}
     for kind in ("within", "means"):
         rows |= {f"{kind}{end}": np.full(count, 0.5) for end in ("", "_low", "_high")}
     return validity.chart(pd.DataFrame(rows), truth="part_shapley")
@@ -151,3 +156,85 @@ def test_methods_that_do_not_differ_are_joined_by_a_bar_over_their_rows():
     bars = [line for line in axes.lines if line.get_color() == ink.RED]
     assert [np.round(bar.get_ydata()).tolist() for bar in bars] == [[0, 1], [1, 2]]
     assert [len({*bar.get_xdata()}) for bar in bars] == [1, 1]
+
+
+PROBE = """
+<script>
+const box = one => one.getBoundingClientRect();
+const beside = (a, b) => a.right < b.left + 1 || a.bottom < b.top + 2;
+const apart = (a, b) => beside(a, b) || beside(b, a);
+const over = (a, b) => a.left < b.left - 1 || a.top < b.top - 1;
+const cut = (a, b) => over(a, b) || a.right > b.right + 1 || a.bottom > b.bottom + 1;
+const seen = frame => {
+  const page = frame.contentDocument, look = one => frame.contentWindow.getComputedStyle(one);
+  const found = { wide: page.documentElement.scrollWidth, cut: [], meet: [], drawn: 0 };
+  for (const svg of page.querySelectorAll("figure svg")) {
+    const texts = [...svg.querySelectorAll("text")].map(one => [one.textContent, box(one)])
+      .filter(([text]) => text.trim() !== "*"); // which is smaller than its line
+    texts.forEach(([text, one], place) => {
+      if (cut(one, box(svg))) found.cut.push(text);
+      for (const [other, two] of texts.slice(place + 1))
+        if (!apart(one, two)) found.meet.push([text, other]);
+    });
+    found.drawn += texts.length > 0;
+  }
+  found.ink = look(page.querySelector("figure svg text")).fill;
+  found.line = look(page.querySelector("figure svg [style*='--s1']")).stroke;
+  return { ...found, paper: look(page.body).backgroundColor };
+};
+onload = () => {
+  const found = [...document.querySelectorAll("iframe")].map(seen);
+  document.body.dataset.found = JSON.stringify(found);
+};
+</script>
+"""
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory):
+    """What a browser makes of all figures on a phone in the light and in the dark."""
+    if BROWSER is None:
+        pytest.skip("needs chromium")
+    drawn = [f"<figure>{svg(draw(), name)}</figure>" for name, draw in FIGURES.items()]
+    page = document.filled(
+        "stability.html", title="t", summary="s", sections=[], figures={}, likeness=[]
+    ).replace("<main>", "<main>" + "".join(drawn))
+    frames = [
+        f'<iframe style="width:390px;height:800px;border:0;color-scheme:{scheme}" '
+        f'srcdoc="{html.escape(page)}"></iframe>'
+        for scheme in ("light", "dark")
+    ]
+    folder = tmp_path_factory.mktemp("figures")
+    (folder / "page.html").write_text("<!DOCTYPE html>" + "".join(frames) + PROBE, "utf-8")
+    quiet = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run")
+    made = subprocess.run(
+        [
+            BROWSER,
+            *quiet,
+            f"--user-data-dir={folder / 'profile'}",
+            "--dump-dom",
+            (folder / "page.html").as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    match = re.search(r'data-found="([^"]*)"', made.stdout)
+    assert match, f"the page's script failed: {made.stderr[-500:]}"
+    return json.loads(html.unescape(match[1]))
+
+
+def test_on_a_phone_nothing_scrolls_no_word_is_cut_and_none_meets_another(seen):
+    for one in seen:
+        assert one["drawn"] == len(FIGURES)
+        assert one["wide"] <= 390
+        assert one["cut"] == []
+        assert one["meet"] == []
+
+
+def test_in_the_dark_figures_are_as_light_as_the_page_s_words(seen):
+    for shown, colours in zip(seen, themes(), strict=True):
+        for part, name in (("ink", "--ink"), ("line", "--s1"), ("paper", "--paper")):
+            digits = [int(found) for found in re.findall(r"\d+", shown[part])]
+            assert contrast("#{:02x}{:02x}{:02x}".format(*digits), colours[name]) < 1.01

@@ -1,6 +1,7 @@
 """The plots of a study: ranks of explainers, agreement of metrics, curves."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import numpy as np
 from matplotlib import colormaps
@@ -11,9 +12,10 @@ from xai_exp.report import ink
 from xai_exp.report.tables import words
 from xai_exp.statistics import Array, Ranking
 
-_FEW = 18  # metrics whose correlations are written into their cells
+_SOME, _FEW = 12, 18  # metrics whose correlations fit into their cells, in letters of two sizes
 _BAR = 0.03  # of an axis is what a bar beside it takes
-_APART = "\u00a0 "  # a name and its number: of two spaces a page shows one
+_LINE = 24  # letters of a name that leave room for numbers
+_APART = "\u00a0\u00a0"  # a name and its number: of two spaces a page shows one
 _ON_DARK, _ON_PALE = "#fefefe", "#111111"  # words on cells, which are the same in the dark
 
 
@@ -87,16 +89,18 @@ def agreement(table: Array, names: Sequence[str]) -> Figure:
     """
     count = len(names)
     few = count <= _FEW
-    figure, axes = ink.canvas(0.8 + max(0.16, min(0.3, 2.2 / count)) * count)
+    figure, axes = ink.canvas(0.8 + (0.3 if few else 0.16) * count)
     colours = colormaps["RdBu"].with_extremes(bad="0.8")
     look = {"vmin": -1, "vmax": 1, "cmap": colours, "aspect": "auto", "interpolation": "none"}
     drawn = axes.imshow(table, **look)
-    step = 1 if few else 5
+    step = 1 if few else 10
     axes.set_xticks(range(step - 1, count, step), [str(n) for n in range(step, count + 1, step)])
-    axes.set_yticks(range(count), [f"{words(name)}{_APART}{n}" for n, name in enumerate(names, 1)])
-    axes.tick_params(labelsize=ink.SIZE, length=0)
+    labels = [f"{words(name)}{_APART}{n}" for n, name in enumerate(names, 1)]
+    axes.set_yticks(range(count), [fill(one, _LINE) if few else one for one in labels])
+    size = 6 if _SOME < count <= _FEW else ink.SIZE
+    axes.tick_params(axis="x", labelsize=size, length=0)
+    axes.tick_params(axis="y", labelsize=ink.SIZE, length=0)
     axes.xaxis.tick_top()
-    size = 8 if count <= 12 else 6
     for row, column in np.ndindex(table.shape) if few else ():
         value = float(table[row, column])
         colour = _ON_DARK if abs(value) > 0.6 else _ON_PALE
@@ -129,7 +133,7 @@ def curves(x: Array, drawn: Mapping[str, Array]) -> Figure:
         x: share of what was taken away.
         drawn: mean curves by explainer.
     """
-    figure, axes = ink.canvas(2.6 + 0.08 * len(drawn))
+    figure, axes = ink.canvas(3.0 + 0.08 * len(drawn))
     for place, (name, values) in enumerate(drawn.items()):
         axes.plot(x, values, linewidth=1.2, label=words(name), **ink.series(place))
     axes.set(xlabel="share taken away, the most relevant first", ylabel="output for the target")
@@ -147,7 +151,7 @@ def against(x: Mapping[str, Array], y: Mapping[str, Array], *, names: tuple[str,
         y: by the second metric, for the same models.
         names: the metrics.
     """
-    figure, axes = ink.canvas(2.8 + 0.08 * len(x))
+    figure, axes = ink.canvas(3.1 + 0.08 * len(x))
     ends = [min(np.nanmin(one) for one in x.values()), max(np.nanmax(one) for one in x.values())]
     axes.plot(ends, ends, color=ink.SOFT, linewidth=1, linestyle=":", label="equal")
     for place, name in enumerate(x):
