@@ -96,13 +96,8 @@ def channel_sum(attributions: Images) -> Heatmaps:
     return attributions.sum(1)
 
 
-def block_mean(maps: Heatmaps, size: int) -> Blocks:
-    """The mean over blocks of `size` x `size` pixels; blocks at the border may be smaller."""
-    return functional.avg_pool2d(maps[:, None], size, ceil_mode=True, count_include_pad=False)[:, 0]
-
-
 def block_spread(blocks: Blocks, size: int, height: int, width: int) -> Heatmaps:
-    """Every pixel given its block's value: the inverse of `block_mean` for blockwise maps."""
+    """Every pixel given its block's value."""
     spread = blocks.repeat_interleave(size, 1).repeat_interleave(size, 2)
     return spread[:, :height, :width]
 
@@ -224,17 +219,6 @@ def ascending(values: Rows) -> Rows:
     if values.device.type != "cpu":
         return values.sort(1).values
     return torch.from_numpy(np.sort(values.detach().numpy(), axis=1))
-
-
-def descending(values: Rows, generator: torch.Generator) -> Order:
-    """Positions from the largest value to the smallest; ties in a random order of the generator.
-
-    A sort by position would let a map of equal values win or lose by where its pixels lie.
-    """
-    shuffle = torch.rand(values.shape, generator=generator, device=generator.device)
-    order = shuffle.to(values.device).argsort(1)
-    ranked = values.gather(1, order).argsort(dim=1, descending=True, stable=True)
-    return order.gather(1, ranked)
 
 
 def ranks(order: Order) -> Order:

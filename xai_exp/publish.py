@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock
 
 from xai_exp import collect, verdict
 from xai_exp.claims import Claim
@@ -125,7 +124,7 @@ def write(folder: Path, name: str, page: str, scores: pd.DataFrame | None = None
     """Write FOLDER/NAME.html, the scores beside it, and the index; one process at a time."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.html"
-    with FileLock(folder / f".{name}.lock"):
+    with index.lock(folder):
         path.write_text(page, encoding="utf-8")
         if scores is not None:
             scores.to_parquet(folder / f"{name}.parquet", index=False)

@@ -43,7 +43,7 @@ def test_every_page_is_linked_with_its_answers_the_named_studies_first(tmp_path)
 
 def test_a_page_waits_until_no_other_process_writes_it_and_is_linked(tmp_path):
     writer = Thread(target=publish.write, args=(tmp_path, "mine", page("Mine")))
-    with FileLock(tmp_path / ".mine.lock"):
+    with FileLock(tmp_path / ".lock"):
         writer.start()
         writer.join(0.5)
         assert writer.is_alive()
@@ -51,6 +51,18 @@ def test_a_page_waits_until_no_other_process_writes_it_and_is_linked(tmp_path):
     writer.join()
     assert [one.title for one in index.entries(tmp_path)] == ["Mine"]
     assert 'href="mine.html"' in (tmp_path / "index.html").read_text()
+
+
+def test_the_list_waits_until_no_other_process_writes_a_page(tmp_path):
+    writer = Thread(target=index.write, args=(tmp_path,))
+    with FileLock(tmp_path / ".lock"):
+        (tmp_path / "mine.html").write_text("half of a")
+        writer.start()
+        writer.join(0.5)
+        assert writer.is_alive()
+        (tmp_path / "mine.html").write_text(page("Mine"))
+    writer.join()
+    assert ">Mine</a>" in (tmp_path / "index.html").read_text()
 
 
 def test_the_list_is_written_by_itself_and_a_folder_without_pages_is_refused(tmp_path, capsys):

@@ -6,6 +6,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import NamedTuple
 
+from filelock import FileLock
+
 from xai_exp.report import document
 
 STUDIES = ("lrp_vs_sensitivity", "human_strategy", "stability", "metric_validity", "adoption")
@@ -31,17 +33,25 @@ class Entry(NamedTuple):
     claims: Sequence[tuple[str, str]]
 
 
+def lock(folder: Path) -> FileLock:
+    """Held by whoever writes pages into the folder: the index reads them all."""
+    return FileLock(folder / ".lock")
+
+
 def write(folder: Path) -> Path | None:
     """Write FOLDER/index.html anew; None if there is no page to link."""
-    found = entries(folder)
-    if not found:
+    if not folder.is_dir():
         return None
-    text = document.filled(
-        _NAME, escaped=True, title=_TITLE, summary=_SUMMARY, groups=_grouped(found)
-    )
-    path = folder / _NAME
-    path.write_text(text, encoding="utf-8")
-    return path
+    with lock(folder):
+        found = entries(folder)
+        if not found:
+            return None
+        text = document.filled(
+            _NAME, escaped=True, title=_TITLE, summary=_SUMMARY, groups=_grouped(found)
+        )
+        path = folder / _NAME
+        path.write_text(text, encoding="utf-8")
+        return path
 
 
 def entries(folder: Path) -> list[Entry]:
