@@ -101,7 +101,7 @@ class Equivariance:
                 f"Equivariance.pixels: got {pixels}; allowed: less than the image's short side"
             )
         if not knows_any_image(case):
-            return torch.full_like(case.heatmaps[:, 0, 0], torch.nan)
+            return shared.undefined(case)
         with ops.evaluating(case.model):
             found = [
                 self._followed(case, move, within)
@@ -155,7 +155,7 @@ class SceneEquivariance:
         """Score every image of the case."""
         if case.scenes is None or not hasattr(case.scenes, "turned"):
             raise InputError("scene_equivariance: got no scenes that turn; allowed: rendered data")
-        nothing = torch.full_like(case.heatmaps[:, 0, 0], torch.nan)
+        nothing = shared.undefined(case)
         if not knows_any_image(case):
             return nothing
         scenes = case.scenes.divided(strategy(case, None))

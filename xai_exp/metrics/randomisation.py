@@ -239,7 +239,7 @@ class RandomLogit:
         """Score every image of the case."""
         count = shared.clean_logits(case).shape[1]
         if count < 2:
-            return torch.full_like(case.heatmaps[:, 0, 0], torch.nan)
+            return shared.undefined(case)
         likenesses = [self._likeness(case, targets) for targets in self._others(case, count)]
         return shared.where_defined(case, torch.stack(likenesses).mean(0))
 

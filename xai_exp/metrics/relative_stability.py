@@ -54,7 +54,7 @@ class RelativeStability:
         above = _relative(case.heatmaps[:, None], near.heatmaps, self.eps)
         below = self._change(case, near)
         if below is None:
-            return torch.full_like(case.heatmaps[:, 0, 0], torch.nan)
+            return shared.undefined(case)
         ratios = above / below.clamp(min=self.eps)
         return shared.where_defined(case, largest(ratios, near.kept & ratios.isfinite()))
 

@@ -65,6 +65,11 @@ def where_defined(case: Case, scores: Scores, defined: Flags | None = None) -> S
     return torch.where(good, scores, torch.nan)
 
 
+def undefined(case: Case) -> Scores:
+    """No score for any image."""
+    return torch.full_like(case.heatmaps[:, 0, 0], torch.nan)
+
+
 def clean_logits(case: Case) -> Logits:
     """The model's logits on the untouched images."""
 

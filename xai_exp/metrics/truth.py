@@ -250,7 +250,7 @@ class StrategyUse:
         """Score every image of the case."""
         division = strategy(case, self.division)
         if division == "objects":
-            return torch.full_like(case.heatmaps[:, 0, 0], torch.nan)
+            return shared.undefined(case)
         everything, whole = worth_and_area(case, "objects", None)
         mine, area = worth_and_area(case, division, self.depth)
         scores = mine / everything
@@ -295,7 +295,7 @@ class ShortcutRecall(_OfParts):
         """Score every image of the case."""
         scenes = divided(case, self.division, self.depth)
         if scenes.part_names[-1:] != (TAG,):
-            return torch.full_like(case.heatmaps[:, 0, 0], torch.nan)
+            return shared.undefined(case)
         shown, true = self.shares(case)
         shown, true, there = shown[:, -2], true[:, -2], scenes.present[:, -1]
         if self.measure == "recall":
