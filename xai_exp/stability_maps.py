@@ -47,10 +47,12 @@ class Maps:
 def gathered(kept: Sequence[Kept], least_accuracy: float) -> Maps:
     """Read the heatmaps of every model at least so accurate that every explainer explained.
 
+    They come the newest first; of a model that was explained again the newest count.
+
     Raises:
         InputError: when fewer than two models are left, or their images differ.
     """
-    good = [one for one in kept if one.accuracy >= least_accuracy]
+    good = [one for one in reversed(kept) if one.accuracy >= least_accuracy]
     models = {one.tags["model_key"]: one for one in good}
     by = {(one.tags["model_key"], one.tags["explainer"]): one for one in good}
     names = sorted({name for _, name in by})

@@ -248,6 +248,15 @@ def test_models_that_look_at_different_objects_are_told_apart() -> None:
     assert found.loc[("parts", "other architecture"), "mean"] == pytest.approx(1)
 
 
+def test_of_a_model_that_was_explained_again_the_newest_heatmaps_count() -> None:
+    flat, wide = np.ones((2, 6, 6)), np.ones((2, 8, 8))
+    images = np.zeros((2, 1, 8, 8), np.uint8)
+    newest = [replace(kept(name, wide, images=images), run=f"new {name}") for name in "48"]
+    maps = gathered([*newest, kept("4", flat), kept("8", flat)], 0.95)
+    assert sorted(maps.runs) == ["new 4", "new 8"]
+    assert maps.heatmaps["lrp"].shape == (2, 2, 8, 8)
+
+
 @pytest.mark.parametrize(
     ("intercept", "slope", "told"),
     [
