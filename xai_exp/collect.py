@@ -1,7 +1,9 @@
 """From what tracking holds to one tidy table of scores."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -9,6 +11,92 @@ from xai_exp.tracking import Kept
 
 _GROUPS = ("dataset", "model", "imputer")
 _OTHER = ("target", "images")
+
+
+Variant = frozenset[tuple[str, str]]  # the parameters of an explainer or a metric
+
+
+def told_apart(kept: Sequence[Kept]) -> list[Kept]:
+    """The explanations, the newest first, by names that tell apart what must not be averaged.
+
+    Where one network was explained in one setting by explainers of the same name, or scored by
+    metrics of the same name, with other parameters, what differs becomes part of the name:
+    `lrp (rule=gamma)`. Of scores that are alike in all of that the newest count.
+    """
+    explainers = _names_apart((_place(one), one.tags["explainer"], _own(one)) for one in kept)
+    kept = [
+        replace(one, tags={**one.tags, "explainer": explainers[one.tags["explainer"], _own(one)]})
+        for one in kept
+    ]
+    metrics = _names_apart(
+        ((_place(one), one.tags["explainer"]), name, _own(one, f"metric.{name}."))
+        for one in kept
+        for name in one.scores["metric"].unique()
+    )
+    found, seen = [], set()
+    for one in kept:
+        place = _place(one), one.tags["explainer"]
+        names = {
+            name: metrics[name, _own(one, f"metric.{name}.")]
+            for name in one.scores["metric"].unique()
+        }
+        names = {old: new for old, new in names.items() if (place, new) not in seen}
+        seen |= {(place, new) for new in names.values()}
+        if names:
+            found.append(_renamed(one, names))
+    return found
+
+
+def _place(one: Kept) -> Hashable:
+    """The network and the setting."""
+    setting = frozenset(_counting(one.params).items())
+    return one.tags.get("model_key", ""), _names(one.params), setting
+
+
+def _own(one: Kept, prefix: str = "explainer.") -> Variant:
+    """What an explanation's parameters say of its explainer, or of a metric."""
+    return frozenset(
+        (key.removeprefix(prefix), value)
+        for key, value in one.params.items()
+        if key.startswith(prefix) and key != f"{prefix}name"
+    )
+
+
+def _names_apart(
+    given: Iterable[tuple[Hashable, str, Variant]],
+) -> dict[tuple[str, Variant], str]:
+    """Names with what differs, for those that have several variants at any one place."""
+    at: dict[str, dict[Hashable, set[Variant]]] = defaultdict(lambda: defaultdict(set))
+    for place, name, variant in given:
+        at[name][place].add(variant)
+    found = {}
+    for name, places in at.items():
+        variants = set().union(*places.values())
+        common = frozenset.intersection(*variants)
+        clash = any(len(several) > 1 for several in places.values())
+        for one in variants:
+            differs = ", ".join(f"{key}={value}" for key, value in sorted(one - common))
+            found[name, one] = f"{name} ({differs})" if clash and differs else name
+    return found
+
+
+def _renamed(one: Kept, names: Mapping[str, str]) -> Kept:
+    """An explanation with these of its metrics, and with their curves, under other names."""
+    chosen: Any = one.scores[one.scores["metric"].isin(list(names))]
+
+    def arrays() -> Mapping[str, Any]:
+        found = {}
+        for key, values in one.arrays().items():
+            kind, *rest = key.split("/", 2)
+            if kind == "curve":
+                name, end = rest
+                if name not in names:
+                    continue
+                key = f"{kind}/{names[name]}/{end}"
+            found[key] = values
+        return found
+
+    return replace(one, scores=chosen.assign(metric=chosen["metric"].map(names)), arrays=arrays)
 
 
 def tidy(kept: Sequence[Kept]) -> pd.DataFrame:

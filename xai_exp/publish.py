@@ -79,6 +79,7 @@ def publish(kept: Sequence[Kept], tracker: Tracker, asked: Question) -> tuple[Pa
             f"report: got {len(kept)} explanations, none of a model with accuracy of at least "
             f"{asked.least_accuracy:g}; allowed: at least one (run an experiment first)"
         )
+    good = collect.told_apart(good)
     scores = collect.tidy(good)
     audited = verdict.audit(scores, asked.truths)
     verdicts = verdict.answers(asked.claims, scores, audited)
