@@ -7,11 +7,11 @@ from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 from torch import nn
 
 from xai_exp.config import InputError
+from xai_exp.explainers.baselines import uniform
 from xai_exp.explainers.gradients import (
     Gradient,
     InputXGradient,
     IntegratedGradients,
-    uniform,
 )
 
 RULES = ["gauss_legendre", "midpoint", "trapezoid", "left", "right"]
