@@ -2,7 +2,12 @@
 parallel test processes do not fight.
 """
 
+import html
+import json
 import os
+import re
+import shutil
+import subprocess
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -19,6 +24,27 @@ import torch
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("laws", deadline=None, derandomize=True, max_examples=25)
 hypothesis.settings.load_profile("laws")
+
+
+@pytest.fixture(scope="session")
+def browsed(tmp_path_factory):
+    """What a page's script leaves in its body's `data-found`, in a browser without a window."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("needs chromium")
+
+    def run(page):
+        folder = tmp_path_factory.mktemp("page")
+        (folder / "page.html").write_text(page, "utf-8")
+        options = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dump-dom")
+        own = (f"--user-data-dir={folder / 'profile'}", (folder / "page.html").as_uri())
+        command = [browser, *options, *own]
+        made = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+        match = re.search(r'data-found="([^"]*)"', made.stdout)
+        assert match, f"the page's script failed: {made.stderr[-500:]}"
+        return json.loads(html.unescape(match[1]))
+
+    return run
 
 
 @pytest.fixture

@@ -11,8 +11,6 @@ from xai_exp.tracking import Kept
 
 _GROUPS = ("dataset", "model", "imputer")
 _OTHER = ("target", "images")
-
-
 Variant = frozenset[tuple[str, str]]  # the parameters of an explainer or a metric
 
 
@@ -28,18 +26,17 @@ def told_apart(kept: Sequence[Kept]) -> list[Kept]:
         replace(one, tags={**one.tags, "explainer": explainers[one.tags["explainer"], _own(one)]})
         for one in kept
     ]
-    metrics = _names_apart(
-        ((_place(one), one.tags["explainer"]), name, _own(one, f"metric.{name}."))
+    places = [(_place(one), one.tags["explainer"]) for one in kept]
+    scored = [
+        {name: _own(one, f"metric.{name}.") for name in one.scores["metric"].unique()}
         for one in kept
-        for name in one.scores["metric"].unique()
+    ]
+    metrics = _names_apart(
+        (place, *given) for place, own in zip(places, scored, strict=True) for given in own.items()
     )
     found, seen = [], set()
-    for one in kept:
-        place = _place(one), one.tags["explainer"]
-        names = {
-            name: metrics[name, _own(one, f"metric.{name}.")]
-            for name in one.scores["metric"].unique()
-        }
+    for one, place, own in zip(kept, places, scored, strict=True):
+        names = {name: metrics[name, variant] for name, variant in own.items()}
         names = {old: new for old, new in names.items() if (place, new) not in seen}
         seen |= {(place, new) for new in names.values()}
         if names:

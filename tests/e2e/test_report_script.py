@@ -1,11 +1,6 @@
 """What the script of a page does, in a browser without a window where there is one."""
 
-import html
-import json
 import re
-import shutil
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +8,6 @@ import pytest
 from xai_exp.report import document, tables
 from xai_exp.report.browser import Maps, data
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 PROBE = """
 <script>
 const found = {}, table = document.querySelector("table");
@@ -45,10 +39,7 @@ document.body.dataset.found = JSON.stringify(found);
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict:
-    if BROWSER is None:
-        pytest.skip("needs chromium")
-    folder: Path = tmp_path_factory.mktemp("page")
+def found(browsed) -> dict:
     few = tables.table(
         ["name", "score"],
         [
@@ -83,20 +74,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict:
         "stability.html", title="t", summary="s", sections=[], figures={}, likeness=[]
     )
     page = page.replace("<main>", f"<main>{few}<details>{many}</details>{browser}")
-    path = folder / "page.html"
-    path.write_text(page.replace("</body>", f"{PROBE}</body>"), "utf-8")
-    quiet = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run")
-    command = [
-        BROWSER,
-        *quiet,
-        f"--user-data-dir={folder / 'profile'}",
-        "--dump-dom",
-        path.as_uri(),
-    ]
-    made = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
-    match = re.search(r'data-found="([^"]*)"', made.stdout)
-    assert match, f"the page's script failed: {made.stderr[-500:]}"
-    return json.loads(html.unescape(match[1]))
+    return browsed(page.replace("</body>", f"{PROBE}</body>"))
 
 
 def test_a_click_sorts_by_number_and_the_next_one_turns_the_order(found):

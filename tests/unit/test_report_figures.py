@@ -1,10 +1,7 @@
 """Figures of a page: as the page's style colours them, readable on a phone, the same every time."""
 
 import html
-import json
 import re
-import shutil
-import subprocess
 from importlib import resources
 
 import numpy as np
@@ -15,7 +12,6 @@ from xai_exp.report import document, ink, plots, stability, validity
 from xai_exp.report.svg import svg
 from xai_exp.statistics import Ranking
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 PHONE = 358  # pixels that a figure has where the screen has 390
 LONG = "lrp_sequential_preset_a_flat"
 NAMES = [LONG, "lrp", "sensitivity", *(f"explainer_{place}" for place in range(21))]
@@ -191,10 +187,8 @@ onload = () => {
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory):
+def seen(browsed):
     """What a browser makes of all figures on a phone in the light and in the dark."""
-    if BROWSER is None:
-        pytest.skip("needs chromium")
     drawn = [f"<figure>{svg(draw(), name)}</figure>" for name, draw in FIGURES.items()]
     page = document.filled(
         "stability.html", title="t", summary="s", sections=[], figures={}, likeness=[]
@@ -204,25 +198,7 @@ def seen(tmp_path_factory):
         f'srcdoc="{html.escape(page)}"></iframe>'
         for scheme in ("light", "dark")
     ]
-    folder = tmp_path_factory.mktemp("figures")
-    (folder / "page.html").write_text("<!DOCTYPE html>" + "".join(frames) + PROBE, "utf-8")
-    quiet = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run")
-    made = subprocess.run(
-        [
-            BROWSER,
-            *quiet,
-            f"--user-data-dir={folder / 'profile'}",
-            "--dump-dom",
-            (folder / "page.html").as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=True,
-    )
-    match = re.search(r'data-found="([^"]*)"', made.stdout)
-    assert match, f"the page's script failed: {made.stderr[-500:]}"
-    return json.loads(html.unescape(match[1]))
+    return browsed("<!DOCTYPE html>" + "".join(frames) + PROBE)
 
 
 def test_on_a_phone_nothing_scrolls_no_word_is_cut_and_none_meets_another(seen):

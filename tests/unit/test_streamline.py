@@ -86,6 +86,11 @@ def test_the_function_is_the_same_and_the_model_untouched(name):
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
 
 
+def test_what_is_streamlined_stays_as_it_is():
+    found = streamlined(unsettled(CNN().build(3, (8, 8), 4)), IMAGES[:1])
+    assert streamlined(found, IMAGES[:1]) is found
+
+
 def test_what_is_not_changed_is_shared():
     model = unsettled(CNN().build(3, (8, 8), 4))
     assert streamlined(model, IMAGES)[-1] is model[-1]

@@ -30,17 +30,19 @@ def circumradii(sides: Tensor, like: Tensor) -> Tensor:
 def regular_polygon(centres: Tensor, radii: Tensor, angles: Tensor, sides: int) -> Vertices:
     """The corners of regular polygons, in order."""
     steps = torch.arange(sides, device=centres.device, dtype=centres.dtype) * 2 * math.pi / sides
-    turned = angles[:, None] + steps
-    offset = torch.stack([turned.cos(), turned.sin()], -1)
-    return centres[:, None] + radii[:, None, None] * offset
+    return _around(centres, radii, angles[:, None] + steps)
 
 
 def regular_polygons(centres: Tensor, radii: Tensor, angles: Tensor, sides: Tensor) -> Vertices:
     """The same for polygons of several kinds: those of fewer sides stay at their last corner."""
     steps = torch.arange(int(sides.max()), device=centres.device).expand(len(sides), -1)
     steps = torch.minimum(steps, sides[:, None] - 1).to(centres) * 2 * math.pi / sides[:, None]
-    turned = angles[:, None] + steps
-    offset = torch.stack([turned.cos(), turned.sin()], -1)
+    return _around(centres, radii, angles[:, None] + steps)
+
+
+def _around(centres: Tensor, radii: Tensor, angles: Tensor) -> Vertices:
+    """Points around the centres, at each of a row of angles."""
+    offset = torch.stack([angles.cos(), angles.sin()], -1)
     return centres[:, None] + radii[:, None, None] * offset
 
 

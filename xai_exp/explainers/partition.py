@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from xai_exp import ops
 from xai_exp.config import Count, configured
 from xai_exp.explainers.cost import SIDE, Cost
 from xai_exp.explainers.players import Kept
 from xai_exp.explainers.removal import Output, Removing, Seed, outputs_of_subsets
+from xai_exp.streamline import streamlined
 from xai_exp.types import Curves, Heatmaps, Images, Imputer, Labels, Scenes, Segments, Subsets
 
 _STEPS = 1000  # in which worths are compared between one and its double
@@ -75,10 +77,12 @@ class PartitionSHAP(Removing):
         cut, levels = tree(height, width, self.smallest)
         cut = cut.to(images.device).expand(len(images), -1, -1)
         removal = self.removal(images, scenes)
+        with ops.evaluating(model):
+            quick = streamlined(model, images[:1])  # once: what is streamlined stays as it is
 
         def values(kept: Kept, steps: int) -> Curves:
             found = outputs_of_subsets(
-                model, images, targets, removal, cut, kept, steps, self.output
+                quick, images, targets, removal, cut, kept, steps, self.output
             )
             return found.double()
 

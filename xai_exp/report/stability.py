@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
 from xai_exp import stability
 from xai_exp.report import ink
+from xai_exp.report.tables import words
+from xai_exp.statistics import Array
 
-Array = NDArray[Any]
 _POINT = "#4a8fd0"  # points become pixels, so that one colour has to do for the light and the dark
 _MARKERS = "osD^vPX*"
 _PANEL, _SQUARE = 1.95, 2.9  # inches: two or one beside each other on a phone
@@ -62,7 +62,7 @@ def matrices(found: Any, names: list[str]) -> Figure:  # noqa: ANN401
         axes.set_visible(False)
     for axes, (name, matrix) in zip(panels, found.items(), strict=False):
         shown = _matrix(axes, matrix, names, size)
-        axes.set_title(name.replace("_", " "), fontsize=9)
+        axes.set_title(words(name), fontsize=9)
     figure.supxlabel("architecture (a number twice: another seed)", fontsize=8)
     if shown is not None:
         bar = figure.colorbar(shown, ax=list(panels), shrink=0.6, aspect=30)
@@ -84,11 +84,11 @@ def _matrix(axes: Axes, found: Array, names: list[str], size: float) -> Any:  # 
     numbers = {name: place for place, name in enumerate(dict.fromkeys(names), 1)}
     every = -(-len(names) // _LABELS)
     order = clustered(found)
-    words = [str(numbers[names[place]]) for place in order]
+    shown = [str(numbers[names[place]]) for place in order]
     ticks = range(0, len(order), every)
     turn = 0 if len(names) <= _ABREAST else 90
-    axes.set_xticks(ticks, words[::every], fontsize=size, rotation=turn)
-    axes.set_yticks(ticks, words[::every], fontsize=size)
+    axes.set_xticks(ticks, shown[::every], fontsize=size, rotation=turn)
+    axes.set_yticks(ticks, shown[::every], fontsize=size)
     axes.tick_params(length=2, pad=1)
     look = {"vmin": -1, "vmax": 1, "cmap": "RdBu_r", "interpolation": "none"}
     return axes.imshow(found[np.ix_(order, order)], **look)
@@ -98,7 +98,7 @@ def against_accuracy(likeness: Any, accuracy: Array) -> Figure:  # noqa: ANN401
     """Each model's mean similarity to the others against its accuracy."""
     figure, axes = ink.canvas(2.8 + 0.09 * len(likeness))
     for place, (name, values) in enumerate(likeness.items()):
-        look = {"color": ink.series(place)["color"], "label": name.replace("_", " "), "alpha": 0.8}
+        look = {"color": ink.series(place)["color"], "label": words(name), "alpha": 0.8}
         axes.plot(100 * accuracy, values, _MARKERS[place % len(_MARKERS)], ms=4, **look)
     axes.set(xlabel="test accuracy (%)", ylabel="Spearman correlation\nwith the other models")
     ink.plain(axes)
@@ -117,12 +117,12 @@ def variance(table: Any) -> Figure:  # noqa: ANN401
         part = table[table["explainer"] == name].set_index("choice").reindex(choices)
         at = np.arange(len(choices)) + 0.4 - thick * (place + 0.5)
         colour = ink.series(place)["color"]
-        axes.barh(at, part["share"], thick, color=colour, label=name.replace("_", " "))
+        axes.barh(at, part["share"], thick, color=colour, label=words(name))
         axes.plot(part["expected"], at, "|", color=ink.INK, ms=6)
         for height, (share, p) in zip(at, part[["share", "p"]].to_numpy(), strict=True):
             if p <= 0.05:
                 axes.text(share, height, " *", va="center", fontsize=8)
-    axes.set_yticks(range(len(choices)), [str(one).replace("_", " ") for one in choices])
+    axes.set_yticks(range(len(choices)), [words(one) for one in choices])
     axes.set(xlabel="share of squared distances explained\n(|: by chance, *: p <= 0.05)")
     axes.set_xlim(0, max(0.05, 1.12 * float(table["share"].max())))
     ink.plain(axes, grid="x")
@@ -137,9 +137,10 @@ def tracking(maps: Any, table: Any) -> Figure:  # noqa: ANN401
     rows = -(-len(lines) // columns)
     figure = Figure(figsize=(2.4 * columns + 0.6, 2.4 * rows + 0.6), dpi=150, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    true = _distances(maps.worth)
     for axes, (name, line) in zip(panels.flat, lines.iterrows(), strict=False):
-        _cloud(axes, maps, str(name), line)
-        axes.set_title(str(name).replace("_", " "), fontsize=9)
+        _cloud(axes, true, _distances(maps.shown[name]), line)
+        axes.set_title(words(name), fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
     for axes in panels.flat[len(lines) :]:
         axes.set_visible(False)
@@ -150,10 +151,10 @@ def tracking(maps: Any, table: Any) -> Figure:  # noqa: ANN401
 
 def clouds(maps: Any, table: Any) -> dict[str, Figure]:  # noqa: ANN401
     """The panels of `tracking` by explainer, over the same range."""
-    made, end = {}, 0.0
+    made, end, true = {}, 0.0, _distances(maps.worth)
     for name, line in _lines(table).iterrows():
         _, axes = made[str(name)] = ink.canvas(1.9, wide=_PANEL)
-        _cloud(axes, maps, str(name), line)
+        _cloud(axes, true, _distances(maps.shown[name]), line)
         ink.plain(axes)
         end = max(end, axes.get_ylim()[1])
     for _, axes in made.values():
@@ -165,12 +166,14 @@ def _lines(table: Any) -> Any:  # noqa: ANN401
     return table[table["distance"] == "parts"].set_index("explainer")
 
 
-def _cloud(axes: Axes, maps: Any, name: str, line: Any) -> None:  # noqa: ANN401
+def _distances(values: Array) -> Array:
+    """Of the part shares of every two networks, image by image."""
+    found = stability.apart(stability.shares_of_worth(values))
+    return found[np.triu_indices(len(found), 1)].ravel()
+
+
+def _cloud(axes: Axes, x: Array, y: Array, line: Any) -> None:  # noqa: ANN401
     """One explainer's pairs of networks and the line through them."""
-    true = stability.apart(stability.shares_of_worth(maps.worth))
-    upper = np.triu_indices(len(true), 1)
-    x = true[upper].ravel()
-    y = stability.apart(stability.shares_of_worth(maps.shown[name]))[upper].ravel()
     chosen = np.random.default_rng(0).permutation(len(x))[:_POINTS]
     axes.plot(x[chosen], y[chosen], ".", ms=2, alpha=0.4, color=_POINT, rasterized=True)
     ends = np.array([0, np.nanmax(x)])

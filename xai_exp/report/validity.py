@@ -26,7 +26,7 @@ def chart(table: pd.DataFrame, *, truth: str) -> Figure:
         low, high = (rows[f"{name}_{end}"].fillna(rows[name]).to_numpy(float) for end in _ENDS)
         axes.hlines(place, low, high, color=_COLOURS[name], linewidth=1.5)
         axes.plot(value, place, "o", ms=4, color=_COLOURS[name], label=_LABELS[name])
-    axes.set_yticks(range(len(rows)), [str(name).replace("_", " ") for name in rows["metric"]])
+    axes.set_yticks(range(len(rows)), [tables.words(name) for name in rows["metric"]])
     axes.set(xlim=(-1.05, 1.05), xlabel=f"Spearman correlation\nwith exact truth ({truth})")
     axes.set_ylim(-0.7, len(rows) - 0.3)
     ink.plain(axes, grid="x")
