@@ -7,8 +7,8 @@ model in chunks as the explainers make them. Times are the best of the repeats, 
 the floor's and the peer's so that a busy machine slows all. Images are 64x64.
 
 `floor` is the ratio to the stated cost (below 1 where passes need no way back: they take fewer
-steps than the bare model, see xai_exp/streamline.py), `once` the ratio to one forward and backward
-pass, `gain` the peer's time over ours (on the peer's best terms: batches of the same size, frozen
+steps than the bare model, see xai_exp/compute/streamline.py), `once` the ratio to one forward and
+backward pass, `gain` the peer's time over ours (on the peer's best terms: batches of the same size, frozen
 weights).
 """
 
@@ -31,10 +31,10 @@ from zennit.canonizers import SequentialMergeBatchNorm
 from zennit.torchvision import ResNetCanonizer
 from zennit.types import Linear
 
-from xai_exp import machine, ops
+from xai_exp.compute import machine, ops
 from xai_exp.config import InputError
 from xai_exp.explainers.cost import Cost
-from xai_exp.explainers.lrp import LRP
+from xai_exp.explainers.lrp.lrp import LRP
 
 _CONF = Path(__file__).parents[1] / "conf"
 Work = Callable[[], object]

@@ -5,7 +5,7 @@ that the bare model needs for as many images as the metric sends through it, at 
 is fastest. Each metric runs on a case of its own, so nothing is shared. Times are the best of the
 repeats; the ratio is the median over the repeats of a metric's time over its floor's, which is
 taken right before and after it, so that a wandering clock slows both. It can be below 1: metrics
-send images through the same function in fewer steps (xai_exp/streamline.py).
+send images through the same function in fewer steps (xai_exp/compute/streamline.py).
 Metrics that need no model have no floor: their time an image is what is printed.
 
 `--quantus PYTHON` (or XAI_EXP_QUANTUS) is the Python of an environment with Quantus 0.6: its time
@@ -35,7 +35,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
-from xai_exp import machine
+from xai_exp.compute import machine
 from xai_exp.models.cnn import CNN
 from xai_exp.types import Case, Metric
 

@@ -19,7 +19,7 @@ import numpy as np
 import quantus
 import torch
 
-from xai_exp import machine
+from xai_exp.compute import machine
 from xai_exp.models.cnn import CNN
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from skimage import draw
 
-from xai_exp import machine
+from xai_exp.compute import machine
 from xai_exp.data.counting import Counting
 from xai_exp.data.loading import SceneSplit
 from xai_exp.data.polygons import DISC, circumradius, regular_polygon

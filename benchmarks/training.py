@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xai_exp import machine
+from xai_exp.compute import machine
 from xai_exp.data.loading import TensorSplit
 from xai_exp.models.cnn import CNN
 from xai_exp.training import Trainer

@@ -2,8 +2,8 @@
 
 The cost of exact truth over its floor, for images of 64x64 with k discs: the floor is 2^k images
 through the bare model at the best time of one image, over several batch sizes (the ratio can be
-below 1: passes take fewer steps, see xai_exp/streamline.py). Rendering is part of the cost: each
-part is drawn once, each subset is a sum of parts. Times are the best of the repeats, taken in turns
+below 1: passes take fewer steps, see xai_exp/compute/streamline.py). Rendering is part of the cost:
+each part is drawn once, each subset is a sum of parts. Times are the best of the repeats, taken in turns
 with the floor's.
 """
 
@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from benchmarks.metrics import best_size, forward_time, seconds, tiny_case
-from xai_exp import machine, truth
+from xai_exp.compute import machine
 from xai_exp.data.counting import Counting
+from xai_exp.truth import games as truth
 from xai_exp.types import Scenes
 
 _COUNTS = (1, 2, 4, 6, 9)

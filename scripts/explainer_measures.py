@@ -18,7 +18,7 @@ import torch
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
-from xai_exp import ops
+from xai_exp.compute import ops
 from xai_exp.models.vit import ViT
 
 GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden"

@@ -12,7 +12,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from xai_exp import errors, matrix
+from xai_exp import errors
+from xai_exp.show import progress as matrix
 
 
 def config_folder() -> Path:

@@ -13,13 +13,17 @@ from rich.console import Console
 from torch import nn
 from tqdm import tqdm
 
-from xai_exp import build, machine, matrix, objectives, records, scoring, show
+from xai_exp import build, records, scoring
 from xai_exp.build import Experiment, plain
+from xai_exp.compute import machine
 from xai_exp.config import InputError
 from xai_exp.scoring import Sample, Scored
-from xai_exp.store import ModelStore, TrainingResult, model_key
+from xai_exp.show import progress as matrix
+from xai_exp.show import terminal as show
+from xai_exp.sweeping import objectives
 from xai_exp.tracking import Found, Link, Tracker
 from xai_exp.training import accuracy
+from xai_exp.training.store import ModelStore, TrainingResult, model_key
 
 SCORING_VERSION = 3  # raise it when a change of explainers or metrics changes scores
 

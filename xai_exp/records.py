@@ -7,13 +7,14 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig
 from torch import Tensor
 
-from xai_exp import build, show
+from xai_exp import build
 from xai_exp.build import Experiment, plain
-from xai_exp.report import curves, gallery
+from xai_exp.report.figures import curves, gallery
 from xai_exp.scoring import Sample, Scored
+from xai_exp.show import terminal as show
 from xai_exp.statistics import mean_interval
-from xai_exp.store import TrainingResult
 from xai_exp.tracking import Record
+from xai_exp.training.store import TrainingResult
 
 
 def training(

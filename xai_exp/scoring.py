@@ -10,9 +10,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from xai_exp import ops
+from xai_exp.compute import ops
 from xai_exp.config import InputError
-from xai_exp.metrics.parts import worth_and_shown
+from xai_exp.metrics.truth.parts import worth_and_shown
 from xai_exp.types import Case, CurveMetric, Dataset, Explainer, Metric, Parts, Precision, Scenes
 
 _REFERENCES = 256

@@ -54,8 +54,8 @@ class OptunaSweeper(Sweeper):
         """Run the study to its end, or go on with it."""
         from hydra.utils import instantiate
 
-        from xai_exp.objectives import refuse_wrong_directions
         from xai_exp.sweeping import sweep
+        from xai_exp.sweeping.objectives import refuse_wrong_directions
 
         assert self.config is not None
         assert self.hydra_context is not None

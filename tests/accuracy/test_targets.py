@@ -11,7 +11,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from xai_exp import machine
+from xai_exp.compute import machine
 
 CONF = Path(__file__).parents[2] / "conf"
 TARGETS = {

@@ -8,7 +8,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from xai_exp import ops
+from xai_exp.compute import ops
 from xai_exp.data.scene import Scene
 from xai_exp.types import CurveMetric, Imputer, Metric
 

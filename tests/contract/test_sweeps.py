@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from xai_exp.objectives import refuse_wrong_directions
+from xai_exp.sweeping.objectives import refuse_wrong_directions
 from xai_exp.sweeping.plan import Plan
 from xai_exp.sweeping.space import override, parse, suggest
 

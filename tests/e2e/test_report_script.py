@@ -5,8 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from xai_exp.report import document, tables
-from xai_exp.report.browser import Maps, data
+from xai_exp.report import tables
+from xai_exp.report.pages import document
+from xai_exp.report.pages.browser import Maps, data
 
 PROBE = """
 <script>

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from xai_exp.explainers.deep_taylor import DeepTaylor
-from xai_exp.explainers.deeplift import DeepLIFT
-from xai_exp.explainers.gradients import Gradient, InputXGradient, IntegratedGradients
-from xai_exp.explainers.lrp import LRP
+from xai_exp.explainers.deeplift.deeplift import DeepLIFT
+from xai_exp.explainers.gradients.gradients import Gradient, InputXGradient, IntegratedGradients
+from xai_exp.explainers.lrp.deep_taylor import DeepTaylor
+from xai_exp.explainers.lrp.lrp import LRP
+from xai_exp.explainers.lrp.pattern import PatternAttribution, PatternNet, fitted
 from xai_exp.explainers.modified import DeconvNet, GuidedBackprop
-from xai_exp.explainers.pattern import PatternAttribution, PatternNet, fitted
 
 HERE = Path(__file__).parent
 INNVESTIGATE2 = {

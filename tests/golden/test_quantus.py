@@ -10,19 +10,20 @@ import numpy as np
 import pytest
 import torch
 
-from xai_exp.imputers import Constant, NoisyLinear
-from xai_exp.metrics import correlation, infidelity, shared
+from xai_exp.metrics import shared
 from xai_exp.metrics.axioms import Completeness, NonSensitivity
 from xai_exp.metrics.complexity import Complexity, EffectiveComplexity, Sparseness
-from xai_exp.metrics.correlation import FaithfulnessCorrelation, FaithfulnessEstimate
-from xai_exp.metrics.curves import Selectivity
-from xai_exp.metrics.focus import share_on_target
-from xai_exp.metrics.localisation import PointingGame, RelevanceMass, RelevanceRank
-from xai_exp.metrics.monotonicity import MonotonicityArya, MonotonicityNguyen
-from xai_exp.metrics.overlap import AUC, AttributionLocalisation, TopKIntersection
-from xai_exp.metrics.removal import PixelFlipping, RegionPerturbation, removal_curve
-from xai_exp.metrics.sufficiency import Sufficiency
-from xai_exp.metrics.superpixels import IROF
+from xai_exp.metrics.faithfulness import correlation, infidelity
+from xai_exp.metrics.faithfulness.correlation import FaithfulnessCorrelation, FaithfulnessEstimate
+from xai_exp.metrics.faithfulness.curves import Selectivity
+from xai_exp.metrics.faithfulness.monotonicity import MonotonicityArya, MonotonicityNguyen
+from xai_exp.metrics.faithfulness.removal import PixelFlipping, RegionPerturbation, removal_curve
+from xai_exp.metrics.faithfulness.sufficiency import Sufficiency
+from xai_exp.metrics.faithfulness.superpixels import IROF
+from xai_exp.metrics.localisation.focus import share_on_target
+from xai_exp.metrics.localisation.masks import PointingGame, RelevanceMass, RelevanceRank
+from xai_exp.metrics.localisation.overlap import AUC, AttributionLocalisation, TopKIntersection
+from xai_exp.removal.imputers import Constant, NoisyLinear
 from xai_exp.types import Case
 
 HERE = Path(__file__).parent

@@ -11,15 +11,22 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from xai_exp.metrics import around, randomisation, relative_stability, robustness
+from xai_exp.metrics import around, randomisation
 from xai_exp.metrics.likeness import alike
 from xai_exp.metrics.randomisation import (
     EfficientParameterRandomisation,
     ParameterRandomisation,
     RandomLogit,
 )
-from xai_exp.metrics.relative_stability import RelativeStability
-from xai_exp.metrics.robustness import Consistency, Continuity, LocalLipschitz, Sensitivity
+from xai_exp.metrics.robustness import continuity as robustness
+from xai_exp.metrics.robustness import relative_stability
+from xai_exp.metrics.robustness.continuity import (
+    Consistency,
+    Continuity,
+    LocalLipschitz,
+    Sensitivity,
+)
+from xai_exp.metrics.robustness.relative_stability import RelativeStability
 from xai_exp.types import Case
 
 HERE = Path(__file__).parent

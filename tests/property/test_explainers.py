@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from xai_exp.explainers.activation_maps import (
+from xai_exp.explainers.activation.full_grad import FullGrad
+from xai_exp.explainers.activation.maps import (
     EigenCAM,
     GradCAM,
     GradCAMPlusPlus,
@@ -14,31 +15,30 @@ from xai_exp.explainers.activation_maps import (
     LayerCAM,
     ScoreCAM,
 )
-from xai_exp.explainers.attention import AttnLRP
 from xai_exp.explainers.controls import ExactMask, Laplacian, Random, Sobel
-from xai_exp.explainers.deep_taylor import DeepTaylor
-from xai_exp.explainers.deeplift import DeepLIFT
-from xai_exp.explainers.deeplift_shap import DeepLIFTSHAP
-from xai_exp.explainers.expected import ExpectedGradients
-from xai_exp.explainers.full_grad import FullGrad
-from xai_exp.explainers.gradients import Gradient, InputXGradient, IntegratedGradients
-from xai_exp.explainers.lime import LIME
-from xai_exp.explainers.lrp import LRP
-from xai_exp.explainers.masks import ExtremalPerturbation, MeaningfulPerturbation
+from xai_exp.explainers.deeplift.deeplift import DeepLIFT
+from xai_exp.explainers.deeplift.shap import DeepLIFTSHAP
+from xai_exp.explainers.gradients.expected import ExpectedGradients
+from xai_exp.explainers.gradients.gradients import Gradient, InputXGradient, IntegratedGradients
+from xai_exp.explainers.gradients.paths import BlurIG, GuidedIG
+from xai_exp.explainers.lrp.attention import AttnLRP
+from xai_exp.explainers.lrp.deep_taylor import DeepTaylor
+from xai_exp.explainers.lrp.excitation import ExcitationBackprop
+from xai_exp.explainers.lrp.lrp import LRP
+from xai_exp.explainers.lrp.pattern import PatternAttribution, PatternNet
 from xai_exp.explainers.modified import (
     BetaSmooth,
     DeconvNet,
-    ExcitationBackprop,
     GuidedBackprop,
     RectGrad,
 )
-from xai_exp.explainers.partition import PartitionSHAP
-from xai_exp.explainers.paths import BlurIG, GuidedIG
-from xai_exp.explainers.pattern import PatternAttribution, PatternNet
-from xai_exp.explainers.perturbation import RISE, Occlusion
-from xai_exp.explainers.shapley import KernelSHAP, ShapleySampling
+from xai_exp.explainers.perturbation.lime import LIME
+from xai_exp.explainers.perturbation.masks import ExtremalPerturbation, MeaningfulPerturbation
+from xai_exp.explainers.perturbation.partition import PartitionSHAP
+from xai_exp.explainers.perturbation.shapley import KernelSHAP, ShapleySampling
+from xai_exp.explainers.perturbation.windows import RISE, Occlusion
 from xai_exp.explainers.untrained import Untrained
-from xai_exp.imputers import Border, Noise
+from xai_exp.removal.imputers import Border, Noise
 
 SAME = {"alpha2_beta1", "alpha1_beta0", "epsilon_alpha1_beta0"}  # as others under another name
 RULES = [rule for rule in LRP.__annotations__["rule"].__args__ if rule not in SAME]

@@ -7,11 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xai_exp.imputers import Constant, Noise
 from xai_exp.metrics.axioms import Completeness
 from xai_exp.metrics.complexity import Sparseness
-from xai_exp.metrics.localisation import PointingGame, RelevanceMass, RelevanceRank
-from xai_exp.metrics.removal import PixelFlipping, RegionPerturbation
+from xai_exp.metrics.faithfulness.removal import PixelFlipping, RegionPerturbation
+from xai_exp.metrics.localisation.masks import PointingGame, RelevanceMass, RelevanceRank
+from xai_exp.removal.imputers import Constant, Noise
 
 LOCAL = [
     RelevanceMass(),

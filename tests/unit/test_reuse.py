@@ -13,7 +13,7 @@ from PIL import Image
 from rich.console import Console
 
 from xai_exp import build, pipeline
-from xai_exp.store import ModelStore, model_key
+from xai_exp.training.store import ModelStore, model_key
 
 CONF = Path(__file__).parents[2] / "conf"
 CPU = torch.device("cpu")

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from xai_exp import ops
+from xai_exp.compute import ops
 from xai_exp.config import InputError, Range, configured
 from xai_exp.explainers.cost import Cost
 from xai_exp.types import Heatmaps, Images, Labels, Parts

@@ -2,9 +2,8 @@
 
 All start from 1. Deconvolution, guided backpropagation and smoothed ReLUs change the activations
 alone and leave every other function its gradient, so the heatmap is in units of logit per grey
-level; excitation backpropagation sends back probabilities. The first two hardly depend on the class
-(Nie et al. 2018) nor, guided backpropagation least of all, on the later layers (Sixt et al. 2020):
-they are here to be compared.
+level. The first two hardly depend on the class (Nie et al. 2018) nor, guided backpropagation least
+of all, on the later layers (Sixt et al. 2020): they are here to be compared.
 """
 
 from typing import Annotated, Literal
@@ -12,12 +11,11 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
-from xai_exp import ops
+from xai_exp.compute import ops
 from xai_exp.config import Range, configured
-from xai_exp.explainers.backward import backpropagate
-from xai_exp.explainers.backward_rules import Activated, Rules, passed_through
+from xai_exp.explainers.backward.engine import backpropagate
+from xai_exp.explainers.backward.rules import Activated, Rules
 from xai_exp.explainers.cost import Cost
-from xai_exp.explainers.lrp_rules import AlphaBeta
 from xai_exp.types import Heatmaps, Images, Labels
 
 
@@ -73,27 +71,6 @@ class GuidedBackprop:
         from_logit = self.start == "logit"
         back = backpropagate(model, images, targets, _GUIDED, from_logit=from_logit)
         return ops.channel_sum(back)
-
-
-@configured
-class ExcitationBackprop:
-    """Excitation backpropagation: how probably a winner is reached from the target by excitation.
-
-    P_j = sum_k x_j w+_jk / (sum_j x_j w+_jk) P_k from P = 1 at the target (Zhang et al. 2016, Top-
-    down neural attention by excitation backprop, eq. 2 and 5): LRP's z+ rule without biases, so
-    that the heatmap adds up to 1 behind ReLUs. The contrastive form is not included.
-
-    Cost: two forward passes and one backward pass.
-    """
-
-    @property
-    def cost(self) -> Cost:
-        """Passes for one heatmap of a network of convolutions behind ReLUs."""
-        return Cost(forward=2, backward=1)
-
-    def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
-        """The winning probability of every pixel, summed over channels."""
-        return ops.channel_sum(backpropagate(model, images, targets, _EXCITATION))
 
 
 @configured
@@ -174,4 +151,3 @@ def _guided(relevance: Tensor, gradient: Activated) -> Tensor:
 
 
 _POSITIVE, _GUIDED = Rules(activation=_positive), Rules(activation=_guided)
-_EXCITATION = Rules(activation=passed_through, linear=AlphaBeta(1.0, 0.0, "ignore"))

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from xai_exp import ops
+from xai_exp.compute import ops
 from xai_exp.config import InputError
 from xai_exp.types import Images, Labels
 

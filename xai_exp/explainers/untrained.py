@@ -8,7 +8,7 @@ from torch import nn
 
 from xai_exp.config import InputError, Range, configured
 from xai_exp.explainers.cost import Cost
-from xai_exp.explainers.gradients import Gradient
+from xai_exp.explainers.gradients.gradients import Gradient
 from xai_exp.types import Explainer, Heatmaps, Images, Labels
 
 

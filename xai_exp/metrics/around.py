@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from xai_exp import ops
+from xai_exp.compute import ops
 from xai_exp.metrics import shared
 from xai_exp.types import Case, Heatmaps, Images, Labels, Neighbours, Samples, Scores, StepLogits
 

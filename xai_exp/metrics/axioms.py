@@ -5,10 +5,10 @@ from typing import Annotated, ClassVar
 import torch
 from torch.nn import functional
 
-from xai_exp import ops
+from xai_exp.compute import ops
 from xai_exp.config import Range, configured
 from xai_exp.metrics import shared
-from xai_exp.metrics.removal import region_size
+from xai_exp.metrics.faithfulness.removal import region_size
 from xai_exp.types import Case, Imputer, Removal, Samples, Scores
 
 _ROUNDING = 16  # batches of different size give logits that differ by a few units in the last place

@@ -5,9 +5,10 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from torch.nn import functional
 
-from xai_exp import ops
+from xai_exp.compute import ops
 from xai_exp.config import Count, Range, configured
-from xai_exp.metrics import removal, shared
+from xai_exp.metrics import shared
+from xai_exp.metrics.faithfulness import removal
 from xai_exp.metrics.shared import Output
 from xai_exp.types import Case, Counts, Curves, Imputer, Rows, Scores
 

@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from xai_exp import ops
+from xai_exp.compute import ops
 from xai_exp.config import Range, configured
 from xai_exp.metrics import shared
 from xai_exp.metrics.around import explained, mean

@@ -10,10 +10,10 @@ from typing import Literal, TypeVar
 import torch
 from torch import nn
 
-from xai_exp import ops
+from xai_exp.compute import ops
+from xai_exp.compute.streamline import streamlined
 from xai_exp.config import InputError
-from xai_exp.imputers import Filling, Replacement
-from xai_exp.streamline import streamlined
+from xai_exp.removal.imputers import Filling, Replacement
 from xai_exp.types import (
     Case,
     Copies,

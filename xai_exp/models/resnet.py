@@ -5,8 +5,8 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
+from xai_exp.compute.layers import Add
 from xai_exp.config import Range, configured
-from xai_exp.layers import Add
 from xai_exp.models.blocks import fitted
 
 _SMALL = 64

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
+from xai_exp.compute.layers import Add
 from xai_exp.config import InputError, Range, configured
-from xai_exp.layers import Add
 from xai_exp.models.blocks import ACTIVATIONS, Activation, fitted
 
 

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _index(given.out)
         return
 
-    from xai_exp.publish import Question, publish
+    from xai_exp.studies.publish import Question, publish
     from xai_exp.tracking import MLflow
 
     try:
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _index(folder: Path) -> None:
-    from xai_exp.report import index
+    from xai_exp.report.pages import index
 
     path = index.write(folder)
     if path is None:

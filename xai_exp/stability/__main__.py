@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xai_exp.config import InputError
-from xai_exp.studies_stability import report
+from xai_exp.studies.stability_report import report
 from xai_exp.tracking import MLflow
 
 _KEYS = ("study", "least_accuracy", "root", "uri", "experiment")

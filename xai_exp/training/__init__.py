@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 import torch
 from torch import nn
 
-from xai_exp import ops
+from xai_exp.compute import ops
 from xai_exp.config import Range, configured
-from xai_exp.store import TrainingResult
+from xai_exp.training.store import TrainingResult
 from xai_exp.types import Dataset, Split
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from pytorch_lightning.callbacks import Callback
 from tqdm import tqdm
 
-from xai_exp import matrix
+from xai_exp.show import progress as matrix
 
 _LINES = 20
 

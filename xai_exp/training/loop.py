@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xai_exp.config import InputError
-from xai_exp.store import CHECKPOINT, TrainingResult
 from xai_exp.training import Trainer, accuracy
 from xai_exp.training.callbacks import Checkpoint, Progress, Watch, quiet
+from xai_exp.training.store import CHECKPOINT, TrainingResult
 from xai_exp.types import Dataset, Split
 
 _CHECK_EVERY = 50  # steps between looks at the loss on a GPU, where a look waits for the device

@@ -1,0 +1,70 @@
+"""The table of scores can be read in a terminal of a hundred columns, however many metrics."""
+
+import inspect
+from io import StringIO
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from xai_exp.metrics.complexity import Complexity, Sparseness
+from xai_exp.show import terminal as show
+
+
+class Shown:
+    def __init__(self, count):
+        self.metrics = {
+            f"{name}_of_{i}": kind
+            for i in range(count)
+            for name, kind in (("sparseness", Sparseness()), ("complexity", Complexity()))
+        }
+
+
+def printed(count, explainers=("lrp", "gradient", "deconvnet", "random")):
+    experiment = Shown(count)
+    tables = {
+        explainer: pd.DataFrame(
+            [
+                {"metric": name, "score": 10 * i + image / 8}
+                for name in experiment.metrics
+                for image in range(4)
+            ]
+        )
+        for i, explainer in enumerate(explainers)
+    }
+    console = Console(width=100, file=StringIO())
+    inspect.unwrap(show.results)(console, experiment, RESULT, tables)
+    return console.file.getvalue().splitlines(), experiment
+
+
+RESULT = SimpleNamespace(accuracy=0.5)
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_no_line_is_wider_than_the_terminal_and_every_metric_is_there(count):
+    lines, experiment = printed(count)
+    assert max(map(len, lines)) <= 100
+    text = " ".join(" ".join(lines).split())
+    for name in experiment.metrics:
+        assert name.split("_")[0] in text
+    assert sum("lrp" in line for line in lines) == 1
+    if count == 20:
+        rows = [line for line in lines if "complexity of" in line]
+        assert len(rows) == count
+        assert all(all(f"{10 * i + 0.188:.3f}" in row for i in range(4)) for row in rows)
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "shown"),
+    [
+        ((0.5, 0.25, 0.75), "+0.50\n[dim]+0.25 .. +0.75[/]"),
+        ((-0.5, NAN, NAN), "-0.50"),
+        ((NAN, NAN, NAN), "undefined"),
+    ],
+)
+def test_a_number_stands_over_its_interval_if_both_are_defined(numbers, shown):
+    assert show.signed(*numbers) == shown

@@ -1,0 +1,60 @@
+"""What every method has that sends a target's logit back by rules."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from xai_exp.compute import ops
+from xai_exp.explainers.backward import guards
+from xai_exp.explainers.backward.engine import backpropagate
+from xai_exp.explainers.backward.rules import Account, Rules
+from xai_exp.explainers.cost import Cost
+from xai_exp.types import Heatmaps, Images, Labels
+
+
+class Propagation(ABC):
+    """Relevance of each pixel for the target's logit, by the rules that a subclass gives.
+
+    `positive` says that the logit is cut at zero before it is sent back.
+    """
+
+    positive: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def cost(self) -> Cost:
+        """Passes for one heatmap."""
+
+    @abstractmethod
+    def rules(self) -> Rules:
+        """How relevance goes back through each kind of layer."""
+
+    def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
+        """Relevance of every pixel, summed over channels."""
+        return ops.channel_sum(self._relevance(model, images, targets, None))
+
+    def account(
+        self, model: nn.Module, images: Images, targets: Labels
+    ) -> list[tuple[str, Tensor, Tensor]]:
+        """What each linear layer got and passed on, image by image, from the output backward."""
+        account = Account()
+        self._relevance(model, images, targets, account)
+        return account.closed()
+
+    def diagnostics(
+        self, model: nn.Module, images: Images, targets: Labels
+    ) -> Mapping[str, Tensor]:
+        """Conservation error by layer and distance to input x gradient; see `guards`."""
+        account = Account()
+        relevance = self._relevance(model, images, targets, account)
+        return guards.of_relevance(model, images, targets, relevance, account)
+
+    def _relevance(
+        self, model: nn.Module, images: Images, targets: Labels, account: Account | None
+    ) -> Images:
+        rules, cut = self.rules(), self.positive
+        return backpropagate(
+            model, images, targets, rules, from_logit=True, positive=cut, account=account
+        )

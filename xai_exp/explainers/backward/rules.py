@@ -1,0 +1,77 @@
+"""How a backward pass differs from the gradient: rules by kind of function, and their books."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from xai_exp.explainers.backward.layer import Layer
+
+Activate = Callable[[Tensor, "Activated"], Tensor]
+Other = Callable[[TorchFunctionMode, Any, str, tuple[Any, ...], dict[str, Any]], Any]
+
+
+@dataclass(frozen=True)
+class Activated:
+    """One call of an activation; called, it is the activation's own derivative times relevance.
+
+    Args:
+        name: of the function; relu however it is written.
+        before: its input, the root of a graph of its own.
+        after: its output.
+    """
+
+    name: str
+    before: Tensor
+    after: Tensor
+
+    def __call__(self, relevance: Tensor) -> Tensor:
+        """What the gradient makes of what comes back."""
+        return torch.autograd.grad(self.after, self.before, relevance, retain_graph=True)[0]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How the backward pass differs from the gradient; by default it does not.
+
+    Args:
+        activation: (relevance of the output, gradient) -> relevance of the input, where
+            `gradient(r)` is what the activation's own derivative makes of r.
+        linear: (layer, relevance of the output) -> relevance of the input. With it a function
+            without a rule is refused.
+        shares: whether with `linear` sums and averages share relevance in proportion, and scales
+            pass it through; else they have their gradient.
+        others: rules for further functions, by the function's name; each gets the mode, too.
+    """
+
+    activation: Activate | None = None
+    linear: Callable[[Layer, Tensor], Tensor] | None = None
+    shares: bool = True
+    others: Mapping[str, Other] = field(default_factory=dict)
+
+
+@dataclass
+class Account:
+    """What every linear layer got and passed on, summed over each image: conservation's books."""
+
+    rows: dict[int, list[tuple[str, Tensor, Tensor]]] = field(default_factory=dict)
+
+    def enter(self, layer: Layer, got: Tensor, passed: Tensor) -> None:
+        """Write down one chunk's relevance of one layer."""
+        row = (layer.name, got.flatten(1).sum(1), passed.flatten(1).sum(1))
+        self.rows.setdefault(layer.index, []).append(row)
+
+    def closed(self) -> list[tuple[str, Tensor, Tensor]]:
+        """(layer, relevance got, relevance passed on), from the output backward, all chunks."""
+        return [
+            (rows[0][0], torch.cat([row[1] for row in rows]), torch.cat([row[2] for row in rows]))
+            for _, rows in sorted(self.rows.items(), reverse=True)
+        ]
+
+
+def passed_through(relevance: Tensor, _gradient: Activated) -> Tensor:
+    """LRP's rule for activations: an output that has one input gives it all of its relevance."""
+    return relevance

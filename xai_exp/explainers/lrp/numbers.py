@@ -1,0 +1,53 @@
+"""What layer-wise relevance propagation has in common, however its rules are chosen."""
+
+from abc import abstractmethod
+from typing import Annotated, Literal
+
+from xai_exp.config import InputError, Range, configured
+from xai_exp.explainers.backward.propagation import Propagation
+from xai_exp.explainers.backward.rules import Rules, passed_through
+from xai_exp.explainers.cost import Cost
+from xai_exp.explainers.lrp.composites import Composite
+
+
+@configured
+class ByPlace(Propagation):
+    """Relevance by the rules of a composite, which a subclass gives; the numbers that rules take.
+
+    Args:
+        epsilon: of the epsilon rule, in units of a layer's output.
+        gamma: of the gamma rule; 0 is the z rule, infinite gamma the z+ rule.
+        alpha: of alpha_beta, whose beta is alpha - 1.
+        bias: where biases stand in z, epsilon and alpha_beta; see `LRP`.
+        low, high: the range of the values that the first layer sees, for the box rule.
+        until: the last layer to have the rule of the first one, counted from 0.
+    """
+
+    epsilon: Annotated[float, Range(0, exclusive_low=True)] = 1e-6
+    gamma: Annotated[float, Range(0)] = 0.25
+    alpha: Annotated[float, Range(1)] = 2.0
+    bias: Literal["paper", "both", "ignore"] = "paper"
+    low: float = 0.0
+    high: float = 1.0
+    until: Annotated[int, Range(0)] = 0
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise InputError(
+                f"{type(self).__name__}.low: got {self.low:g}; allowed: below high = "
+                f"{self.high:g}, the pixels' range"
+            )
+
+    @property
+    def cost(self) -> Cost:
+        """Passes for one heatmap of a network of convolutions behind ReLUs."""
+        forward, backward = self._composite().convolution.cost
+        return Cost(forward=1 + forward, backward=backward)
+
+    def rules(self) -> Rules:
+        """The composite's rules for linear layers; activations pass relevance through."""
+        return Rules(activation=passed_through, linear=self._composite())
+
+    @abstractmethod
+    def _composite(self) -> Composite:
+        """Which rule stands where."""

@@ -1,0 +1,22 @@
+"""Methods that take parts of the image away and look at the value: windows, masks, games.
+
+Conventions: `removal` makes the perturbed copies and asks the network; players are segments of the
+image that go together; what stands in for them is an imputer.
+"""
+
+from xai_exp.explainers.perturbation.lime import LIME
+from xai_exp.explainers.perturbation.masks import ExtremalPerturbation, MeaningfulPerturbation
+from xai_exp.explainers.perturbation.partition import PartitionSHAP
+from xai_exp.explainers.perturbation.shapley import KernelSHAP, ShapleySampling
+from xai_exp.explainers.perturbation.windows import RISE, Occlusion
+
+__all__ = [
+    "LIME",
+    "RISE",
+    "ExtremalPerturbation",
+    "KernelSHAP",
+    "MeaningfulPerturbation",
+    "Occlusion",
+    "PartitionSHAP",
+    "ShapleySampling",
+]

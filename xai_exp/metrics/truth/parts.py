@@ -1,0 +1,145 @@
+r"""What heatmaps say of the parts of rendered scenes, and the exact truth beside it.
+
+What a heatmap says of a part is its relevance summed over the part's pixels: all pixels that the
+part covers at all (a border pixel differs from the background by this part alone) and those within
+`margin` pixels of them in the maximum norm, for much of what a network sees of an object is its
+edge. A pixel that two parts reach equally early is shared between them. Relevance is pooled first:
+`net` keeps signs, so that a part's positive and negative pixels cancel, `positive` is max(h, 0) and
+`absolute` |h|, for maps whose sign has no meaning. Pixels of no part are pooled in the same way.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import torch
+from torch.nn import functional
+
+from xai_exp.config import InputError, Range
+from xai_exp.metrics import shared
+from xai_exp.metrics.localisation import regions
+from xai_exp.truth import games as truth
+from xai_exp.truth.games import Truth
+from xai_exp.types import Case, Effects, Parts, PartsAndRest, Scenes, Scores
+
+Division = Literal["objects", "corners", "sides"]
+Pooling = Literal["net", "positive", "absolute"]
+Depth = Annotated[float, Range(0, 0.5, exclusive_low=True, exclusive_high=True)]
+Margin = Annotated[int, Range(0)]
+TAG = "tag"  # the part that is planted, as scenes name it
+
+
+def exact_truth(case: Case, division: str, depth: float | None) -> Truth:
+    """The exact truth of the case's model and scenes, computed once for all explainers."""
+    scenes = scenes_of(case)
+    key = ("truth", division, depth, id(case.model), id(scenes), tuple(case.targets.tolist()))
+    if key not in case.across:
+        found = truth.attribute(
+            case.model,
+            divided(case, division, depth),
+            case.targets,
+            seed=case.generator.initial_seed(),
+        )
+        # The inputs are kept beside it, so that no later object can have their ids.
+        case.across[key] = (found, case.model, scenes)
+    return case.across[key][0]
+
+
+def worth_and_shown(case: Case) -> Mapping[str, tuple[Effects, PartsAndRest]]:
+    """For each division whose exact truth is known here: Shapley values and pooled relevance.
+
+    Values are (batch, part); relevance is (batch, part + 1), the last of it on no part, pooled as
+    the measures do it unless told otherwise (margin 2, signs kept).
+    """
+    known: dict[str, float | None] = {}
+    targets = tuple(case.targets.tolist())
+    for (_, division, depth, *_, explained), (_, model, scenes) in _truths(case).items():
+        if model is case.model and scenes is case.scenes and explained == targets:
+            known.setdefault(division, depth)
+    found = {}
+    for division, depth in known.items():
+        inside, outside = pooled(case, division, depth, 2, "net")
+        shown = torch.cat([inside, outside[:, None]], 1)
+        found[division] = exact_truth(case, division, depth).shapley, shown
+    return found
+
+
+def _truths(case: Case) -> Mapping[Any, Any]:
+    return {key: found for key, found in case.across.items() if key[0] == "truth"}
+
+
+def divided(case: Case, division: str, depth: float | None) -> Scenes:
+    """The case's scenes under a division.
+
+    Raises:
+        InputError: when there are no scenes, or they have no such division.
+    """
+    return shared.once(
+        case, ("divided", division, depth), lambda: scenes_of(case).divided(division, depth)
+    )
+
+
+def scenes_of(case: Case) -> Scenes:
+    """The case's scenes.
+
+    Raises:
+        InputError: when there are none.
+    """
+    if case.scenes is None:
+        raise InputError("exact truth: got a case without scenes; allowed: rendered data")
+    return case.scenes
+
+
+def reached(case: Case, division: str, depth: float | None, margin: int) -> Parts:
+    """Which part each pixel belongs to, in 0..1: those covered, then those within the margin."""
+
+    def compute() -> Parts:
+        return grown(divided(case, division, depth).parts().to(case.heatmaps), margin)
+
+    return shared.once(case, ("reached", division, depth, margin), compute)
+
+
+def grown(parts: Parts, margin: int) -> Parts:
+    """Parts as shares of pixels: covered pixels in proportion, then `margin` steps to neighbours.
+
+    >>> grown(torch.tensor([[[[0.0, 0.5, 0.0, 0.0, 1.0]]]]), 1)
+    tensor([[[[1., 1., 1., 1., 1.]]]])
+    """
+    total = parts.sum(1, keepdim=True)
+    shares = parts / total.where(total > 0, 1.0)
+    for _ in range(margin):
+        free = shares.sum(1, keepdim=True) == 0
+        near = functional.max_pool2d((shares > 0).to(parts), 3, stride=1, padding=1)
+        shares = shares + free * near / near.sum(1, keepdim=True).clamp(min=1)
+    return shares
+
+
+def pooled(
+    case: Case, division: str, depth: float | None, margin: int, pooling: str
+) -> tuple[Effects, Scores]:
+    """The relevance pooled over each part (batch, part) and over the rest (batch), in float64."""
+
+    def compute() -> tuple[Effects, Scores]:
+        relevance = regions.POOLINGS[pooling](case.heatmaps).double()
+        shares = reached(case, division, depth, margin).double()
+        inside = regions.sums(shares, relevance)
+        rest = (1 - shares.sum(1)).clamp(min=0)
+        return inside, (relevance * rest).sum((1, 2))
+
+    return shared.once(case, ("pooled", division, depth, margin, pooling), compute)
+
+
+def shown_and_true(
+    case: Case, division: str, depth: float | None, margin: int, pooling: str
+) -> tuple[Effects, Effects]:
+    """Normalised absolute shares by heatmap and by truth: (batch, part + 1), the last outside."""
+    inside, outside = pooled(case, division, depth, margin, pooling)
+    worth = exact_truth(case, division, depth).shapley
+    return (
+        _normalised(torch.cat([inside, outside[:, None]], 1)),
+        _normalised(functional.pad(worth, (0, 1))),
+    )
+
+
+def _normalised(values: Effects) -> Effects:
+    """Absolute shares of their sum; NaN where that is 0."""
+    return values.abs() / values.abs().sum(1, keepdim=True)

@@ -1,0 +1,82 @@
+"""What the image browser of a page shows: images, exact masks and heatmaps, to be compared."""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from xai_exp.report import tables
+from xai_exp.report.figures import gallery
+
+_MOST_IMAGES, _MOST_MODELS, _MOST_MAPS = 12, 3, 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class Maps:
+    """What the image browser shows of one setting.
+
+    Attributes:
+        setting: its name.
+        images: (image, height, width) grey levels in bytes.
+        masks: (image, height, width) coverage by objects in bytes, if known.
+        captions: a line an image.
+        channels: of the images.
+        models: for a model's name, its heatmaps (image, height, width) by explainer.
+    """
+
+    setting: str
+    images: np.ndarray
+    masks: np.ndarray | None
+    captions: Sequence[str]
+    models: Mapping[str, Mapping[str, np.ndarray]]
+    channels: int = 1
+
+
+def data(maps: Sequence[Maps]) -> str:
+    """What the page's script reads, as JSON; nothing without maps."""
+    if not maps:
+        return ""
+    found = [
+        {
+            "name": one.setting,
+            "size": list(one.images.shape[1:]),
+            "images": _encoded(one.images[:_MOST_IMAGES]),
+            "masks": _encoded(one.masks[:_MOST_IMAGES]) if one.masks is not None else None,
+            "captions": list(one.captions[:_MOST_IMAGES]),
+            "models": [
+                {
+                    "name": name,
+                    "heatmaps": {
+                        tables.words(method): _encoded(_signed(drawn[:_MOST_IMAGES]))
+                        for method, drawn in list(heatmaps.items())[:_MOST_MAPS]
+                    },
+                }
+                for name, heatmaps in list(one.models.items())[:_MOST_MODELS]
+            ],
+        }
+        for one in maps
+    ]
+    return json.dumps(found).replace("</", "<\\/")
+
+
+def _signed(heatmaps: np.ndarray) -> np.ndarray:
+    """Each map in -127..127, its 99.5 % quantile at the end of the scale."""
+    ends = np.array([gallery.limit(torch.from_numpy(one)) for one in heatmaps])[:, None, None]
+    return (np.clip(np.nan_to_num(heatmaps / ends), -1, 1) * 127).round().astype(np.int8)
+
+
+def _encoded(block: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(block).tobytes()).decode()
+
+
+def pooling(maps: Sequence[Maps]) -> str:
+    """Whether it can matter how channels are pooled to one heatmap."""
+    if not maps or any(one.channels > 1 for one in maps):
+        return ""
+    return (
+        "How channels are pooled to one heatmap is no setting here: all images are grey, so that "
+        "a heatmap has one channel to begin with."
+    )

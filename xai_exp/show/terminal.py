@@ -1,0 +1,197 @@
+"""What the user reads in the terminal: what is done, the table of scores, where to look next."""
+
+from collections.abc import Mapping, Sequence
+from textwrap import fill
+
+import pandas as pd
+import torch
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from xai_exp import build
+from xai_exp.build import Experiment
+from xai_exp.statistics import mean_interval
+from xai_exp.tracking import Tracker
+from xai_exp.training.store import TrainingResult
+from xai_exp.types import Metric
+
+_SCORES_UNDER_A_HEATMAP = 2
+_NAMED = 4  # explainers; more are counted
+
+
+def header(console: Console, config: DictConfig, device: torch.device) -> None:
+    """One line that says what is about to happen."""
+    names, explainers = build.names(config), list(config.explainer)
+    shown = ", ".join(explainers) if len(explainers) <= _NAMED else f"{len(explainers)} explainers"
+    console.print(
+        f"[bold]{names['dataset']}[/] x [bold]{names['model']}[/] x "
+        f"[bold]{shown}[/]  seed {config.seed}, {device}",
+        highlight=False,
+    )
+
+
+def trained(console: Console, result: TrainingResult, *, reused: bool) -> None:
+    """How good the model is."""
+    how = "found trained" if reused else f"trained in {result.seconds:.0f} s"
+    console.print(
+        f"model {how}: test accuracy {100 * result.accuracy:.2f} % after {result.epochs} epochs",
+        highlight=False,
+    )
+
+
+def skipped_metrics(
+    console: Console, metrics: Mapping[str, Metric], truths: frozenset[str]
+) -> None:
+    """A line for each metric that needs a truth which the data do not have."""
+    for name, metric in metrics.items():
+        missing = metric.needs - truths
+        if missing:
+            lacks = " and ".join(sorted(missing))
+            console.print(f"metric {name} is skipped: it needs {lacks}, which the data lack")
+
+
+def results(
+    console: Console,
+    experiment: Experiment,
+    result: TrainingResult,
+    scores: Mapping[str, pd.DataFrame],
+) -> None:
+    """The table: mean and 95 % interval over images for every explainer and metric.
+
+    A row an explainer and a column a metric if they fit the terminal, else a row a metric.
+    """
+    names = [
+        n for n in experiment.metrics if any((t["metric"] == n).any() for t in scores.values())
+    ]
+    first = max(map(len, [*scores, "explainer"])) + 4
+    if len(names) <= (console.width - first) // _COLUMN:
+        if names:
+            console.print(_table(names, experiment.metrics, scores))
+            console.print(_CAPTION, style="italic", highlight=False)
+    else:
+        explainers = list(scores)
+        fit = max(1, (console.width - _METRIC - 13) // _NARROW)
+        for start in range(0, len(explainers), fit):
+            some = {name: scores[name] for name in explainers[start : start + fit]}
+            console.print(_long_table(names, experiment.metrics, some))
+        console.print(_LONG_CAPTION, style="italic", highlight=False)
+    console.print(f"test accuracy {100 * result.accuracy:.2f} %", highlight=False)
+
+
+_COLUMN = 19
+_CAPTION = "mean over images, 95 % bootstrap interval; n: images with a score, if not all have one"
+
+_METRIC, _NARROW = 26, 15
+_LONG_CAPTION = (
+    "mean over images and half the width of its 95 % interval; the best of a row is bold\n"
+    "n: images with a score, if not all have one"
+)
+
+
+def _table(
+    names: Sequence[str], metrics: Mapping[str, Metric], scores: Mapping[str, pd.DataFrame]
+) -> Table:
+    table = Table()
+    table.add_column("explainer", no_wrap=True)
+    for name in names:
+        arrow = "higher" if metrics[name].higher_is_better else "lower"
+        words = fill(name.replace("_", " "), _COLUMN - 3)
+        table.add_column(f"{words}\n[dim]{arrow} is better[/]", justify="right", no_wrap=True)
+    for explainer, rows in scores.items():
+        table.add_row(explainer, *(_cell(rows, name) for name in names))
+    return table
+
+
+def _long_table(
+    names: Sequence[str], metrics: Mapping[str, Metric], scores: Mapping[str, pd.DataFrame]
+) -> Table:
+    """A row a metric, a column an explainer."""
+    table = Table()
+    table.add_column("metric")
+    table.add_column("better")
+    for explainer in scores:
+        table.add_column(fill(explainer.replace("_", " "), _NARROW - 3), justify="right")
+    for name in names:
+        higher = metrics[name].higher_is_better
+        found = {
+            e: mean_interval(rows.loc[rows["metric"] == name, "score"])
+            for e, rows in scores.items()
+        }
+        means = [mean for mean, _, _, n in found.values() if n]
+        best = (max if higher else min)(means, default=None)
+        cells = [
+            _short(*found[e], len(scores[e].loc[scores[e]["metric"] == name]), best) for e in scores
+        ]
+        table.add_row(
+            fill(name.replace("_", " "), _METRIC), "higher" if higher else "lower", *cells
+        )
+    return table
+
+
+def _short(mean: float, low: float, high: float, n: int, images: int, best: float | None) -> str:
+    if n == 0:
+        return "[dim]undefined[/]"
+    shown = f"{mean:.3g}" if abs(mean) >= 100 else f"{mean:.3f}"
+    shown = f"[bold]{shown}[/]" if mean == best else shown
+    half = (high - low) / 2
+    spread = (
+        "" if half != half else f" [dim]{half:.3f}[/]" if half < 100 else f" [dim]{half:.2g}[/]"
+    )
+    return shown + spread + (f"\n[dim]n = {n}[/]" if n < images else "")
+
+
+def _cell(rows: pd.DataFrame, metric: str) -> str:
+    mine = rows.loc[rows["metric"] == metric, "score"]
+    mean, low, high, n = mean_interval(mine)
+    if n == 0:
+        return "undefined"
+    short = f"\nn = {n}" if n < len(mine) else ""
+    spread = "all equal" if low != low else f"{low:.3f} .. {high:.3f}"
+    return f"{mean:.3f}\n[dim]{spread}[/]{short}"
+
+
+def signed(value: float, low: float, high: float) -> str:
+    """A number with its sign, over its interval if it has one."""
+    if value != value:
+        return "undefined"
+    return f"{value:+.2f}\n[dim]{low:+.2f} .. {high:+.2f}[/]" if low == low else f"{value:+.2f}"
+
+
+def where(console: Console, tracker: Tracker, runs: Sequence[str], *, reused: int) -> None:
+    """How to open these very runs."""
+    if reused:
+        console.print(f"{reused} of the runs were found finished (reuse=false makes them again)")
+    command = tracker.ui_command(runs)
+    if command:
+        console.print(f"see these runs:  {command}", highlight=False, soft_wrap=True)
+    elif tracker.address(runs):
+        console.print(f"see these runs:  {tracker.address(runs)}", highlight=False, soft_wrap=True)
+
+
+def explained(console: Console, count: int, *, reused: int) -> None:
+    """One line for all explanations of a run of a study."""
+    found = f", {reused} of them found finished" if reused else ""
+    console.print(f"{count} explanations{found}", highlight=False)
+
+
+def captions(
+    labels: Tensor, predictions: Tensor, targets: Tensor, classes: Sequence[str]
+) -> list[str]:
+    """Target, prediction and, where that is wrong, the label of every image."""
+    lines = []
+    for label, guess, target in zip(labels, predictions, targets, strict=True):
+        right = "" if guess == label else f", is {classes[int(label)]}"
+        lines.append(f"target {classes[int(target)]}\npredicted {classes[int(guess)]}{right}")
+    return lines
+
+
+def score_lines(scores: pd.DataFrame, images: int) -> list[str]:
+    """The first scores of every image, as lines under its heatmap."""
+    names = list(scores["metric"].unique())[:_SCORES_UNDER_A_HEATMAP]
+    mine = scores[scores["metric"].isin(names)].set_index(["metric", "image"])["score"]
+    return [
+        "\n".join(f"{name.replace('_', ' ')} {mine[name, image]:.2f}" for name in names)
+        for image in range(images)
+    ]

@@ -1,0 +1,181 @@
+"""What a study does once its runs are finished: Hydra's callbacks.
+
+Nothing heavy is imported before that, so that the command line answers at once.
+"""
+
+import math
+import shlex
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from xai_exp.show import progress
+
+if TYPE_CHECKING:
+    from xai_exp.report.pages.page import Section
+    from xai_exp.studies.publish import Question
+
+
+class Progress(Callback):
+    """Says how far the matrix of runs has come."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
+        """Count the runs before the first begins."""
+        if (total := matrix(config)) > 1:
+            progress.start(total)
+
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
+        """Say which run of how many this is, and how long the rest may take."""
+        if (bar := progress.current()) is not None:
+            names = config.hydra.runtime.choices
+            where = f"{names.get('dataset')}, {names.get('model')}, seed {config.seed}"
+            bar.begin(where, steps=1 + len(config.explainer))
+
+    def finished(self) -> list[tuple[str, str, str]]:
+        """The runs are over, the bar gives way to the report; what was skipped, where and why."""
+        bar = progress.current()
+        if bar is not None:
+            bar.step("report")
+        progress.stop()
+        return [(one.explainer, one.where, one.reason) for one in bar.skipped] if bar else []
+
+
+class _Study(Progress, ABC):
+    """Reports once the matrix of runs is finished."""
+
+    def __init__(self) -> None:
+        self.jobs: list[DictConfig] = []
+        self.skipped: list[tuple[str, str, str]] = []
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:  # noqa: ANN401
+        """Remember what was run."""
+        if job_return.status == JobStatus.COMPLETED:
+            self.jobs.append(_without_hydra(config))
+
+    def on_run_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
+        """Report after a single run."""
+        self._end(config)
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
+        """Report after several."""
+        self.skipped = self.finished()
+        self._end(config)
+
+    def _end(self, config: DictConfig) -> None:
+        from xai_exp.config import InputError
+
+        try:
+            if self.jobs:
+                self._report(config)
+        except InputError as error:
+            # Hydra makes a warning of any other exception here and goes on as if all were well.
+            raise SystemExit(f"error: {error}") from error
+
+    @abstractmethod
+    def _report(self, config: DictConfig) -> None:
+        """Say what the finished runs show."""
+
+
+class Report(_Study):
+    """Judge the study's claims and write its page: reports/STUDY.html, and a run of type `report`.
+
+    Args:
+        title: the question that the study answers.
+        claims: what to judge, each with the fields of a claim in `xai_exp.verdicts.claims`.
+        least_accuracy: models below it are left out, in 0..1.
+        folder: where the page and its tables go.
+        truths: metrics that compare with exact truth and need no audit.
+        pairs: metrics to draw one against the other, such as true use and shown use.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        claims: Sequence[Mapping[str, Any]] = (),
+        least_accuracy: float = 0.0,
+        folder: str = "reports",
+        truths: Sequence[str] = (),
+        pairs: Sequence[Sequence[str]] = (),
+    ) -> None:
+        super().__init__()
+        self.title, self.claims = title, claims
+        self.least_accuracy, self.folder, self.truths = least_accuracy, folder, truths
+        self.pairs = pairs
+
+    def _report(self, config: DictConfig) -> None:
+        name = self.jobs[0].study or "report"
+        task = list(config.hydra.overrides.task)
+        from xai_exp.studies.publish import Question
+        from xai_exp.verdicts import claims
+
+        report_study(
+            self.jobs,
+            Question(
+                title=self.title,
+                name=str(name),
+                claims=[claims.made(one) for one in self.claims],
+                commands=[" ".join(["python -m xai_exp", *(shlex.quote(str(w)) for w in task)])],
+                folder=Path(self.folder),
+                least_accuracy=self.least_accuracy,
+                truths=list(self.truths),
+                pairs=[(str(first), str(second)) for first, second in self.pairs],
+                extras=self.extras(),
+                answer=self.answer(),
+                skipped=self.skipped,
+            ),
+        )
+
+    def answer(self) -> str:
+        """The answer in one sentence, where that is more than how many claims hold."""
+        return ""
+
+    def extras(self) -> "Sequence[Section]":
+        """Further sections of the page, from what the jobs left."""
+        return ()
+
+
+def matrix(config: DictConfig) -> int:
+    """How many runs a sweep has; 0 if its sweeper does not say beforehand.
+
+    Counts the choices of hydra.sweeper.params and of the command line, which win.
+    """
+    sweeper = config.hydra.sweeper
+    if not str(sweeper.get("_target_", "")).endswith("BasicSweeper"):
+        return 0
+    lines = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
+    lines += [str(line) for line in config.hydra.overrides.task]
+    sizes: dict[str, int] = {}
+    for override in OverridesParser.create().parse_overrides(lines):
+        swept = override.is_sweep_override()
+        sizes[override.get_key_element()] = len(list(override.sweep_iterator())) if swept else 1
+    return math.prod(sizes.values())
+
+
+def report_study(jobs: list[DictConfig], asked: "Question") -> None:
+    """Publish what these runs have left, and print the verdicts."""
+    from rich.console import Console
+
+    from xai_exp import build, pipeline
+    from xai_exp.studies.publish import publish
+    from xai_exp.verdicts.verdict import sentence
+
+    console = Console()
+    tracker = build.experiment(jobs[0]).tracking.open()
+    found = [one.run for job in jobs for one in pipeline.finished(job, tracker)[1].values()]
+    if not found:
+        console.print("no report: tracking=off keeps nothing to report on")
+        return
+    path, verdicts = publish(tracker.kept(list(dict.fromkeys(found))), tracker, asked)
+    for one in verdicts:
+        console.print(f"{one.claim.text}\n  {sentence(one)}", highlight=False)
+    console.print(f"report: {path}", highlight=False, soft_wrap=True)
+
+
+def _without_hydra(config: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])

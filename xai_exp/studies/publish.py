@@ -1,0 +1,224 @@
+"""From finished explanations to a report: one page, tidy tables, a run of type `report`."""
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from xai_exp.config import InputError
+from xai_exp.report.pages import index
+from xai_exp.report.pages.page import Maps, Section, Study, render
+from xai_exp.report.tables import means
+from xai_exp.tracking import Kept, Record, Tracker, collect
+from xai_exp.training.store import model_key
+from xai_exp.verdicts import verdict
+from xai_exp.verdicts.claims import Claim
+from xai_exp.verdicts.verdict import Verdict
+
+_PACKAGES = ("xai_exp", "torch", "lightning", "mlflow", "scipy")
+_MODELS = 3  # of each setting in the image browser, which is part of the page
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What a report answers, and how.
+
+    Attributes:
+        title: the question in words.
+        name: of the files and the run.
+        claims: what to judge.
+        commands: that make the explanations.
+        folder: where the files go.
+        least_accuracy: models below it are left out, in 0..1.
+        truths: metrics that need no audit, such as those that compare with exact truth.
+        pairs: metrics to draw one against the other.
+        extras: further sections of the page.
+        answer: in one sentence, where that is more than how many claims hold.
+        skipped: explainers that a network did not get: explainer, where, why.
+    """
+
+    title: str
+    name: str
+    claims: Sequence[Claim] = ()
+    commands: Sequence[str] = ()
+    folder: Path = Path("reports")
+    least_accuracy: float = 0.0
+    truths: Sequence[str] = ()
+    pairs: Sequence[tuple[str, str]] = ()
+    extras: Sequence[Section] = ()
+    answer: str = ""
+    skipped: Sequence[tuple[str, str, str]] = ()
+
+
+def publish(kept: Sequence[Kept], tracker: Tracker, asked: Question) -> tuple[Path, list[Verdict]]:
+    """Write FOLDER/NAME.html with NAME.parquet and NAME.csv beside it, and record them.
+
+    Nothing is recorded twice: a finished report on the same explanations with the same claims and
+    the same page is found again.
+
+    Args:
+        kept: the explanations.
+        tracker: where the report is recorded.
+        asked: the question.
+
+    Returns:
+        The page and the verdicts.
+
+    Raises:
+        InputError: when there is nothing to report.
+    """
+    good = [one for one in kept if not one.accuracy < asked.least_accuracy]
+    if not good:
+        raise InputError(
+            f"report: got {len(kept)} explanations, none of a model with accuracy of at least "
+            f"{asked.least_accuracy:g}; allowed: at least one (run an experiment first)"
+        )
+    good = collect.told_apart(good)
+    scores = collect.tidy(good)
+    audited = verdict.audit(scores, asked.truths)
+    verdicts = verdict.answers(asked.claims, scores, audited)
+    known = set(scores["metric"])
+    curves, maps = _drawn(good, scores)
+    page = render(
+        Study(
+            title=asked.title,
+            scores=scores,
+            verdicts=verdicts,
+            audited=audited,
+            commands=asked.commands,
+            versions=versions(),
+            curves=curves,
+            maps=maps,
+            pairs=[pair for pair in asked.pairs if known.issuperset(pair)],
+            extras=asked.extras,
+            answer=asked.answer,
+            poor=_poor(kept, asked.least_accuracy),
+            least_accuracy=asked.least_accuracy,
+            skipped=asked.skipped,
+        )
+    )
+    tables = {"scores": scores, "means": means(scores), "claims": _claims(verdicts)}
+    tables = {key: table for key, table in tables.items() if len(table)}
+    path = write(asked.folder, asked.name, page, scores)
+    record = Record(
+        key=model_key({"report": sorted(one.run for one in good), "page": page}),
+        name=asked.title,
+        tags={"study": asked.name},
+        params={
+            "explanations": len(good),
+            "left_out_for_accuracy": len(kept) - len(good),
+            **{f"claim_{place}": one.answer for place, one in enumerate(verdicts, 1)},
+        },
+    )
+    if tracker.reported(record.key) is None:
+        tracker.record_report(record, pages={"report": page}, tables=tables)
+    return path, verdicts
+
+
+def write(folder: Path, name: str, page: str, scores: pd.DataFrame | None = None) -> Path:
+    """Write FOLDER/NAME.html, the scores beside it, and the index; one process at a time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.html"
+    with index.lock(folder):
+        path.write_text(page, encoding="utf-8")
+        if scores is not None:
+            scores.to_parquet(folder / f"{name}.parquet", index=False)
+            scores.to_csv(folder / f"{name}.csv", index=False)
+    index.write(folder)
+    return path
+
+
+def versions() -> dict[str, str]:
+    """Of what a report was made with, and on what machine."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return found | {"on": f"{os.cpu_count()} cores ({platform.machine()}), {device}"}
+
+
+def _poor(kept: Sequence[Kept], least: float) -> pd.DataFrame:
+    """The networks that are not accurate enough, a row each."""
+    tags = [{**one.tags, "accuracy": one.accuracy} for one in kept if one.accuracy < least]
+    names = ["dataset", "model", "seed", "accuracy", "model_key"]
+    return pd.DataFrame(tags, columns=names).drop_duplicates("model_key")
+
+
+def _claims(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+    tables = [one.rows.assign(claim=one.claim.text, answer=one.answer) for one in verdicts]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def _drawn(
+    kept: Sequence[Kept], scores: pd.DataFrame
+) -> tuple[Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]], list[Maps]]:
+    """What the page draws of heatmaps and curves; each run's arrays are fetched once.
+
+    Returns:
+        Mean curves, the most relevant first, by setting and metric, over the models; and what the
+        image browser shows: the images of each setting and the heatmaps of its first models.
+    """
+    drawn: dict[str, dict[str, list[np.ndarray]]] = {}
+    places: dict[str, np.ndarray] = {}
+    shown: dict[str, _Shown] = {}
+    for one, setting in zip(kept, collect.settings([one.params for one in kept]), strict=True):
+        arrays, name = one.arrays(), one.tags["explainer"]
+        for metric in _curved(arrays):
+            title = f"{setting}: {metric.replace('_', ' ')}"
+            places[title] = arrays[f"curve/{metric}/x"]
+            drawn.setdefault(title, {}).setdefault(name, []).append(arrays[f"curve/{metric}/morf"])
+        group = shown.setdefault(setting, _Shown(first=one.run, arrays=arrays))
+        model = f"{one.tags.get('model', '')} seed {one.tags.get('seed', '')}"
+        if model in group.models or len(group.models) < _MODELS:
+            group.models.setdefault(model, {})[name] = arrays["heatmaps"]
+    curves = {
+        title: (places[title], {name: np.mean(rows, 0) for name, rows in lines.items()})
+        for title, lines in drawn.items()
+    }
+    return curves, [_maps(s, group, scores) for s, group in shown.items() if group.has_images]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shown:
+    """The first run of a setting, which has the images, and heatmaps by model and explainer."""
+
+    first: str
+    arrays: Mapping[str, np.ndarray]
+    models: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+
+    @property
+    def has_images(self) -> bool:
+        return "images" in self.arrays and self.arrays["images"].ndim == 4
+
+
+def _curved(arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """The metrics that left a curve of the most relevant first."""
+    keys = [key.split("/") for key in arrays if key.startswith("curve/")]
+    return [key[1] for key in keys if key[2:] == ["morf"]]
+
+
+def _maps(setting: str, group: _Shown, scores: pd.DataFrame) -> Maps:
+    rows = pd.DataFrame(scores[scores["run"] == group.first])
+    rows = rows.drop_duplicates(subset="image").sort_values("image")
+    captions = [
+        f"{row['image']}: label {row['label']}, target {row['target']}"
+        for row in rows.to_dict("records")
+    ]
+    images = group.arrays["images"]
+    return Maps(
+        setting=setting,
+        images=images.mean(1).astype(np.uint8),
+        masks=group.arrays.get("masks"),
+        captions=captions or [str(i) for i in range(len(images))],
+        models=group.models,
+        channels=images.shape[1],
+    )
