@@ -8,8 +8,8 @@ the floor's and the peer's so that a busy machine slows all. Images are 64x64.
 
 `floor` is the ratio to the stated cost (below 1 where passes need no way back: they take fewer
 steps than the bare model, see xai_exp/compute/streamline.py), `once` the ratio to one forward and
-backward pass, `gain` the peer's time over ours (on the peer's best terms: batches of the same size, frozen
-weights).
+backward pass, `gain` the peer's time over ours (on the peer's best terms: batches of the same size,
+frozen weights).
 """
 
 import argparse

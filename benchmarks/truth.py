@@ -3,8 +3,8 @@
 The cost of exact truth over its floor, for images of 64x64 with k discs: the floor is 2^k images
 through the bare model at the best time of one image, over several batch sizes (the ratio can be
 below 1: passes take fewer steps, see xai_exp/compute/streamline.py). Rendering is part of the cost:
-each part is drawn once, each subset is a sum of parts. Times are the best of the repeats, taken in turns
-with the floor's.
+each part is drawn once, each subset is a sum of parts. Times are the best of the repeats, taken in
+turns with the floor's.
 """
 
 import argparse

@@ -12,8 +12,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from xai_exp import errors
-from xai_exp.show import progress as matrix
+from xai_exp import cli, errors
+from xai_exp.show import progress
 
 
 def config_folder() -> Path:
@@ -26,10 +26,10 @@ def config_folder() -> Path:
 @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")
 def experiment(config: DictConfig) -> float | list[float] | None:
     """One experiment as composed by Hydra; the value that a sweep optimises."""
-    from xai_exp import pipeline
+    from xai_exp import build, pipeline
 
     try:
-        return pipeline.run(config)
+        return pipeline.run(build.experiment(config))
     except Exception as error:
         # Alone, a job ends here with its one line; in a sweep Hydra adds which job it was.
         if HydraConfig.get().mode == RunMode.RUN:
@@ -51,14 +51,15 @@ def main() -> None:
     # they wait for when anything else runs on the machine: training then falls to a fourth.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        experiment()
+        if not cli.main(sys.argv[1:]):
+            experiment()
     except KeyboardInterrupt:
         sys.exit("interrupted; finished runs are kept and the same command goes on from here")
     except Exception as error:
         _exit(error)
         raise
     finally:
-        matrix.stop()
+        progress.stop()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,12 @@
-"""From a composed configuration to the objects of one experiment, every mistake found at once."""
+"""From a composed configuration to the objects of one experiment, every mistake found at once.
+
+Here the configuration ends: an experiment has its objects, its names, its description as plain data
+and its keys, and nothing below asks Hydra or OmegaConf again.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
@@ -9,14 +14,24 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from xai_exp.config import InputError, Range, configured
+from xai_exp.config import InputError, Range, configured, identity
 from xai_exp.errors import unknown
-from xai_exp.tracking import Tracking
+from xai_exp.tracking import Tracking, former
 from xai_exp.training import Trainer
-from xai_exp.types import Architecture, Dataset, Explainer, Metric, Precision
+from xai_exp.training.store import model_key
+from xai_exp.types import (
+    Architecture,
+    Dataset,
+    Explainer,
+    FromFiles,
+    Metric,
+    PartlyLearnt,
+    Precision,
+)
 
 SINGLE = ("dataset", "model", "trainer", "imputer", "tracking")
 SEVERAL = ("explainer", "metric")
+_LEARNING = ("model", "trainer")
 _OWN_KEYS = frozenset({"_target_", "_convert_", "_partial_", "_recursive_", "_args_"})
 
 
@@ -36,10 +51,21 @@ class Settings:
     least_accuracy: Annotated[float, Range(0, 1)] = 0.0
     reuse: bool = True
 
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """Those that decide an explainer's scores."""
+        told: dict[str, Any] = {"target": self.target, "seed": self.seed}
+        return told if self.precision == "float32" else {**told, "precision": self.precision}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """One experiment: what conf/ composes, made."""
+    """One experiment: what conf/ composes, made.
+
+    Attributes:
+        names: the chosen YAML of each group, as the command line named it.
+        described: every group as plain dictionaries, lists and numbers, for tracking.
+    """
 
     settings: Settings
     dataset: Dataset
@@ -48,6 +74,82 @@ class Experiment:
     tracking: Tracking
     explainers: Mapping[str, Explainer]
     metrics: Mapping[str, Metric]
+    names: Mapping[str, str]
+    described: Mapping[str, Any]
+
+    @cached_property
+    def contents(self) -> tuple[str, str]:
+        """What the files are that the data come from and those of the truth; empty without."""
+        data = self.dataset
+        if isinstance(data, FromFiles):
+            return data.fingerprint, data.truth_fingerprint
+        return "", ""
+
+    @cached_property
+    def data_key(self) -> str:
+        """Of the data: their configuration and, where that names files, what the files are."""
+        return model_key({"dataset": self._data(), "content": self.contents[0]})
+
+    @cached_property
+    def model_key(self) -> str:
+        """Of everything that decides the trained weights."""
+        return model_key(
+            {
+                "dataset": self._data(self._unseen),
+                "content": self.contents[0],
+                "model": identity(self.architecture),
+                "trainer": identity(self.trainer),
+                "seed": self.settings.seed,
+            }
+        )
+
+    def explain_key(self, name: str, model: str, images: int) -> str:
+        """Of everything that decides the scores of one explainer on the model of this key."""
+        return model_key(
+            {
+                "model": model,
+                "data": self.data_key,
+                "truth": self.contents[1],
+                "explainer": {name: identity(self.explainers[name])},
+                "metrics": identity(self.metrics),
+                "images": images,
+                **self.settings.deciding,
+            }
+        )
+
+    @cached_property
+    def former_model_key(self) -> str | None:
+        """The model's key of when keys said where code lives; None if something changed since."""
+        if not former.unchanged([self.dataset, self.architecture, self.trainer]):
+            return None
+        told = {key: former.described(self.described[key]) for key in ("dataset", *_LEARNING)}
+        for name in self._unseen:
+            told["dataset"].pop(name, None)
+        return model_key({**told, "content": self.contents[0], "seed": self.settings.seed})
+
+    def former_explain_key(self, name: str, model: str, images: int) -> str | None:
+        """Likewise of one explainer's scores."""
+        if not former.unchanged([self.dataset, self.explainers[name], self.metrics]):
+            return None
+        told = {
+            "model": model,
+            "data": former.described(self.described["dataset"]),
+            "truth": self.contents[1],
+            "explainer": {name: former.described(self.described["explainer"][name])},
+            "metrics": former.described(self.described["metric"]),
+            "images": images,
+            "scoring": former.SCORING_VERSION,
+        }
+        return model_key({**told, **self.settings.deciding})
+
+    @property
+    def _unseen(self) -> frozenset[str]:
+        data = self.dataset
+        return data.undeciding if isinstance(data, PartlyLearnt) else frozenset()
+
+    def _data(self, without: frozenset[str] = frozenset()) -> Any:  # noqa: ANN401
+        name, version, told, *code = identity(self.dataset)
+        return [name, version, {k: v for k, v in told.items() if k not in without}, *code]
 
 
 def experiment(config: DictConfig) -> Experiment:
@@ -56,11 +158,11 @@ def experiment(config: DictConfig) -> Experiment:
     Raises:
         InputError: for a key that nothing reads, a wrong type, a value out of range.
     """
-    known = {*SINGLE, *SEVERAL, *(field.name for field in fields(Settings))}
+    known = {*SINGLE, *SEVERAL, *(field.name for field in fields(Settings)), "hydra"}
     for key in config:
         if str(key) not in known:
             raise InputError(unknown("key", str(key), sorted(known)))
-    top = {str(key): config[key] for key in config if str(key) not in {*SINGLE, *SEVERAL}}
+    top = {str(key): config[key] for key in config if str(key) not in {*SINGLE, *SEVERAL, "hydra"}}
     try:
         settings = Settings(**top)
     except InputError as error:
@@ -73,19 +175,22 @@ def experiment(config: DictConfig) -> Experiment:
         tracking=_made(config, "tracking"),
         explainers=_each(config, "explainer"),
         metrics=_each(config, "metric"),
+        names=_names(config),
+        described={group: _plain(config[group]) for group in (*SINGLE, *SEVERAL)},
     )
 
 
-def names(config: DictConfig) -> dict[str, str]:
+def _names(config: DictConfig) -> dict[str, str]:
     """The chosen YAML of each group, as the command line named it."""
-    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    hydra = config.get("hydra") or (HydraConfig.get() if HydraConfig.initialized() else None)
+    choices = hydra.runtime.choices if hydra else {}
     kinds = {
         group: str(config[group].get("_target_", group)).rpartition(".")[2] for group in SINGLE
     }
     return {group: str(choices.get(group, kinds[group])) for group in SINGLE}
 
 
-def plain(node: Any) -> Any:  # noqa: ANN401
+def _plain(node: Any) -> Any:  # noqa: ANN401
     """A node of the configuration as dictionaries, lists and numbers, interpolations resolved."""
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 

@@ -13,10 +13,13 @@ Traceback (most recent call last):
 xai_exp.config.InputError: Rule.epsilon: got -1.0; allowed: a number > 0
 """
 
+import hashlib
+import inspect
 import math
 import types
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import (
     Annotated,
     Any,
@@ -68,6 +71,13 @@ class Range:
 Count = Annotated[int, Range(1)]  # one or more
 
 
+@dataclass(frozen=True)
+class Added:
+    """Marks a field that came later: while it has this value, identities are as if it were not."""
+
+    value: object
+
+
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 def configured(cls: type[T]) -> type[T]:
     """Make `cls` a frozen keyword-only dataclass whose fields are checked when it is made.
@@ -77,9 +87,14 @@ def configured(cls: type[T]) -> type[T]:
     `tuple[X, ...]`, any class, `Annotated[..., Range(...)]`); a list given for a tuple is made one.
     A `__post_init__`, the class's own or inherited, runs after the check, for rules between fields.
 
+    What the class computes has a `version`, 1 unless it says otherwise: a class variable to raise
+    with every change of its results, since finished work is found again by it (`identity`).
+
     Raises:
         InputError: when a value has the wrong type or is out of its range.
     """
+    if "version" not in dir(cls):
+        cls.version = 1  # pyright: ignore[reportAttributeAccessIssue]
     own = getattr(cls, "__post_init__", None)
     own = getattr(own, "rule", own)  # a parent's, without the parent's check of the fields
 
@@ -100,6 +115,51 @@ def configured(cls: type[T]) -> type[T]:
     made = dataclass(frozen=True, kw_only=True)(cls)
     made.__init__.__no_type_check__ = True  # pyright: ignore[reportFunctionMemberAccess]
     return made
+
+
+def identity(thing: Any) -> Any:  # noqa: ANN401
+    """What decides what a configured thing does, as plain data for a key; not where its code lives.
+
+    Its name (the class's, or its class variable `known_as`), its version and its fields. A field
+    that was `Added` with the value that keeps what was before is left out, so that older work is
+    still found. The code of a class from outside this package counts by its content.
+
+    >>> @configured
+    ... class Rule:
+    ...     epsilon: float = 1e-6
+    ...     bias: Annotated[bool, Added(True)] = True
+    >>> identity(Rule()), identity(Rule(bias=False))
+    (('Rule', 1, {'epsilon': 1e-06}), ('Rule', 1, {'epsilon': 1e-06, 'bias': False}))
+    """
+    if isinstance(thing, Mapping):
+        return {str(key): identity(value) for key, value in thing.items()}
+    if isinstance(thing, tuple | list):
+        return [identity(value) for value in thing]
+    if not is_dataclass(thing) or isinstance(thing, type):
+        return thing if isinstance(thing, bool | int | float | str | None) else str(thing)
+    kind, told = type(thing), {field.name: getattr(thing, field.name) for field in fields(thing)}
+    kept = {name: identity(value) for name, value in without_added(kind, told).items()}
+    named = (getattr(kind, "known_as", kind.__name__), getattr(kind, "version", 1), kept)
+    return named if kind.__module__.startswith("xai_exp.") else (*named, _code(kind))
+
+
+def without_added(kind: type, told: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a configured class without those that came later and change nothing here."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {name: value for name, value in told.items() if _counts(hints.get(name), value)}
+
+
+def _counts(hint: Any, value: object) -> bool:  # noqa: ANN401
+    marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    return not any(isinstance(mark, Added) and mark.value == value for mark in marks)
+
+
+def _code(kind: type) -> str:
+    """The content of the file that a class of someone else's stands in."""
+    try:
+        return hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()[:16]
+    except (OSError, TypeError):
+        return ""  # made in a notebook or a test
 
 
 def _coerced(hint: Any, value: Any) -> Any:  # noqa: ANN401

@@ -4,28 +4,24 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
-from omegaconf import DictConfig
 from rich.console import Console
 from torch import nn
 from tqdm import tqdm
 
-from xai_exp import build, records, scoring
-from xai_exp.build import Experiment, plain
+from xai_exp import records, scoring
+from xai_exp.build import Experiment, Settings
 from xai_exp.compute import machine
 from xai_exp.config import InputError
 from xai_exp.scoring import Sample, Scored
-from xai_exp.show import progress as matrix
+from xai_exp.show import progress
 from xai_exp.show import terminal as show
 from xai_exp.sweeping import objectives
 from xai_exp.tracking import Found, Link, Tracker
 from xai_exp.training import accuracy
 from xai_exp.training.store import ModelStore, TrainingResult, model_key
-
-SCORING_VERSION = 3  # raise it when a change of explainers or metrics changes scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +29,6 @@ class Job:
     """What every step works with."""
 
     experiment: Experiment
-    config: DictConfig
     tracker: Tracker
     device: torch.device
     console: Console
@@ -61,23 +56,22 @@ class Explained:
     fresh: Scored | None = None
 
 
-def run(config: DictConfig) -> float | list[float]:
-    """Do the experiment that `config` describes; what is finished already is found and reused.
+def run(experiment: Experiment) -> float | list[float]:
+    """Do the experiment; what is finished already is found and reused.
 
     Returns:
         What a sweep optimises: the setting `objective`, a number or several.
 
     Raises:
-        InputError: when the configuration asks for something that can't be.
+        InputError: when it asks for something that can't be.
     """
     machine.tune_allocator()
-    watched = matrix.current()
+    watched = progress.current()
     console = watched.console if watched else Console()
-    experiment = build.experiment(config)
     device = machine.device(experiment.settings.device)
-    show.header(console, config, device)
+    show.header(console, experiment, device)
     tracker = experiment.tracking.open()
-    job = Job(experiment=experiment, config=config, tracker=tracker, device=device, console=console)
+    job = Job(experiment=experiment, tracker=tracker, device=device, console=console)
     trained = train_or_reuse(job)
     sample = scoring.sample(experiment.dataset, experiment.settings.images, device)
     show.skipped_metrics(console, experiment.metrics, sample.truths)
@@ -99,7 +93,7 @@ def run(config: DictConfig) -> float | list[float]:
     )
 
 
-def _watched(job: Job, watched: matrix.Matrix | None) -> Iterator[str]:
+def _watched(job: Job, watched: progress.Matrix | None) -> Iterator[str]:
     """The explainers' names, with a bar of their own unless a study shows one."""
     names = list(job.experiment.explainers)
     if watched is None:
@@ -118,33 +112,35 @@ def _tag_with_study(job: Job, runs: list[str]) -> None:
         job.tracker.tag(runs, {f"study.{settings.study}": trial})
 
 
-def _watch(config: DictConfig) -> Callable[[int, float], None] | None:
+def _watch(settings: Settings) -> Callable[[int, float], None] | None:
     """Who ends a training that a sweep finds hopeless; optuna is imported only there."""
-    if config.get("trial") is None:
+    if settings.trial is None or settings.study is None:
         return None
     from xai_exp.sweeping.job import watcher
 
-    return watcher(config)
+    return watcher(settings.study, settings.trial)
 
 
 def train_or_reuse(job: Job) -> Trained:
-    """The trained network of this configuration; a finished one is loaded, a killed one goes on."""
-    settings, data, device = job.experiment.settings, job.experiment.dataset, job.device
-    key = model_key(_deciding(job))
+    """The trained network of this experiment; a finished one is loaded, a killed one goes on."""
+    experiment, device = job.experiment, job.device
+    settings, data = experiment.settings, experiment.dataset
     store = ModelStore(root=Path(settings.models))
-    network = _untrained(job.experiment)
+    key = stored_key(experiment, store)
+    network = _untrained(experiment)
     with store.lock(key):
         reused = store.finished(key)
         if reused:
             result = store.load(key, network)
         else:
-            result = job.experiment.trainer.fit(
+            result = experiment.trainer.fit(
                 data,
                 network,
                 seed=settings.seed,
                 folder=store.folder(key),
                 device=device,
-                watch=_watch(job.config),
+                watch=_watch(settings),
+                bar=progress.current(),
             )
             store.save(key, network, result)
         network.to(device).eval()
@@ -152,18 +148,24 @@ def train_or_reuse(job: Job) -> Trained:
             result,
             accuracy=store.accuracy(
                 key,
-                model_key(_described(job)),
+                experiment.data_key,
                 lambda: accuracy(network, data.test, device) if reused else result.accuracy,
             ),
         )
     show.trained(job.console, result, reused=reused)
     link = job.tracker.record_training(
-        records.training(job.experiment, job.config, key, result),
+        records.training(experiment, key, result),
         network=network,
         example=data.validation.images(torch.arange(2, device=device)),
         history=result.history,
     )
     return Trained(key=key, network=network, result=result, link=link, reused=reused)
+
+
+def stored_key(experiment: Experiment, store: ModelStore) -> str:
+    """The model's key, or the one it had before files moved, if it was trained under that."""
+    key, old = experiment.model_key, experiment.former_model_key
+    return old if old is not None and store.finished(old) and not store.finished(key) else key
 
 
 def _untrained(experiment: Experiment) -> nn.Module:
@@ -173,51 +175,22 @@ def _untrained(experiment: Experiment) -> nn.Module:
         return experiment.architecture.build(data.channels, data.size, len(data.classes))
 
 
-def trained_network(config: DictConfig, device: torch.device) -> nn.Module:
-    """The network that a finished run of `config` trained, in evaluation mode."""
-    job = _idle(config, build.experiment(config).tracking.open())
-    network = _untrained(job.experiment)
-    store = ModelStore(root=Path(job.experiment.settings.models))
-    store.load(model_key(_deciding(job)), network)
+def trained_network(experiment: Experiment, device: torch.device) -> nn.Module:
+    """The network that a finished run of the experiment trained, in evaluation mode."""
+    network = _untrained(experiment)
+    store = ModelStore(root=Path(experiment.settings.models))
+    store.load(stored_key(experiment, store), network)
     return network.to(device).eval()
-
-
-def _idle(config: DictConfig, tracker: Tracker) -> Job:
-    """A job that is asked what it would do."""
-    experiment, device = build.experiment(config), torch.device("cpu")
-    return Job(
-        experiment=experiment, config=config, tracker=tracker, device=device, console=Console()
-    )
-
-
-def _described(job: Job) -> dict[str, Any]:
-    """The data: their configuration and, where that names files, what the files are."""
-    return {
-        "dataset": plain(job.config.dataset),
-        "content": getattr(job.experiment.dataset, "fingerprint", ""),
-    }
-
-
-def _deciding(job: Job) -> dict[str, Any]:
-    """Everything that decides the trained weights."""
-    described = _described(job)
-    for name in getattr(job.experiment.dataset, "undeciding", ()):
-        described["dataset"].pop(name, None)
-    return {
-        **described,
-        "model": plain(job.config.model),
-        "trainer": plain(job.config.trainer),
-        "seed": job.experiment.settings.seed,
-    }
 
 
 def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Sample) -> Explained | None:
     """Explain the sample by one method and score it; None if the method can't be used on it."""
     settings, metrics = job.experiment.settings, job.experiment.metrics
-    key = model_key(_explaining(job, name, trained.key, len(sample.images)))
-    found = job.tracker.explained(key) if settings.reuse else None
-    if found is not None:
-        return Explained(name=name, key=key, scores=found.scores, run=found.run)
+    key = job.experiment.explain_key(name, trained.key, len(sample.images))
+    if settings.reuse:
+        found = _explained(job.experiment, job.tracker, name, trained.key, len(sample.images))
+        if found is not None:
+            return Explained(name=name, key=key, scores=found.scores, run=found.run)
     start = time.perf_counter()
     try:
         explainer = scoring.bound(
@@ -234,10 +207,10 @@ def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Sample) -> E
         )
     except InputError as error:
         job.console.print(f"explainer {name} is skipped: {error}", highlight=False)
-        if (watched := matrix.current()) is not None:
+        if (watched := progress.current()) is not None:
             watched.skip(name, str(error))
         return None
-    record = records.explanation(job.experiment, job.config, name, sample, scored)
+    record = records.explanation(job.experiment, name, sample, scored)
     run = job.tracker.record_explanation(
         replace(
             record,
@@ -253,33 +226,25 @@ def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Sample) -> E
     return Explained(name=name, key=key, scores=scored.scores, run=run, fresh=scored)
 
 
-def finished(config: DictConfig, tracker: Tracker) -> tuple[str, dict[str, Found]]:
-    """What a run of `config` has left: the model's key and each explainer's run and scores."""
-    job = _idle(config, tracker)
-    experiment = job.experiment
-    model = model_key(_deciding(job))
+def _explained(
+    experiment: Experiment, tracker: Tracker, name: str, model: str, images: int
+) -> Found | None:
+    """What a finished run of this explainer left, under today's key or the one it had before."""
+    found = tracker.explained(experiment.explain_key(name, model, images))
+    if found is None:
+        old = experiment.former_explain_key(name, model, images)
+        found = tracker.explained(old) if old is not None else None
+    return found
+
+
+def finished(experiment: Experiment, tracker: Tracker) -> tuple[str, dict[str, Found]]:
+    """What a run of the experiment has left: the model's key, each explainer's run and scores."""
+    model = stored_key(experiment, ModelStore(root=Path(experiment.settings.models)))
     images = min(experiment.settings.images, len(experiment.dataset.test))
     found = {
-        name: tracker.explained(model_key(_explaining(job, name, model, images)))
-        for name in experiment.explainers
+        name: _explained(experiment, tracker, name, model, images) for name in experiment.explainers
     }
     return model, {name: one for name, one in found.items() if one is not None}
-
-
-def _explaining(job: Job, name: str, model: str, images: int) -> dict[str, Any]:
-    """Everything that decides one explainer's scores."""
-    precision = job.experiment.settings.precision
-    return ({} if precision == "float32" else {"precision": precision}) | {
-        "model": model,
-        "data": plain(job.config.dataset),
-        "truth": getattr(job.experiment.dataset, "truth_fingerprint", ""),
-        "explainer": {name: plain(job.config.explainer[name])},
-        "metrics": plain(job.config.metric),
-        "images": images,
-        "target": job.experiment.settings.target,
-        "seed": job.experiment.settings.seed,
-        "scoring": SCORING_VERSION,
-    }
 
 
 def compare(
@@ -289,7 +254,7 @@ def compare(
     fresh = {e.name: e.fresh for e in done if e.fresh is not None}
     if len(fresh) < 2 or len(fresh) < len(done):
         return None
-    record = records.comparison(job.experiment, job.config, sample, fresh, skipped)
+    record = records.comparison(job.experiment, sample, fresh, skipped)
     tables = [e.scores.assign(explainer=e.name) for e in done]
     return job.tracker.record_report(
         replace(

@@ -4,11 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from omegaconf import DictConfig
 from torch import Tensor
 
-from xai_exp import build
-from xai_exp.build import Experiment, plain
+from xai_exp.build import Experiment
 from xai_exp.report.figures import curves, gallery
 from xai_exp.scoring import Sample, Scored
 from xai_exp.show import terminal as show
@@ -17,17 +15,15 @@ from xai_exp.tracking import Record
 from xai_exp.training.store import TrainingResult
 
 
-def training(
-    experiment: Experiment, config: DictConfig, key: str, result: TrainingResult
-) -> Record:
+def training(experiment: Experiment, key: str, result: TrainingResult) -> Record:
     """Of a training."""
-    names = build.names(config)
+    names = experiment.names
     groups = ("dataset", "model", "trainer")
     return Record(
         key=key,
         name=f"{names['dataset']} {names['model']} seed {experiment.settings.seed}",
-        tags=_tags(experiment, config),
-        params={group: {"name": names[group], **plain(config[group])} for group in groups}
+        tags=_tags(experiment),
+        params={group: {"name": names[group], **experiment.described[group]} for group in groups}
         | {"seed": experiment.settings.seed},
         metrics={
             "accuracy": result.accuracy,
@@ -41,11 +37,9 @@ def training(
     )
 
 
-def explanation(
-    experiment: Experiment, config: DictConfig, name: str, sample: Sample, scored: Scored
-) -> Record:
+def explanation(experiment: Experiment, name: str, sample: Sample, scored: Scored) -> Record:
     """Of one explainer's work; its key, model and duration are the caller's to add."""
-    names, settings = build.names(config), experiment.settings
+    names, settings = experiment.names, experiment.settings
     means = {
         str(metric): mean_interval(rows["score"], seed=settings.seed)._asdict()
         for metric, rows in scored.scores.groupby("metric", sort=False)
@@ -56,13 +50,13 @@ def explanation(
     return Record(
         key="",
         name=f"{name} on {names['dataset']} {names['model']} seed {settings.seed}",
-        tags=_tags(experiment, config) | {"explainer": name},
+        tags=_tags(experiment) | {"explainer": name},
         params={
-            "dataset": {"name": names["dataset"], **plain(config.dataset)},
-            "model": {"name": names["model"], **plain(config.model)},
-            "explainer": {"name": name, **plain(config.explainer[name])},
-            "imputer": {"name": names["imputer"], **plain(config.imputer)},
-            "metric": plain(config.metric),
+            "dataset": {"name": names["dataset"], **experiment.described["dataset"]},
+            "model": {"name": names["model"], **experiment.described["model"]},
+            "explainer": {"name": name, **experiment.described["explainer"][name]},
+            "imputer": {"name": names["imputer"], **experiment.described["imputer"]},
+            "metric": experiment.described["metric"],
             "images": len(sample.images),
             "target": settings.target,
             "seed": settings.seed,
@@ -109,17 +103,16 @@ def _bytes(pixels: Tensor) -> np.ndarray:
 
 def comparison(
     experiment: Experiment,
-    config: DictConfig,
     sample: Sample,
     done: Mapping[str, Scored],
     skipped: Sequence[str] = (),
 ) -> Record:
     """Of several explainers side by side; its key and model are the caller's to add."""
-    names, seed = build.names(config), experiment.settings.seed
+    names, seed = experiment.names, experiment.settings.seed
     return Record(
         key="",
         name=f"{len(done)} explainers on {names['dataset']} {names['model']} seed {seed}",
-        tags=_tags(experiment, config),
+        tags=_tags(experiment),
         params={"explainers": ", ".join(done), "images": len(sample.images), "seed": seed},
         figures={"gallery": _gallery(experiment, sample, done, overlay=False, skipped=skipped)},
     )
@@ -154,8 +147,8 @@ def _masks(sample: Sample) -> Tensor | None:
     return sample.parts.sum(1).clamp(max=1) if sample.parts is not None else None
 
 
-def _tags(experiment: Experiment, config: DictConfig) -> dict[str, object]:
-    names, settings = build.names(config), experiment.settings
+def _tags(experiment: Experiment) -> dict[str, object]:
+    names, settings = experiment.names, experiment.settings
     return {
         "dataset": names["dataset"],
         "model": names["model"],

@@ -13,7 +13,21 @@ from torch import Tensor, nn
 from xai_exp.compute import ops
 from xai_exp.config import InputError
 from xai_exp.metrics.truth.parts import worth_and_shown
-from xai_exp.types import Case, CurveMetric, Dataset, Explainer, Metric, Parts, Precision, Scenes
+from xai_exp.types import (
+    Case,
+    CurveMetric,
+    Dataset,
+    Diagnoses,
+    Explainer,
+    IsFitted,
+    Metric,
+    NeedsParts,
+    Parts,
+    Precision,
+    Scenes,
+    TakesScenes,
+    UsesReferences,
+)
 
 _REFERENCES = 256
 
@@ -76,16 +90,18 @@ def bound(explainer: Explainer, network: nn.Module, data: Dataset, chosen: Sampl
     Raises:
         InputError: when it needs ground truth that the data do not have.
     """
-    if hasattr(explainer, "with_parts"):
+    if isinstance(explainer, NeedsParts):
         if chosen.parts is None:
             raise InputError("it needs masks of what is in the image, which the data do not have")
-        return explainer.with_parts(chosen.images, chosen.parts)  # pyright: ignore
-    if hasattr(explainer, "with_scenes") and chosen.scenes is not None:
-        return explainer.with_scenes(chosen.images, chosen.scenes)  # pyright: ignore
-    if hasattr(explainer, "fit"):
-        wanted = max(_REFERENCES, getattr(explainer, "references", 0))
+        return explainer.with_parts(chosen.images, chosen.parts)
+    if isinstance(explainer, TakesScenes) and chosen.scenes is not None:
+        return explainer.with_scenes(chosen.images, chosen.scenes)
+    if isinstance(explainer, IsFitted):
+        wanted = max(
+            _REFERENCES, explainer.references if isinstance(explainer, UsesReferences) else 0
+        )
         index = torch.arange(min(wanted, len(data.train)), device=chosen.images.device)
-        return explainer.fit(network, data.train.images(index))  # pyright: ignore
+        return explainer.fit(network, data.train.images(index))
     return explainer
 
 
@@ -106,8 +122,11 @@ def score(
         start = time.perf_counter()
         heatmaps = explainer(network, chosen.images, targets).detach()
         seconds = time.perf_counter() - start
-        diagnose = getattr(explainer, "diagnostics", None)
-        diagnostics = diagnose(network, chosen.images, targets) if diagnose else {}
+        diagnostics = (
+            explainer.diagnostics(network, chosen.images, targets)
+            if isinstance(explainer, Diagnoses)
+            else {}
+        )
         case = Case(
             model=network,
             images=chosen.images,

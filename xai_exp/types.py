@@ -122,6 +122,15 @@ class Scenes(Protocol):
 
 
 @runtime_checkable
+class Turning(Protocol):
+    """Scenes that can be turned about the centre of the image."""
+
+    def turned(self, angle: float) -> Scenes:
+        """The same scenes, turned by an angle in radians."""
+        ...
+
+
+@runtime_checkable
 class Split(Protocol):
     """One split of a dataset, indexed by tensors so that a batch is one operation."""
 
@@ -183,6 +192,28 @@ class Dataset(Protocol):
 
 
 @runtime_checkable
+class PartlyLearnt(Protocol):
+    """A dataset with fields that training never sees, such as what only the test split shows."""
+
+    undeciding: ClassVar[frozenset[str]]
+
+
+@runtime_checkable
+class FromFiles(Protocol):
+    """A dataset that comes from files, whose content decides as much as the configuration."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the images' content."""
+        ...
+
+    @property
+    def truth_fingerprint(self) -> str:
+        """A hash of the masks' content; empty without masks."""
+        ...
+
+
+@runtime_checkable
 class Architecture(Protocol):
     """A model's configuration, which builds a network fitted to the data."""
 
@@ -199,13 +230,67 @@ class Architecture(Protocol):
 class Explainer(Protocol):
     """A post-hoc explanation method: (model, images, targets) -> heatmaps of the targets' logits.
 
-    An explainer that needs more than these is bound to it first: one with `fit(model, images)` to
-    reference images of the training split, one with `with_parts(images, parts)` to ground truth.
-    Both return a bound explainer and leave the first as it was.
+    An explainer that needs more than these is bound to it first and says so by one of the protocols
+    below; binding returns another explainer and leaves the first as it was.
     """
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """Explain the logit of each image's target."""
+        ...
+
+
+@runtime_checkable
+class IsFitted(Protocol):
+    """An explainer that needs reference images of the training split first."""
+
+    def fit(self, model: nn.Module, images: Images) -> Explainer:
+        """This explainer with these references."""
+        ...
+
+
+@runtime_checkable
+class UsesReferences(IsFitted, Protocol):
+    """One that says how many of them it uses at most."""
+
+    @property
+    def references(self) -> int:
+        """Their number."""
+        ...
+
+
+@runtime_checkable
+class NeedsParts(Protocol):
+    """An explainer that is made of the truth: a control."""
+
+    def with_parts(self, images: Images, parts: Parts) -> Explainer:
+        """This explainer for these images and their parts."""
+        ...
+
+
+@runtime_checkable
+class TakesScenes(Protocol):
+    """An explainer that can take parts of a scene away exactly, where there are scenes."""
+
+    def with_scenes(self, images: Images, scenes: Scenes) -> Explainer:
+        """This explainer for these images and their scenes."""
+        ...
+
+
+@runtime_checkable
+class OnlyKnownImages(Protocol):
+    """A bound explainer that has no heatmap for an image which is moved or turned."""
+
+    only_known_images: ClassVar[bool]
+
+
+@runtime_checkable
+class Diagnoses(Protocol):
+    """An explainer that says how its own work went: what it promises and how far off it is."""
+
+    def diagnostics(
+        self, model: nn.Module, images: Images, targets: Labels
+    ) -> Mapping[str, Tensor]:
+        """Numbers by name, one an image."""
         ...
 
 
@@ -220,6 +305,20 @@ class Removal(Protocol):
         (rows * steps, channel, height, width), all steps of the first image first.
         """
         ...
+
+
+@runtime_checkable
+class Together(Protocol):
+    """A removal for which so many masks at once cost least."""
+
+    together: int
+
+
+@runtime_checkable
+class NeedsScenes(Protocol):
+    """An imputer that looks at the scenes, so that only rendered images can lose pixels."""
+
+    needs_scenes: ClassVar[bool]
 
 
 @runtime_checkable

@@ -13,7 +13,7 @@ from PIL import Image
 from rich.console import Console
 
 from xai_exp import build, pipeline
-from xai_exp.training.store import ModelStore, model_key
+from xai_exp.training.store import ModelStore
 
 CONF = Path(__file__).parents[2] / "conf"
 CPU = torch.device("cpu")
@@ -27,13 +27,12 @@ TINY = [
 def composed(*overrides):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", overrides)
-    return build.experiment(config), config
+    return build.experiment(config)
 
 
-def job(experiment, config):
+def job(experiment):
     return pipeline.Job(
         experiment=experiment,
-        config=config,
         tracker=experiment.tracking.open(),
         device=CPU,
         console=Console(file=StringIO()),
@@ -41,12 +40,12 @@ def job(experiment, config):
 
 
 def key_of(*overrides):
-    return model_key(pipeline._deciding(job(*composed("tracking=off", *overrides))))
+    return composed("tracking=off", *overrides).model_key
 
 
 def trained(folder, *overrides):
-    experiment, config = composed(*TINY, f"models={folder}", *overrides)
-    return pipeline.train_or_reuse(job(experiment, config)), experiment.dataset
+    experiment = composed(*TINY, f"models={folder}", *overrides)
+    return pipeline.train_or_reuse(job(experiment)), experiment.dataset
 
 
 def measured(network, split):
@@ -140,11 +139,11 @@ def folder(tmp_path):
 
 def folder_keys(folder):
     """The model's key and the fingerprint of the masks."""
-    experiment, config = composed(
+    experiment = composed(
         *("tracking=off", "dataset=image_folder"),
         *(f"dataset.root={folder}/images", f"dataset.masks={folder}/masks"),
     )
-    key = model_key(pipeline._deciding(job(experiment, config)))
+    key = experiment.model_key
     return key, experiment.dataset.truth_fingerprint
 
 
@@ -170,3 +169,63 @@ def test_a_folder_that_is_moved_keeps_its_network(folder):
     model, truth = folder_keys(folder)
     moved = folder.rename(folder.with_name("moved"))
     assert folder_keys(moved) == (model, truth)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        (["dataset=digits"], "1753bc9b24eb77f2"),
+        (
+            ["dataset=counting", "dataset.count=600", "model=resnet18", "model.width=8"],
+            "838b81e489837837",
+        ),
+        (
+            [
+                *("dataset=triangles_squares_shortcut", "dataset.count=600"),
+                *("model=vit", "trainer=quick", "seed=3"),
+            ],
+            "2d42c12f99978aaa",
+        ),
+    ],
+)
+def test_networks_trained_before_files_moved_are_still_found(tmp_path, overrides, key):
+    experiment = composed("tracking=off", *overrides)
+    assert experiment.former_model_key == key
+    store = ModelStore(root=tmp_path)
+    assert pipeline.stored_key(experiment, store) == experiment.model_key != key
+    store.folder(key).joinpath("result.json").write_text("{}")
+    assert pipeline.stored_key(experiment, store) == key
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("lrp", "3018766713a18ed8"),
+        ("excitation_backprop", "39c00af4865bfa66"),
+        ("deeplift", "698591736163e28b"),
+        ("grad_cam", "13ac605b32c28966"),
+    ],
+)
+def test_scores_from_before_files_moved_are_still_found(name, key):
+    experiment = composed(
+        *("tracking=off", "dataset=counting", "dataset.count=600", "images=16"),
+        "explainer=[lrp,excitation_backprop,deeplift,grad_cam]",
+        "metric=[pixel_flipping,part_shapley,relevance_mass]",
+    )
+    assert experiment.former_explain_key(name, "936f162464843d35", 16) == key
+
+
+def test_a_newer_version_is_not_taken_for_the_work_of_an_older_one(monkeypatch):
+    experiment = composed("tracking=off", "dataset=digits", "explainer=lrp", "metric=sparseness")
+    before = experiment.explain_key("lrp", "m", 4)
+    monkeypatch.setattr(type(experiment.explainers["lrp"]), "version", 2)
+    assert experiment.explain_key("lrp", "m", 4) != before
+    assert experiment.former_explain_key("lrp", "m", 4) is None
+
+
+def test_a_key_does_not_say_where_code_lives(monkeypatch):
+    before = composed("tracking=off", "dataset=digits").model_key
+    from xai_exp.models.cnn import CNN
+
+    monkeypatch.setattr(CNN, "__module__", "xai_exp.elsewhere")
+    assert composed("tracking=off", "dataset=digits").model_key == before

@@ -1,6 +1,6 @@
 """What a method costs, in passes of the batch through the network."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 SIDE = 64  # of the images that a cost is stated for, where it depends on that
 
@@ -23,3 +23,13 @@ class Cost(NamedTuple):
         if not isinstance(times, int | float):
             return NotImplemented
         return Cost(self.forward * times, self.backward * times)
+
+
+@runtime_checkable
+class Costing(Protocol):
+    """Something that states its cost."""
+
+    @property
+    def cost(self) -> Cost:
+        """Passes for one heatmap."""
+        ...

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from xai_exp.config import InputError, Range, configured
-from xai_exp.explainers.cost import Cost
+from xai_exp.explainers.cost import Cost, Costing
 from xai_exp.explainers.gradients.gradients import Gradient
-from xai_exp.types import Explainer, Heatmaps, Images, Labels
+from xai_exp.types import Explainer, Heatmaps, Images, IsFitted, Labels, NeedsParts
 
 
 @configured
@@ -35,7 +35,7 @@ class Untrained:
 
     def __post_init__(self) -> None:
         """An explainer that must be bound first can't be bound to a network not yet there."""
-        if hasattr(self.explainer, "fit") or hasattr(self.explainer, "with_parts"):
+        if isinstance(self.explainer, IsFitted | NeedsParts):
             raise InputError(
                 f"Untrained.explainer: got {type(self.explainer).__name__}, which must be bound to "
                 "images first; allowed: an explainer of (model, images, targets), such as Gradient"
@@ -44,7 +44,8 @@ class Untrained:
     @property
     def cost(self) -> Cost:
         """Passes for one heatmap."""
-        return self.explainer.cost  # pyright: ignore[reportAttributeAccessIssue]
+        assert isinstance(self.explainer, Costing)
+        return self.explainer.cost
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """The heatmap of the untrained copy."""

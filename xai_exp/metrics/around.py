@@ -8,7 +8,17 @@ from torch import Tensor, nn
 
 from xai_exp.compute import ops
 from xai_exp.metrics import shared
-from xai_exp.types import Case, Heatmaps, Images, Labels, Neighbours, Samples, Scores, StepLogits
+from xai_exp.types import (
+    Case,
+    Heatmaps,
+    Images,
+    Labels,
+    Neighbours,
+    OnlyKnownImages,
+    Samples,
+    Scores,
+    StepLogits,
+)
 
 
 class Around(NamedTuple):
@@ -86,7 +96,8 @@ def explained(
 
 def knows_any_image(case: Case) -> bool:
     """Whether the explainer explains any image, not only those that it was bound to."""
-    return not getattr(case.explain, "only_known_images", False)
+    explainer = case.explain
+    return not (isinstance(explainer, OnlyKnownImages) and explainer.only_known_images)
 
 
 def largest(values: Samples, counted: Tensor) -> Scores:

@@ -32,6 +32,7 @@ from xai_exp.types import (
     Scores,
     StepLogits,
     StepMasks,
+    Together,
 )
 
 T = TypeVar("T")
@@ -171,8 +172,11 @@ def outputs_under_masks(
     def copies(rows: slice, columns: slice) -> Copies:
         return removal(rows, masks(rows, columns))
 
-    together = getattr(removal, "together", 1)
-    return _outputs(case, copies, steps, output, together)
+    return _outputs(case, copies, steps, output, _together(removal))
+
+
+def _together(removal: Removal) -> int:
+    return removal.together if isinstance(removal, Together) else 1
 
 
 def outputs_under_removal(
@@ -190,7 +194,7 @@ def outputs_under_removal(
         def copies(rows: slice, steps: slice) -> Copies:
             return nested(rows, counts[steps])
 
-        return _outputs(case, copies, len(counts), output, getattr(removal, "together", 1))
+        return _outputs(case, copies, len(counts), output, _together(removal))
 
     def masks(rows: slice, steps: slice) -> StepMasks:
         return places[rows, None] < counts[steps, None, None]

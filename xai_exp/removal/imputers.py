@@ -160,8 +160,8 @@ class NoisyLinear:
     The linear system of every mask is solved on the device, all masks together, until the root mean
     square of the error that is left is about `tolerance` (see `xai_exp.removal.harmonic`): mostly
     below it, which is a tenth of the noise by default; a smaller tolerance costs more cycles. With
-    the default a mask of 64x64 costs half a forward pass of the small CNN where single pixels are lost
-    here and there, and about one where the holes are large.
+    the default a mask of 64x64 costs half a forward pass of the small CNN where single pixels are
+    lost here and there, and about one where the holes are large.
     """
 
     random: ClassVar[bool] = True

@@ -5,12 +5,10 @@ from textwrap import fill
 
 import pandas as pd
 import torch
-from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from xai_exp import build
 from xai_exp.build import Experiment
 from xai_exp.statistics import mean_interval
 from xai_exp.tracking import Tracker
@@ -21,13 +19,13 @@ _SCORES_UNDER_A_HEATMAP = 2
 _NAMED = 4  # explainers; more are counted
 
 
-def header(console: Console, config: DictConfig, device: torch.device) -> None:
+def header(console: Console, experiment: Experiment, device: torch.device) -> None:
     """One line that says what is about to happen."""
-    names, explainers = build.names(config), list(config.explainer)
+    names, explainers = experiment.names, list(experiment.explainers)
     shown = ", ".join(explainers) if len(explainers) <= _NAMED else f"{len(explainers)} explainers"
     console.print(
         f"[bold]{names['dataset']}[/] x [bold]{names['model']}[/] x "
-        f"[bold]{shown}[/]  seed {config.seed}, {device}",
+        f"[bold]{shown}[/]  seed {experiment.settings.seed}, {device}",
         highlight=False,
     )
 

@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 
 from xai_exp import stability
-from xai_exp.show.terminal import signed
 from xai_exp.stability.maps import Maps
 from xai_exp.statistics import Array, kendall_w
 
 VERSION = 4
-_SHOWN = "spearman"
+SHOWN = "spearman"  # the likeness that is printed and drawn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +60,8 @@ def compared(maps: Maps, seed: int = 0) -> Found:
         found = stability.similarities(heat, heat, maps.parts)
         means += _means(name, found, kinds, groups)
         means += _chance(name, heat, maps.parts, groups, seed)
-        matrices[name] = _mean_over_images(found[_SHOWN])
-        matrices_of[name] = 1 - found[_SHOWN]
+        matrices[name] = _mean_over_images(found[SHOWN])
+        matrices_of[name] = 1 - found[SHOWN]
         distance = np.clip(1 - np.nan_to_num(matrices[name]), 0, None)
         np.fill_diagonal(distance, 0)
         columns: Any = maps.models[[*maps.choices, "seed"]]
@@ -72,7 +71,7 @@ def compared(maps: Maps, seed: int = 0) -> Found:
         pairs = kinds["other architecture"]
         pairs = pairs if pairs.any() else kinds["other seed"]
         likeness[name], rho, p = stability.against_accuracy(
-            found[_SHOWN], maps.models["accuracy"].to_numpy(), pairs
+            found[SHOWN], maps.models["accuracy"].to_numpy(), pairs
         )
         accuracy.append({"explainer": name, "rho": rho, "p": p, "n": len(groups)})
     return Found(
@@ -180,45 +179,3 @@ def numbers(found: Found) -> dict[str, Any]:
             **{end: row[end] for end in ("low", "high", "n")},
         }
     return metrics
-
-
-def printed(found: Found) -> Any:  # noqa: ANN401
-    """The mean Spearman correlations for the terminal."""
-    from rich.table import Table
-
-    kinds = [kind for kind in dict.fromkeys(found.means["kind"]) if kind != "random"]
-    shown = Table(title="Spearman correlation of heatmaps, mean and 95 % interval")
-    shown.add_column("explainer", no_wrap=True)
-    for kind in kinds:
-        shown.add_column(kind, justify="right")
-    part = found.means[found.means["measure"] == _SHOWN].set_index(["explainer", "kind"])
-    ends = part[["mean", "low", "high"]]
-    for name in found.matrices:
-        shown.add_row(name, *(signed(*ends.loc[(name, kind)]) for kind in kinds))
-    return shown
-
-
-def tracked(found: Found) -> Any:  # noqa: ANN401
-    """Whether heatmaps differ as the networks do, for the terminal; None without exact values."""
-    from rich.table import Table
-
-    if found.tracking.empty:
-        return None
-    title = (
-        "Distance of heatmaps' part shares over that of exact part values: what is left where two "
-        "networks use the parts alike, and how far heatmaps follow the networks"
-    )
-    parts: Any = found.tracking[found.tracking["distance"] == "parts"]
-    if np.isnan(parts["correlation"].to_numpy(float)).all():
-        return "whether heatmaps differ as the networks do: the exact part values do not differ"
-    shown = Table(title=title)
-    shown.add_column("explainer", no_wrap=True)
-    for name in ("left at 0", "slope", "correlation"):
-        shown.add_column(name, justify="right")
-    for row in parts.to_dict("records"):
-        ends = [
-            signed(row[name], row[f"{name}_low"], row[f"{name}_high"])
-            for name in ("intercept", "slope")
-        ]
-        shown.add_row(row["explainer"], *ends, f"{row['correlation']:+.2f}")
-    return shown

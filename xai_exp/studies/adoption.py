@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from xai_exp.compute import ops
 from xai_exp.config import InputError
+from xai_exp.explainers.cost import Costing
 from xai_exp.types import Explainer, Images, Labels
 
 _REPEATS = 2
@@ -60,7 +61,9 @@ def tried(
         problem = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         return Trial(name, architecture, "broken", problem, nothing, nothing, nothing)
     problem = _wrong(heatmaps)
-    floor = _forward(network, images) * sum(getattr(explainer, "cost", (nothing,)))
+    floor = _forward(network, images) * sum(
+        explainer.cost if isinstance(explainer, Costing) else (nothing,)
+    )
     return Trial(
         name,
         architecture,

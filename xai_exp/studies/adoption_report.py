@@ -7,13 +7,12 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
-
 from xai_exp.studies.callbacks import Report
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from xai_exp.build import Experiment
     from xai_exp.report.pages.page import Section
     from xai_exp.studies.adoption import Trial
 
@@ -57,7 +56,7 @@ class Adoption(Report):
 
         from xai_exp.studies.adoption import Trial
 
-        path = Path(self.folder) / f"{self.jobs[0].study or 'adoption'}.trials.jsonl"
+        path = Path(self.folder) / f"{self.jobs[0].settings.study or 'adoption'}.trials.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = path.read_text("utf-8").splitlines() if path.exists() else []
         # The last line of a process that was killed may be half a line.
@@ -78,20 +77,18 @@ class Adoption(Report):
 class _Prepared:
     """One job's trained network and images, loaded once something is to be tried on them."""
 
-    def __init__(self, job: DictConfig) -> None:
-        from xai_exp import build
-
-        self.job, self.experiment = job, build.experiment(job)
+    def __init__(self, experiment: "Experiment") -> None:
+        self.experiment = experiment
         self._loaded: Any = None
 
     def keys(self) -> Iterator[tuple[str, str]]:
         """A key of what decides a trial, and the explainer's name."""
-        from xai_exp.build import plain
+        from xai_exp.config import identity
         from xai_exp.training.store import model_key
 
-        whole = {name: plain(self.job[name]) for name in ("dataset", "model", "trainer", "seed")}
-        for name in self.experiment.explainers:
-            yield model_key({**whole, "tried": {name: plain(self.job.explainer[name])}}), name
+        whole = {"model": self.experiment.model_key, "images": self.experiment.settings.images}
+        for name, explainer in self.experiment.explainers.items():
+            yield model_key({**whole, "tried": {name: identity(explainer)}}), name
 
     def tried(self, name: str) -> "Trial":
         """Try one method."""
@@ -100,7 +97,7 @@ class _Prepared:
         from xai_exp.studies import adoption
 
         network, sample, targets = self._load()
-        architecture = str(self.job.model["_target_"]).rpartition(".")[2]
+        architecture = type(self.experiment.architecture).__name__
         explainer = self.experiment.explainers[name]
         try:
             explainer = scoring.bound(explainer, network, self.experiment.dataset, sample)
@@ -117,7 +114,7 @@ class _Prepared:
         if self._loaded is None:
             settings, data = self.experiment.settings, self.experiment.dataset
             device = machine.device(settings.device)
-            network = pipeline.trained_network(self.job, device)
+            network = pipeline.trained_network(self.experiment, device)
             sample = scoring.sample(data, settings.images, device)
             with ops.evaluating(network):
                 targets = ops.logits(network, sample.images).argmax(1)

@@ -7,17 +7,19 @@ import math
 import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from xai_exp.show import progress
 
 if TYPE_CHECKING:
+    from xai_exp.build import Experiment
     from xai_exp.report.pages.page import Section
     from xai_exp.studies.publish import Question
 
@@ -50,13 +52,13 @@ class _Study(Progress, ABC):
     """Reports once the matrix of runs is finished."""
 
     def __init__(self) -> None:
-        self.jobs: list[DictConfig] = []
+        self.composed: list[DictConfig] = []
         self.skipped: list[tuple[str, str, str]] = []
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:  # noqa: ANN401
         """Remember what was run."""
         if job_return.status == JobStatus.COMPLETED:
-            self.jobs.append(_without_hydra(config))
+            self.composed.append(config.copy())
 
     def on_run_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
         """Report after a single run."""
@@ -71,11 +73,18 @@ class _Study(Progress, ABC):
         from xai_exp.config import InputError
 
         try:
-            if self.jobs:
+            if self.composed:
                 self._report(config)
         except InputError as error:
             # Hydra makes a warning of any other exception here and goes on as if all were well.
             raise SystemExit(f"error: {error}") from error
+
+    @cached_property
+    def jobs(self) -> "list[Experiment]":
+        """The experiments that were run, made again to be asked."""
+        from xai_exp import build
+
+        return [build.experiment(one) for one in self.composed]
 
     @abstractmethod
     def _report(self, config: DictConfig) -> None:
@@ -109,7 +118,7 @@ class Report(_Study):
         self.pairs = pairs
 
     def _report(self, config: DictConfig) -> None:
-        name = self.jobs[0].study or "report"
+        name = self.jobs[0].settings.study or "report"
         task = list(config.hydra.overrides.task)
         from xai_exp.studies.publish import Question
         from xai_exp.verdicts import claims
@@ -157,16 +166,16 @@ def matrix(config: DictConfig) -> int:
     return math.prod(sizes.values())
 
 
-def report_study(jobs: list[DictConfig], asked: "Question") -> None:
+def report_study(jobs: "list[Experiment]", asked: "Question") -> None:
     """Publish what these runs have left, and print the verdicts."""
     from rich.console import Console
 
-    from xai_exp import build, pipeline
+    from xai_exp import pipeline
     from xai_exp.studies.publish import publish
     from xai_exp.verdicts.verdict import sentence
 
     console = Console()
-    tracker = build.experiment(jobs[0]).tracking.open()
+    tracker = jobs[0].tracking.open()
     found = [one.run for job in jobs for one in pipeline.finished(job, tracker)[1].values()]
     if not found:
         console.print("no report: tracking=off keeps nothing to report on")
@@ -175,7 +184,3 @@ def report_study(jobs: list[DictConfig], asked: "Question") -> None:
     for one in verdicts:
         console.print(f"{one.claim.text}\n  {sentence(one)}", highlight=False)
     console.print(f"report: {path}", highlight=False, soft_wrap=True)
-
-
-def _without_hydra(config: DictConfig) -> DictConfig:
-    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])

@@ -62,6 +62,7 @@ def report(
 
     from xai_exp.report.figures import stability as plots
     from xai_exp.report.pages import stability as page
+    from xai_exp.show import stability as shown
     from xai_exp.stability import tables
     from xai_exp.stability.maps import gathered
     from xai_exp.studies.publish import write
@@ -76,8 +77,8 @@ def report(
         f"{maps.left_out} left out, {maps.models['architecture'].nunique()} architectures",
         highlight=False,
     )
-    console.print(tables.printed(found), highlight=False)
-    if (lines := tables.tracked(found)) is not None:
+    console.print(shown.printed(found), highlight=False)
+    if (lines := shown.tracked(found)) is not None:
         console.print(lines, highlight=False)
     figures = plots.figures(maps, found)
     record = Record(

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
-
 from xai_exp.studies.callbacks import Report
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from xai_exp.build import Experiment
     from xai_exp.report.pages.page import Section
     from xai_exp.tracking import Record
 
@@ -84,7 +83,7 @@ def answer(table: "pd.DataFrame") -> str:
     )
 
 
-def graded(jobs: list[DictConfig], truth: str) -> "pd.DataFrame | None":
+def graded(jobs: "list[Experiment]", truth: str) -> "pd.DataFrame | None":
     """Grade the metrics over these runs, print the table and record it; None if nothing is left.
 
     Raises:
@@ -93,12 +92,12 @@ def graded(jobs: list[DictConfig], truth: str) -> "pd.DataFrame | None":
     import pandas as pd
     from rich.console import Console
 
-    from xai_exp import build, pipeline
+    from xai_exp import pipeline
     from xai_exp.config import InputError
     from xai_exp.studies import validity
 
     console = Console()
-    experiment = build.experiment(jobs[0])
+    experiment = jobs[0]
     tracker = experiment.tracking.open()
     if truth not in experiment.metrics:
         allowed = ", ".join(experiment.metrics)
@@ -123,14 +122,13 @@ def graded(jobs: list[DictConfig], truth: str) -> "pd.DataFrame | None":
     return table
 
 
-def _record(jobs: list[DictConfig], table: "pd.DataFrame", truth: str) -> "Record":
+def _record(jobs: "list[Experiment]", table: "pd.DataFrame", truth: str) -> "Record":
     """What tracking keeps of the table."""
-    from xai_exp.build import plain
     from xai_exp.report.figures.validity import chart
     from xai_exp.tracking import Record
     from xai_exp.training.store import model_key
 
-    name = jobs[0].study or "metric_validity"
+    name = jobs[0].settings.study or "metric_validity"
     rows: Any = table.to_dict("records")
     metrics = {
         f"validity_{kind}.{row['metric']}": {
@@ -144,7 +142,7 @@ def _record(jobs: list[DictConfig], table: "pd.DataFrame", truth: str) -> "Recor
     }
     return Record(
         key=model_key(
-            {"validity": [plain(job) for job in jobs], "truth": truth, "table": table.to_csv()}
+            {"validity": [job.model_key for job in jobs], "truth": truth, "table": table.to_csv()}
         ),
         name=f"validity of {len(table)} metrics",
         tags={"study": name},

@@ -57,22 +57,21 @@ def line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
 
 
-def watcher(config: DictConfig) -> Callable[[int, float], None] | None:
+def watcher(study: str, number: int) -> Callable[[int, float], None] | None:
     """What training calls with (epoch, validation accuracy) if its sweep prunes; else None.
 
     The callable raises `Pruned` if the training is not worth going on with.
     """
-    found = _place(config)
-    if found is None or found[0].pruner in (None, "none"):
+    sweeper = HydraConfig.get().sweeper if HydraConfig.initialized() else None
+    if sweeper is None or sweeper.pruner in (None, "none"):
         return None
-    sweeper, number = found
-    storage, trial_id = _trial(sweeper.storage, config.study, number)
-    study = optuna.load_study(study_name=config.study, storage=storage)
+    storage, trial_id = _trial(sweeper.storage, study, number)
+    opened = optuna.load_study(study_name=study, storage=storage)
     pruner = plan.PRUNERS[sweeper.pruner]()
 
     def watch(epoch: int, value: float) -> None:
         storage.set_trial_intermediate_value(trial_id, epoch, value)
-        if pruner.prune(study, storage.get_trial(trial_id)):
+        if pruner.prune(opened, storage.get_trial(trial_id)):
             raise Pruned(f"trial {number} after {epoch} epochs, validation accuracy {value:.4f}")
 
     return watch

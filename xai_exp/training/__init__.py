@@ -5,7 +5,7 @@ Lightning takes seconds to import, which a run that trains nothing need not wait
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -14,6 +14,20 @@ from xai_exp.compute import ops
 from xai_exp.config import Range, configured
 from xai_exp.training.store import TrainingResult
 from xai_exp.types import Dataset, Split
+
+
+@runtime_checkable
+class Bar(Protocol):
+    """A bar over more than this training."""
+
+    @property
+    def as_bar(self) -> bool:
+        """Whether it is drawn, so that others show none."""
+        ...
+
+    def say(self, words: str) -> None:
+        """What goes on within a step."""
+        ...
 
 
 @configured
@@ -55,6 +69,7 @@ class Trainer:
         device: torch.device,
         progress: bool = True,
         watch: Callable[[int, float], None] | None = None,
+        bar: Bar | None = None,
     ) -> TrainingResult:
         """Train `network` in place, or go on where an interrupted run stopped.
 
@@ -68,6 +83,7 @@ class Trainer:
             device: where to train.
             progress: whether to show a progress bar.
             watch: told the epoch and its validation accuracy; it may raise, to end training.
+            bar: one that is shown already, which is told instead of showing another.
 
         Raises:
             InputError: when the loss is no longer finite.
@@ -77,7 +93,7 @@ class Trainer:
         from xai_exp.training import loop
 
         options = {"seed": seed, "folder": folder, "device": device, "progress": progress}
-        return loop.fit(self, data, network, watch=watch, **options)
+        return loop.fit(self, data, network, watch=watch, bar=bar, **options)
 
 
 def _measured(data: Dataset, network: nn.Module, device: torch.device) -> TrainingResult:

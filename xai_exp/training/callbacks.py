@@ -11,7 +11,7 @@ from typing import Any
 from pytorch_lightning.callbacks import Callback
 from tqdm import tqdm
 
-from xai_exp.show import progress as matrix
+from xai_exp.training import Bar
 
 _LINES = 20
 
@@ -32,11 +32,11 @@ class Checkpoint(Callback):
 class Progress(Callback):
     """One bar for the whole training; in a file or a pipe, at most twenty lines."""
 
-    def __init__(self, shown: bool) -> None:
+    def __init__(self, shown: bool, around: Bar | None = None) -> None:
         self.bar: tqdm | None = None
         self.steps = 0
-        self.matrix = matrix.current()
-        within = self.matrix is not None and self.matrix.as_bar
+        self.around = around
+        within = around is not None and around.as_bar
         self.as_bar = shown and sys.stderr.isatty() and not within
         self.as_lines = shown and not self.as_bar and not within
 
@@ -56,9 +56,9 @@ class Progress(Callback):
         """One step further."""
         if self.bar is not None:
             self.bar.update()
-            if self.matrix is not None:
+            if self.around is not None:
                 self.steps += 1
-                self.matrix.say(f"train: {self.steps / (self.bar.total or 1):.0%}")
+                self.around.say(f"train: {self.steps / (self.bar.total or 1):.0%}")
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ANN401
         """Say what the epoch came to."""

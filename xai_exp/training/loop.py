@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xai_exp.config import InputError
-from xai_exp.training import Trainer, accuracy
+from xai_exp.training import Bar, Trainer, accuracy
 from xai_exp.training.callbacks import Checkpoint, Progress, Watch, quiet
 from xai_exp.training.store import CHECKPOINT, TrainingResult
 from xai_exp.types import Dataset, Split
@@ -37,6 +37,7 @@ def fit(
     device: torch.device,
     progress: bool = True,
     watch: Callable[[int, float], None] | None = None,
+    bar: Bar | None = None,
 ) -> TrainingResult:
     """Train `network` in place, or go on where an interrupted run stopped.
 
@@ -45,7 +46,11 @@ def fit(
     """
     learner = _Learner(config, data, network, seed, device)
     checkpoint = folder / CHECKPOINT
-    callbacks = [Checkpoint(checkpoint), Progress(progress), *([Watch(watch)] if watch else [])]
+    callbacks = [
+        Checkpoint(checkpoint),
+        Progress(progress, bar),
+        *([Watch(watch)] if watch else []),
+    ]
     with torch.random.fork_rng([device] if device.type == "cuda" else []), quiet():
         trainer = lightning.Trainer(
             accelerator="gpu" if device.type == "cuda" else device.type,

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from xai_exp import build
-from xai_exp.show import progress as matrix
+from xai_exp.show import progress
 from xai_exp.show import terminal as show
 from xai_exp.studies.stability_report import Stability
 
@@ -27,7 +27,7 @@ def terminal(monkeypatch):
 
 
 def through(jobs, steps):
-    bar = matrix.start(jobs)
+    bar = progress.start(jobs)
     for job in range(jobs):
         bar.begin(f"digits, seed {job}", steps)
         for step in range(steps - 1):
@@ -45,7 +45,7 @@ def test_in_a_pipe_there_is_a_line_a_run(terminal):
     ]
     assert "left" not in lines[0]
     assert all("left" in line for line in lines[1:])
-    matrix.stop()
+    progress.stop()
 
 
 def test_on_a_terminal_there_is_one_bar_for_all_runs(terminal):
@@ -54,7 +54,7 @@ def test_on_a_terminal_there_is_one_bar_for_all_runs(terminal):
     assert bar.as_bar
     assert (bar.done, bar.total) == (6, 6)
     bar.console.print("a line above the bar")
-    matrix.stop()
+    progress.stop()
     shown = file.getvalue()
     assert "run 2 of 2" in shown
     assert "run 0" not in shown
@@ -65,30 +65,30 @@ def test_on_a_terminal_there_is_one_bar_for_all_runs(terminal):
 
 def test_steps_that_a_job_leaves_out_are_not_waited_for(terminal):
     terminal(False)
-    bar = matrix.start(2)
+    bar = progress.start(2)
     bar.begin("first", 10)
     bar.step()
     bar.begin("second", 10)
     assert (bar.done, bar.total) == (10, 20)
-    matrix.stop()
+    progress.stop()
 
 
 def test_what_was_skipped_is_kept_with_its_place_and_reason(terminal):
     terminal(False)
-    bar = matrix.start(1)
+    bar = progress.start(1)
     bar.begin("digits, mlp", 2)
     bar.skip("grad_cam", "it needs a convolution")
     assert bar.skipped == [("grad_cam", "digits, mlp", "it needs a convolution")]
-    matrix.stop()
+    progress.stop()
 
 
 def test_outside_a_study_there_is_none(terminal):
     terminal(False)
-    assert matrix.current() is None
-    bar = matrix.start(2)
-    assert matrix.current() is bar
-    matrix.stop()
-    assert matrix.current() is None
+    assert progress.current() is None
+    bar = progress.start(2)
+    assert progress.current() is bar
+    progress.stop()
+    assert progress.current() is None
 
 
 def test_a_comparison_over_architectures_has_the_bar_of_any_study(terminal):
@@ -99,11 +99,11 @@ def test_a_comparison_over_architectures_has_the_bar_of_any_study(terminal):
     )
     callback = Stability()
     callback.on_multirun_start(config)
-    bar = matrix.current()
+    bar = progress.current()
     assert bar is not None
     assert bar.jobs == 6
     callback.on_multirun_end(config)
-    assert matrix.current() is None
+    assert progress.current() is None
 
 
 def test_a_run_names_few_explainers_and_counts_many():

@@ -9,8 +9,9 @@ from skimage.metrics import structural_similarity
 from xai_exp import stability
 from xai_exp.report.figures.stability import clustered, figures
 from xai_exp.report.pages.stability import headline, render, sentence
+from xai_exp.show.stability import tracked
 from xai_exp.stability.maps import Maps, gathered
-from xai_exp.stability.tables import compared, tracked
+from xai_exp.stability.tables import compared
 from xai_exp.tracking import Kept
 
 

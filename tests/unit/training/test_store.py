@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from rich.console import Console
 from torch import nn
 
 from xai_exp.config import InputError
@@ -37,19 +36,12 @@ def network(seed=0):
 
 def key_of(*overrides):
     """The key that the pipeline gives to what is composed."""
-    from xai_exp import build, pipeline
+    from xai_exp import build
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", ["tracking=off", "dataset=digits", *overrides])
     experiment = build.experiment(config)
-    job = pipeline.Job(
-        experiment=experiment,
-        config=config,
-        tracker=experiment.tracking.open(),
-        device=torch.device("cpu"),
-        console=Console(),
-    )
-    return model_key(pipeline._deciding(job))
+    return experiment.model_key
 
 
 @pytest.mark.parametrize(

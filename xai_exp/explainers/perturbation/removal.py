@@ -7,7 +7,7 @@ explainers has its own (`border` by default, the background of rendered scenes).
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, Protocol
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -15,7 +15,7 @@ from torch import nn
 from xai_exp.compute import ops
 from xai_exp.compute.streamline import streamlined
 from xai_exp.config import Range
-from xai_exp.explainers.cost import Cost
+from xai_exp.explainers.cost import Cost, Costing
 from xai_exp.removal.segments import means
 from xai_exp.types import (
     Copies,
@@ -27,6 +27,7 @@ from xai_exp.types import (
     Imputer,
     Keep,
     Labels,
+    NeedsScenes,
     Removal,
     Scenes,
     Segments,
@@ -45,7 +46,7 @@ class Removing(ABC):
 
     def with_scenes(self, images: Images, scenes: Scenes) -> Explainer:
         """This explainer for these images and their scenes; itself, if its imputer needs none."""
-        if not getattr(self.imputer, "needs_scenes", False):
+        if not (isinstance(self.imputer, NeedsScenes) and self.imputer.needs_scenes):
             return self
         return WithScenes(explainer=self, images=images, scenes=scenes)
 
@@ -65,11 +66,6 @@ class Removing(ABC):
         return self.imputer(images, scenes, keys)
 
 
-class _Costing(Protocol):
-    @property
-    def cost(self) -> Cost: ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class WithScenes:
     """An explainer whose imputer gets the scene of the nearest image that this is bound to.
@@ -85,8 +81,8 @@ class WithScenes:
     @property
     def cost(self) -> Cost:
         """Passes for one heatmap."""
-        costing: _Costing = self.explainer  # pyright: ignore
-        return costing.cost
+        assert isinstance(self.explainer, Costing)
+        return self.explainer.cost
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """The heatmap of each image."""

@@ -14,7 +14,7 @@ from xai_exp.metrics.around import explained, knows_any_image, shifted
 from xai_exp.metrics.likeness import Likeness, alike, alike_rows
 from xai_exp.metrics.localisation import regions
 from xai_exp.metrics.truth.people import strategy
-from xai_exp.types import Case, Effects, Heatmaps, Scenes, Scores
+from xai_exp.types import Case, Effects, Heatmaps, Scenes, Scores, Turning
 
 Change = Literal["rotate", "flip", "shift"]
 Move = Callable[[Tensor], Tensor]
@@ -154,7 +154,7 @@ class SceneEquivariance:
 
     def __call__(self, case: Case) -> Scores:
         """Score every image of the case."""
-        if case.scenes is None or not hasattr(case.scenes, "turned"):
+        if case.scenes is None or not isinstance(case.scenes, Turning):
             raise InputError("scene_equivariance: got no scenes that turn; allowed: rendered data")
         nothing = shared.undefined(case)
         if not knows_any_image(case):
@@ -166,7 +166,8 @@ class SceneEquivariance:
 
     def _followed(self, case: Case, scenes: Scenes, angle: float) -> Scores:
         """The likeness at one angle; NaN where a part leaves the image or nothing is relevant."""
-        turned: Scenes = scenes.turned(math.radians(angle))  # pyright: ignore
+        assert isinstance(scenes, Turning)
+        turned = scenes.turned(math.radians(angle))
         images = turned.render().to(case.images).expand_as(case.images)
         after = explained(case, images, case.targets).to(case.heatmaps)
         old, new = scenes.parts(), turned.parts()

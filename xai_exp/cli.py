@@ -1,0 +1,108 @@
+"""The commands beside the experiment: `python -m xai_exp COMMAND ...`, or `xai-exp COMMAND ...`.
+
+`python -m xai_exp.COMMAND` is the same. Nothing heavy is imported before a command is known.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from xai_exp.config import InputError
+
+_STABILITY = ("study", "least_accuracy", "root", "uri", "experiment")
+
+
+def report(arguments: Sequence[str]) -> None:
+    """Write a page about the explanations that a filter of MLflow finds."""
+    from rich.console import Console
+
+    words = argparse.ArgumentParser(prog="python -m xai_exp report", description=report.__doc__)
+    words.add_argument("--filter", default="", help="as MLflow has it; all explanations if empty")
+    words.add_argument("--name", default="report", help="of the page and its tables")
+    words.add_argument("--title", default="What these explanations are worth", help="its heading")
+    words.add_argument("--root", default="mlruns", help="where tracking keeps its files")
+    words.add_argument("--experiment", default="xai_exp", help="the experiment in MLflow")
+    words.add_argument("--out", default="reports", type=Path, help="the folder to write to")
+    words.add_argument("--least-accuracy", default=0.0, type=float, help="of models, in 0..1")
+    words.add_argument("--index", action="store_true", help="only write the list of all pages anew")
+    given = words.parse_args(arguments)
+    if given.index:
+        _index(given.out)
+        return
+    from xai_exp.studies.publish import Question, publish
+    from xai_exp.tracking import MLflow
+
+    tracker = MLflow(root=given.root, experiment=given.experiment).open()
+    again = ["python -m xai_exp report", f'--filter "{given.filter}"' if given.filter else ""]
+    path, _ = publish(
+        tracker.kept(condition=given.filter),
+        tracker,
+        Question(
+            title=given.title,
+            name=given.name,
+            commands=[" ".join(word for word in again if word)],
+            folder=given.out,
+            least_accuracy=given.least_accuracy,
+        ),
+    )
+    Console().print(f"report: {path}", highlight=False, soft_wrap=True)
+
+
+def _index(folder: Path) -> None:
+    from xai_exp.report.pages import index
+
+    path = index.write(folder)
+    if path is None:
+        raise InputError(f"got no pages in {folder}; allowed: a folder with reports (make study)")
+    sys.stdout.write(f"all reports: {path}\n")
+
+
+def stability(arguments: Sequence[str]) -> None:
+    """Report how stable the heatmaps of one study are, from what tracking holds.
+
+    Raises:
+        InputError: for a key that does not exist, or without a study.
+    """
+    from xai_exp.studies.stability_report import report as of_study
+    from xai_exp.tracking import MLflow
+
+    parts = [word.partition("=") for word in arguments]
+    given: dict[str, Any] = {key: value for key, _, value in parts}
+    if "study" not in given or set(given) - set(_STABILITY):
+        raise InputError(
+            f"got {' '.join(arguments) or 'nothing'}; allowed: study=NAME and any of "
+            "least_accuracy=0.95 root=mlruns uri=URL experiment=xai_exp"
+        )
+    study, least = given.pop("study"), given.pop("least_accuracy", "0.95")
+    try:
+        number = float(least)
+    except ValueError as error:
+        raise InputError(f"least_accuracy: got {least}; allowed: a number in 0..1") from error
+    of_study(MLflow(**given).open(), study, number)
+
+
+def ui(arguments: Sequence[str]) -> None:
+    """Serve the MLflow pages on this machine."""
+    from xai_exp.ui import main
+
+    main(arguments)
+
+
+COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
+    "report": report,
+    "stability": stability,
+    "ui": ui,
+}
+
+
+def main(arguments: Sequence[str]) -> bool:
+    """Run the command that the first word names; False if it names none."""
+    if not arguments or arguments[0] not in COMMANDS:
+        return False
+    try:
+        COMMANDS[arguments[0]](arguments[1:])
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    return True
