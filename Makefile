@@ -64,7 +64,8 @@ replications: $(STAMP)  ## five published findings put to the test (an hour; SIZ
 bench: $(STAMP)  ## timings as ratios against a floor or a peer
 	for name in rendering training explainers metrics truth; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
-docs: $(STAMP)  ## write docs/metrics.md and docs/explainers.md anew, run the commands of the how-to pages
+docs: $(STAMP)  ## write the generated pages of docs/ anew, run the commands of the how-to pages
+	$(BIN)/python scripts/architecture.py
 	$(BIN)/python scripts/metric_table.py
 	$(BIN)/python scripts/explainer_table.py
 	$(BIN)/python -m pytest -q tests/e2e/test_docs.py
