@@ -4,16 +4,17 @@ Here the configuration ends: an experiment has its objects, its names, its descr
 and its keys, and nothing below asks Hydra or OmegaConf again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from xai_exp.compute.values import TARGETS, Question
 from xai_exp.config import InputError, Range, configured, identity
 from xai_exp.errors import unknown
 from xai_exp.tracking import Tracking, former
@@ -27,6 +28,7 @@ from xai_exp.types import (
     Metric,
     PartlyLearnt,
     Precision,
+    Value,
 )
 
 SINGLE = ("dataset", "model", "trainer", "imputer", "tracking")
@@ -42,7 +44,9 @@ class Settings:
     seed: Annotated[int, Range(0, 2**31 - 1)] = 0
     device: str = "auto"
     images: Annotated[int, Range(1)] = 64
-    target: Literal["predicted", "label"] = "predicted"
+    target: str | int = "predicted"
+    value: Value = "centred"
+    against: str | int = "runner_up"
     precision: Precision = "float32"
     study: str | None = None
     trial: Annotated[int, Range(0)] | None = None
@@ -55,7 +59,11 @@ class Settings:
     def deciding(self) -> dict[str, Any]:
         """Those that decide an explainer's scores."""
         told: dict[str, Any] = {"target": self.target, "seed": self.seed}
-        return told if self.precision == "float32" else {**told, "precision": self.precision}
+        if self.precision != "float32":
+            told["precision"] = self.precision
+        if self.value != "logit":  # what keys of before there was a choice stand for
+            told["value"] = self.value
+        return told if self.value != "pair" else {**told, "against": self.against}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +84,20 @@ class Experiment:
     metrics: Mapping[str, Metric]
     names: Mapping[str, str]
     described: Mapping[str, Any]
+
+    @cached_property
+    def question(self) -> Question:
+        """What is asked of the network about every image.
+
+        Raises:
+            InputError: for a class that the data do not have.
+        """
+        settings, classes = self.settings, self.dataset.classes
+        return Question(
+            target=_class("target", settings.target, classes, TARGETS),
+            value=settings.value,
+            against=_class("against", settings.against, classes, ("runner_up",)),
+        )
 
     @cached_property
     def contents(self) -> tuple[str, str]:
@@ -129,7 +151,8 @@ class Experiment:
 
     def former_explain_key(self, name: str, model: str, images: int) -> str | None:
         """Likewise of one explainer's scores."""
-        if not former.unchanged([self.dataset, self.explainers[name], self.metrics]):
+        asked = self.settings.value == "logit"
+        if not asked or not former.unchanged([self.dataset, self.explainers[name], self.metrics]):
             return None
         told = {
             "model": model,
@@ -150,6 +173,17 @@ class Experiment:
     def _data(self, without: frozenset[str] = frozenset()) -> Any:  # noqa: ANN401
         name, version, told, *code = identity(self.dataset)
         return [name, version, {k: v for k, v in told.items() if k not in without}, *code]
+
+
+def _class(name: str, given: str | int, classes: Sequence[str], words: Sequence[str]) -> str | int:
+    """A word, or a class by its name or its number from 0."""
+    if given in words:
+        return given
+    if str(given) in classes:
+        return list(classes).index(str(given))
+    if isinstance(given, int) and 0 <= given < len(classes):
+        return given
+    raise InputError(unknown(name, str(given), [*words, *classes]))
 
 
 def experiment(config: DictConfig) -> Experiment:

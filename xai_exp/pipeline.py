@@ -74,6 +74,8 @@ def run(experiment: Experiment) -> float | list[float]:
     job = Job(experiment=experiment, tracker=tracker, device=device, console=console)
     trained = train_or_reuse(job)
     sample = scoring.sample(experiment.dataset, experiment.settings.images, device)
+    if experiment.question.target == "all":
+        sample = sample.repeated(len(experiment.dataset.classes))
     show.skipped_metrics(console, experiment.metrics, sample.truths)
     tried = [explain_or_reuse(job, name, trained, sample) for name in _watched(job, watched)]
     done = [explained for explained in tried if explained is not None]
@@ -186,9 +188,9 @@ def trained_network(experiment: Experiment, device: torch.device) -> nn.Module:
 def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Sample) -> Explained | None:
     """Explain the sample by one method and score it; None if the method can't be used on it."""
     settings, metrics = job.experiment.settings, job.experiment.metrics
-    key = job.experiment.explain_key(name, trained.key, len(sample.images))
+    key = job.experiment.explain_key(name, trained.key, sample.count)
     if settings.reuse:
-        found = _explained(job.experiment, job.tracker, name, trained.key, len(sample.images))
+        found = _explained(job.experiment, job.tracker, name, trained.key, sample.count)
         if found is not None:
             return Explained(name=name, key=key, scores=found.scores, run=found.run)
     start = time.perf_counter()
@@ -201,7 +203,7 @@ def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Sample) -> E
             metrics,
             trained.network,
             sample,
-            target=settings.target,
+            asked=job.experiment.question,
             seed=settings.seed,
             precision=settings.precision,
         )

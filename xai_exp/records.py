@@ -57,8 +57,9 @@ def explanation(experiment: Experiment, name: str, sample: Sample, scored: Score
             "explainer": {"name": name, **experiment.described["explainer"][name]},
             "imputer": {"name": names["imputer"], **experiment.described["imputer"]},
             "metric": experiment.described["metric"],
-            "images": len(sample.images),
+            "images": sample.count,
             "target": settings.target,
+            "value": settings.value,
             "seed": settings.seed,
         },
         metrics={
@@ -113,7 +114,7 @@ def comparison(
         key="",
         name=f"{len(done)} explainers on {names['dataset']} {names['model']} seed {seed}",
         tags=_tags(experiment),
-        params={"explainers": ", ".join(done), "images": len(sample.images), "seed": seed},
+        params={"explainers": ", ".join(done), "images": sample.count, "seed": seed},
         figures={"gallery": _gallery(experiment, sample, done, overlay=False, skipped=skipped)},
     )
 

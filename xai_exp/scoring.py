@@ -1,8 +1,8 @@
 """Heatmaps and their scores: one explainer on one model over the evaluation sample."""
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,15 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from xai_exp.compute import ops
+from xai_exp.compute.values import Question, valued
 from xai_exp.config import InputError
 from xai_exp.metrics.truth.parts import worth_and_shown
 from xai_exp.types import (
+    AsksForOutput,
     Case,
     CurveMetric,
     Dataset,
     Diagnoses,
     Explainer,
     IsFitted,
+    Labels,
     Metric,
     NeedsParts,
     Parts,
@@ -27,6 +30,7 @@ from xai_exp.types import (
     Scenes,
     TakesScenes,
     UsesReferences,
+    Value,
 )
 
 _REFERENCES = 256
@@ -36,14 +40,58 @@ _REFERENCES = 256
 class Sample:
     """The test images that are explained, the same for every model, and their truth.
 
-    `across` is what metrics keep of them for the next explainer.
+    `numbers` are the images' own where a row is not an image of its own; `across` is what is kept
+    of them for the next explainer.
     """
 
     images: Tensor
     labels: Tensor
     scenes: Scenes | None
     parts: Parts | None
+    numbers: Tensor | None = None
     across: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def some(self, rows: Tensor) -> "Sample":
+        """These rows only; the same ones are the same sample, so that what it keeps is found."""
+        key = ("rows", tuple(rows.tolist()))
+        if key not in self.across:
+            self.across[key] = self._at(rows)
+        return self.across[key]
+
+    def repeated(self, times: int) -> "Sample":
+        """Every image several times in a row, still with its number."""
+        key = ("times", times)
+        if key not in self.across:
+            rows = torch.arange(len(self.images), device=self.images.device)
+            self.across[key] = self._at(rows.repeat_interleave(times))
+        return self.across[key]
+
+    def _at(self, rows: Tensor) -> "Sample":
+        return Sample(
+            images=self.images[rows],
+            labels=self.labels[rows],
+            scenes=None if self.scenes is None else self.scenes[rows],
+            parts=None if self.parts is None else self.parts[rows],
+            numbers=self.at[rows],
+        )
+
+    @property
+    def count(self) -> int:
+        """The number of different images."""
+        return len(self.at.unique())
+
+    @property
+    def at(self) -> Tensor:
+        """The number of each row's image in the test split."""
+        rows = torch.arange(len(self.images), device=self.images.device)
+        return rows if self.numbers is None else self.numbers
+
+    def answering(self, network: nn.Module, value: Value, against: int) -> nn.Module:
+        """The network whose outputs are the asked value, made once."""
+        key = ("answering", id(network), value, against)
+        if key not in self.across:
+            self.across[key] = (valued(network, value, self.images, against), network)
+        return self.across[key][0]
 
     @property
     def truths(self) -> frozenset[str]:
@@ -111,51 +159,111 @@ def score(
     network: nn.Module,
     chosen: Sample,
     *,
-    target: str,
+    asked: Question,
     seed: int,
     precision: Precision = "float32",
 ) -> Scored:
-    """Explain the sample and score every heatmap with every metric whose needs are met."""
+    """Explain the sample and score every heatmap with every metric whose needs are met.
+
+    Images whose target is compared with the same other class are explained together.
+
+    Raises:
+        InputError: when the explainer can't answer the question on this network.
+    """
+    _refuse_other_output(explainer, asked.value)
     with ops.evaluating(network):
-        predictions = ops.logits(network, chosen.images).argmax(1)
-        targets = chosen.labels if target == "label" else predictions
-        start = time.perf_counter()
-        heatmaps = explainer(network, chosen.images, targets).detach()
-        seconds = time.perf_counter() - start
-        diagnostics = (
-            explainer.diagnostics(network, chosen.images, targets)
-            if isinstance(explainer, Diagnoses)
-            else {}
-        )
-        case = Case(
-            model=network,
-            images=chosen.images,
-            targets=targets,
-            heatmaps=heatmaps,
-            explain=explainer,
-            scenes=chosen.scenes,
-            parts=chosen.parts,
-            across=chosen.across,
-            precision=precision,
-            generator=torch.Generator(chosen.images.device).manual_seed(seed),
-        )
-        usable = {n: m for n, m in metrics.items() if m.needs <= chosen.truths}
-        curves = {n: m.curves(case) for n, m in usable.items() if isinstance(m, CurveMetric)}
-        values = {
-            n: m.score(curves[n]) if isinstance(m, CurveMetric) else m(case)
-            for n, m in usable.items()
-        }
-        parts = worth_and_shown(case)
+        logits = ops.logits(network, chosen.images)
+        predictions, targets = logits.argmax(1), asked.targets(logits, chosen.labels)
+        others = asked.others(logits, targets)
+        groups = [(others == other).nonzero()[:, 0] for other in others.unique()]
+        done = []
+        for rows in groups:
+            mine = chosen.some(rows) if len(groups) > 1 else chosen
+            case = Case(
+                model=mine.answering(network, asked.value, int(others[rows[0]])),
+                images=mine.images,
+                targets=targets[rows],
+                heatmaps=torch.empty(0, *mine.images.shape[2:]),
+                explain=explainer,
+                scenes=mine.scenes,
+                parts=mine.parts,
+                across=mine.across,
+                precision=precision,
+                value=asked.value,
+                generator=torch.Generator(mine.images.device).manual_seed(seed),
+            )
+            done.append(_scored(case, metrics, mine, predictions[rows]))
+    return done[0] if len(done) == 1 else _joined(groups, done)
+
+
+def _refuse_other_output(explainer: Explainer, value: Value) -> None:
+    """A method that makes probabilities of outputs by itself can't be asked for another value."""
+    other = isinstance(explainer, AsksForOutput) and explainer.output != "logit"
+    if other and value in ("log_odds", "probability"):
+        raise InputError(f"output: got another than logit with value={value}; allowed: logit")
+
+
+def _scored(
+    case: Case, metrics: Mapping[str, Metric], chosen: Sample, predictions: Labels
+) -> Scored:
+    """The case's heatmaps, which are still to be made, and their scores."""
+    explainer, start = case.explain, time.perf_counter()
+    heatmaps = explainer(case.model, case.images, case.targets).detach()
+    seconds = time.perf_counter() - start
+    diagnosed = isinstance(explainer, Diagnoses)
+    case = replace(case, heatmaps=heatmaps)
+    usable = {n: m for n, m in metrics.items() if m.needs <= chosen.truths}
+    curves = {n: m.curves(case) for n, m in usable.items() if isinstance(m, CurveMetric)}
+    values = {
+        n: m.score(curves[n]) if isinstance(m, CurveMetric) else m(case) for n, m in usable.items()
+    }
     tables = [_rows(n, values[n], metrics[n], case, chosen, predictions) for n in values]
     return Scored(
         heatmaps=heatmaps,
         predictions=predictions,
-        targets=targets,
+        targets=case.targets,
         scores=pd.concat(tables, ignore_index=True) if tables else _EMPTY.copy(),
         curves=curves,
         seconds_per_image=seconds / len(heatmaps),
-        diagnostics=diagnostics,
-        parts=parts,
+        diagnostics=explainer.diagnostics(case.model, case.images, case.targets)
+        if diagnosed
+        else {},
+        parts=worth_and_shown(case),
+    )
+
+
+def _joined(groups: Sequence[Tensor], done: Sequence[Scored]) -> Scored:
+    """What groups of images gave, in the images' order."""
+    places = torch.cat(list(groups)).argsort()
+
+    def joined(values: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(values))[places]
+
+    first = done[0]
+    scores = pd.concat([one.scores for one in done], ignore_index=True)
+    metrics = scores["metric"].map(list(first.scores["metric"].unique()).index)
+    order = np.lexsort((scores["image"], metrics))
+    return Scored(
+        heatmaps=joined([one.heatmaps for one in done]),
+        predictions=joined([one.predictions for one in done]),
+        targets=joined([one.targets for one in done]),
+        scores=scores.iloc[order].reset_index(drop=True),
+        curves={
+            metric: {name: joined([one.curves[metric][name] for one in done]) for name in lines}
+            for metric, lines in first.curves.items()
+        },
+        seconds_per_image=sum(one.seconds_per_image * len(one.heatmaps) for one in done)
+        / len(places),
+        diagnostics={
+            name: joined([one.diagnostics[name] for one in done]) for name in first.diagnostics
+        },
+        parts={
+            division: (
+                joined([one.parts[division][0] for one in done]),
+                joined([one.parts[division][1] for one in done]),
+            )
+            for division in first.parts
+        },
     )
 
 
@@ -178,7 +286,7 @@ def _rows(
     reasons = np.where(np.isnan(values) & broken, "the heatmap is not finite", reasons)
     return pd.DataFrame(
         {
-            "image": np.arange(len(values)),
+            "image": chosen.at.cpu().numpy(),
             "label": chosen.labels.cpu().numpy(),
             "prediction": predictions.cpu().numpy(),
             "target": case.targets.cpu().numpy(),

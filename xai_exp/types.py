@@ -66,6 +66,7 @@ PartPlaces = Int[Tensor, "batch part pixel"]
 PartPeaks = Int[Tensor, "batch part"]
 
 Precision = Literal["float32", "bfloat16"]
+Value = Literal["centred", "pair", "log_odds", "probability", "logit"]
 Nested = Callable[[slice, Counts], Copies]
 Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
@@ -277,6 +278,13 @@ class TakesScenes(Protocol):
 
 
 @runtime_checkable
+class AsksForOutput(Protocol):
+    """An explainer that can explain a probability by itself."""
+
+    output: str
+
+
+@runtime_checkable
 class OnlyKnownImages(Protocol):
     """A bound explainer that has no heatmap for an image which is moved or turned."""
 
@@ -346,6 +354,7 @@ class Case:
     starts an empty one. `across` holds what does not depend on the heatmaps, so that explainers can
     share it (exact truth); what is kept there names the inputs that it was made of. `precision` is
     that of the forward passes of perturbed images; clean ones and explanations are in float32.
+    `value` says what the model's outputs are (see `xai_exp.compute.values`).
     """
 
     model: nn.Module
@@ -357,6 +366,7 @@ class Case:
     parts: Parts | None = None
     generator: torch.Generator
     precision: Precision = "float32"
+    value: Value = "logit"
     across: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
     memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 

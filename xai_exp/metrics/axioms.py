@@ -58,7 +58,7 @@ class Completeness:
         """Each target's logit on the image that has `value` everywhere."""
         with ops.evaluating(case.model):
             logits = ops.logits(shared.network(case), torch.full_like(case.images[:1], value))
-        return shared.target_output(logits.expand(len(case), -1), case.targets, "logit")
+        return shared.target_output(case, logits.expand(len(case), -1), case.targets, "logit")
 
 
 @configured
@@ -124,7 +124,7 @@ class NonSensitivity:
                 )
                 targets = case.targets[images].repeat_interleave(masks.shape[1])
                 logits = shared.network(case)(removal(images, masks))
-                return shared.target_output(logits, targets, "logit").view(masks.shape[:2])
+                return shared.target_output(case, logits, targets, "logit").view(masks.shape[:2])
 
             with ops.evaluating(case.model):
                 outputs = ops.in_grid(block, len(case), len(number), ops.chunk_size(case.images))

@@ -12,6 +12,7 @@ from torch import nn
 
 from xai_exp.compute import ops
 from xai_exp.compute.streamline import streamlined
+from xai_exp.compute.values import probabilities
 from xai_exp.config import InputError
 from xai_exp.removal.imputers import Filling, Replacement
 from xai_exp.types import (
@@ -104,17 +105,20 @@ def perturbed_logits(case: Case, copies: Copies) -> Logits:
         return ops.logits(model, copies, _chunk(case)).to(copies.dtype)
 
 
-def target_output(logits: Logits, targets: Labels, output: Answer) -> Scores:
-    """Each target's logit or probability, or 1 where it is the prediction and 0 where not."""
+def target_output(case: Case, logits: Logits, targets: Labels, output: Answer) -> Scores:
+    """Each target's value or probability, or 1 where it is the prediction and 0 where not.
+
+    `output: logit` is the value that the case explains, such as the centred logit.
+    """
     if output == "correct":
         return (logits.argmax(1) == targets).to(logits.dtype)
     logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
-    return ops.pick(logits if output == "logit" else logits.softmax(1), targets)
+    return ops.pick(logits if output == "logit" else probabilities(logits, case.value), targets)
 
 
 def clean_output(case: Case, output: Answer) -> Scores:
     """Each target's output on the untouched images."""
-    return target_output(clean_logits(case), case.targets, output)
+    return target_output(case, clean_logits(case), case.targets, output)
 
 
 def ranking(case: Case) -> Order:
@@ -229,4 +233,4 @@ def _outputs(
         else:
             found = ops.in_grid(block, len(case), steps, size)
     given = case.targets.repeat_interleave(steps)
-    return target_output(found.flatten(0, 1), given, output).view(-1, steps)
+    return target_output(case, found.flatten(0, 1), given, output).view(-1, steps)

@@ -119,7 +119,7 @@ def noise_falls(case: Case, noise: Tensor, output: Output) -> Samples:
         copies = case.images[rows, None] - noise[steps, None]
         targets = case.targets[rows].repeat_interleave(copies.shape[1])
         logits = shared.perturbed_logits(case, copies.flatten(0, 1))
-        values = shared.target_output(logits, targets, output)
+        values = shared.target_output(case, logits, targets, output)
         return values.view(copies.shape[:2])
 
     with ops.evaluating(case.model):

@@ -34,7 +34,7 @@ def probabilities(case: Case) -> tuple[Scores, Scores]:
         shaded = case.images * shade.to(case.images).nan_to_num(0.0)
         with ops.evaluating(case.model):
             logits = ops.in_chunks(lambda some: shared.perturbed_logits(case, some), shaded)
-        after = shared.target_output(logits, case.targets, "probability")
+        after = shared.target_output(case, logits, case.targets, "probability")
         return torch.where(known, after, torch.nan)
 
     return shared.clean_output(case, "probability"), shared.once(case, "shaded", compute)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from xai_exp import records, scoring
+from xai_exp.compute.values import Question
 from xai_exp.explainers.backward.guards import distance, lost
 from xai_exp.explainers.gradients.gradients import Gradient
 from xai_exp.explainers.lrp.deep_taylor import DeepTaylor
@@ -14,7 +15,8 @@ from xai_exp.explainers.lrp.lrp import LRP
 
 def scored(case, explainer):
     sample = scoring.Sample(images=case.images, labels=case.targets, scenes=None, parts=None)
-    return sample, scoring.score(explainer, {}, case.model, sample, target="label", seed=0)
+    asked = Question(target="label", value="logit")
+    return sample, scoring.score(explainer, {}, case.model, sample, asked=asked, seed=0)
 
 
 @pytest.mark.parametrize("explainer", [LRP(), DeepTaylor()])
