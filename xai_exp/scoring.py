@@ -183,7 +183,7 @@ def score(
                 model=mine.answering(network, asked.value, int(others[rows[0]])),
                 images=mine.images,
                 targets=targets[rows],
-                heatmaps=torch.empty(0, *mine.images.shape[2:]),
+                heatmaps=torch.zeros_like(mine.images[:, 0]),
                 explain=explainer,
                 scenes=mine.scenes,
                 parts=mine.parts,
