@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from xai_exp.compute.values import TARGETS, Question
 from xai_exp.config import InputError, Range, configured, identity
 from xai_exp.errors import unknown
+from xai_exp.explainers.reference import Reference
 from xai_exp.tracking import Tracking, former
 from xai_exp.training import Trainer
 from xai_exp.training.store import model_key
@@ -47,6 +48,7 @@ class Settings:
     target: str | int = "predicted"
     value: Value = "centred"
     against: str | int = "runner_up"
+    reference: Reference = "own"
     precision: Precision = "float32"
     study: str | None = None
     trial: Annotated[int, Range(0)] | None = None
@@ -63,7 +65,9 @@ class Settings:
             told["precision"] = self.precision
         if self.value != "logit":  # what keys of before there was a choice stand for
             told["value"] = self.value
-        return told if self.value != "pair" else {**told, "against": self.against}
+        if self.value == "pair":
+            told["against"] = self.against
+        return told if self.reference == "own" else {**told, "reference": self.reference}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +155,7 @@ class Experiment:
 
     def former_explain_key(self, name: str, model: str, images: int) -> str | None:
         """Likewise of one explainer's scores."""
-        asked = self.settings.value == "logit"
+        asked = (self.settings.value, self.settings.reference) == ("logit", "own")
         if not asked or not former.unchanged([self.dataset, self.explainers[name], self.metrics]):
             return None
         told = {

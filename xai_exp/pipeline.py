@@ -196,7 +196,11 @@ def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Sample) -> E
     start = time.perf_counter()
     try:
         explainer = scoring.bound(
-            job.experiment.explainers[name], trained.network, job.experiment.dataset, sample
+            job.experiment.explainers[name],
+            trained.network,
+            job.experiment.dataset,
+            sample,
+            settings.reference,
         )
         scored = scoring.score(
             explainer,

@@ -60,6 +60,7 @@ def explanation(experiment: Experiment, name: str, sample: Sample, scored: Score
             "images": sample.count,
             "target": settings.target,
             "value": settings.value,
+            "reference": settings.reference,
             "seed": settings.seed,
         },
         metrics={

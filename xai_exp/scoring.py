@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from xai_exp.compute import ops
 from xai_exp.compute.values import Question, valued
 from xai_exp.config import InputError
+from xai_exp.explainers.reference import Reference, referred
 from xai_exp.metrics.truth.parts import worth_and_shown
 from xai_exp.types import (
     AsksForOutput,
@@ -132,12 +133,19 @@ def sample(data: Dataset, count: int, device: torch.device) -> Sample:
     )
 
 
-def bound(explainer: Explainer, network: nn.Module, data: Dataset, chosen: Sample) -> Explainer:
+def bound(
+    explainer: Explainer,
+    network: nn.Module,
+    data: Dataset,
+    chosen: Sample,
+    reference: Reference = "own",
+) -> Explainer:
     """The explainer with what it needs beyond images: reference images, scenes or ground truth.
 
     Raises:
         InputError: when it needs ground truth that the data do not have.
     """
+    explainer = referred(explainer, reference)
     if isinstance(explainer, NeedsParts):
         if chosen.parts is None:
             raise InputError("it needs masks of what is in the image, which the data do not have")

@@ -6,6 +6,7 @@ key is read off the image itself; so an image gets the same numbers alone, in a 
 device.
 """
 
+import copy
 import ctypes
 import hashlib
 import math
@@ -66,6 +67,12 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
             module.training = mode
         for parameter, grad in grads.items():
             parameter.requires_grad_(grad)
+
+
+def shared_copy(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode whose parameters and buffers are the model's own."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors}).eval()
 
 
 def border_level(images: Images) -> Levels:

@@ -16,7 +16,6 @@ whose weights are centred or subtracted: every method explains them as it explai
 and probability stand as a function behind the network; a method without a rule for it refuses.
 """
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -123,7 +122,7 @@ def _mixed(model: nn.Module, mix: Tensor, images: Images) -> nn.Module:
     with torch.no_grad(), ops.evaluating(model):
         wanted = model(images) @ mix.T.to(images)
         for name in _last_layers(model, len(mix)):
-            made = _shared(model)
+            made = ops.shared_copy(model)
             layer = made.get_submodule(name)
             weight, bias = layer.weight, layer.bias
             assert isinstance(weight, Tensor)
@@ -141,12 +140,6 @@ def _last_layers(model: nn.Module, classes: int) -> Iterator[str]:
         width = {nn.Linear: "out_features", nn.Conv2d: "out_channels"}.get(type(module))
         if width and getattr(module, width) == classes and name:
             yield name
-
-
-def _shared(model: nn.Module) -> nn.Module:
-    """A copy in evaluation mode whose parameters and buffers are the model's own."""
-    tensors = [*model.parameters(), *model.buffers()]
-    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors}).eval()
 
 
 def _like(old: Tensor, values: Tensor) -> nn.Parameter:

@@ -1,0 +1,230 @@
+r"""Which image counts as nothing: a method asked about $g(d) = f(b + d)$ at $d = x - b$.
+
+Methods that multiply by the pixels, or send relevance to them, measure an image from black without
+saying so. With a reference b they measure it from b: the network is shifted, exactly, by folding b
+into the bias of its first layer and padding that layer's input with -b; then the method explains
+the shifted network at the image minus b. A gradient is what it was, a relevance is another. b is of
+one level for each channel, so that it can stand in a bias:
+
+- black 0 and grey 1/2 everywhere;
+- mean: each image's and channel's own mean;
+- border: each image's own, the median of the pixels on its border;
+- background: what the scene shows without any part, known for rendered data.
+"""
+
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from xai_exp.compute import ops
+from xai_exp.config import InputError
+from xai_exp.explainers.cost import Cost, Costing
+from xai_exp.types import (
+    Explainer,
+    Heatmaps,
+    Images,
+    IsFitted,
+    Labels,
+    Levels,
+    NeedsParts,
+    Scenes,
+    TakesScenes,
+)
+
+Reference = Literal["own", "black", "grey", "mean", "border", "background"]
+_CLOSE = 1e-4  # of the largest output: how well a shifted network must agree
+_CONSTANT = 1e-6
+
+
+@runtime_checkable
+class Boxed(Protocol):
+    """An explainer that knows the range of the pixels, null where it is unbounded."""
+
+    low: float | None
+    high: float | None
+
+
+def referred(explainer: Explainer, reference: Reference) -> Explainer:
+    """The explainer that measures images from the reference.
+
+    A method that puts something of its own in place of pixels, or compares with reference images,
+    keeps what it has, and so do controls made of the truth.
+    """
+    own = isinstance(explainer, IsFitted | NeedsParts | TakesScenes)
+    return explainer if reference == "own" or own else Referred(explainer, reference)
+
+
+@dataclass(frozen=True)
+class Referred:
+    """A method at a reference.
+
+    Cost: the method's, image by image where their references differ.
+
+    Args:
+        explainer: the method.
+        reference: from where it measures.
+        background: of each image it is bound to, (image, channel, 1, 1), and those images.
+    """
+
+    explainer: Explainer
+    reference: Reference
+    background: tuple[Images, Levels] | None = None
+
+    @property
+    def cost(self) -> Cost:
+        """Passes for one heatmap."""
+        return self.explainer.cost if isinstance(self.explainer, Costing) else Cost(0, 0)
+
+    def with_scenes(self, images: Images, scenes: Scenes) -> "Referred":
+        """With the backgrounds of these images."""
+        return replace(self, background=(images, _backgrounds(images, scenes)))
+
+    def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
+        """The heatmap of each image, measured from its reference.
+
+        Raises:
+            InputError: when the network's first layer can't take the reference, or the background
+                of a scene is asked for and not known.
+        """
+        levels = self._levels(images)
+        found = torch.empty_like(images[:, 0])
+        flat = levels.flatten(1)
+        for level in flat.unique(dim=0):
+            rows = (flat == level).all(1).nonzero()[:, 0]
+            given = level.view(1, -1, 1, 1)
+            shift = shifted(model, given, images[rows[:1]])
+            method = _boxed(self.explainer, level)
+            found[rows] = method(shift, images[rows] - given, targets[rows]).to(found)
+        return found
+
+    def _levels(self, images: Images) -> Levels:
+        one = images[:, :, :1, :1]
+        if self.reference == "mean":
+            return images.mean((2, 3), keepdim=True)
+        if self.reference == "border":
+            return ops.border_level(images)
+        if self.reference == "background":
+            if self.background is None:
+                raise InputError(
+                    "reference: got background for images that are not rendered; allowed: black, "
+                    "grey, mean, border or own"
+                )
+            known, levels = self.background
+            return levels[ops.nearest(images, known)].to(images)
+        return torch.full_like(one, 0.5 if self.reference == "grey" else 0.0)
+
+
+def _backgrounds(images: Images, scenes: Scenes) -> Levels:
+    empty = scenes.render(torch.zeros_like(scenes.present))
+    low, high = empty.amin((2, 3), keepdim=True), empty.amax((2, 3), keepdim=True)
+    if bool(((high - low) > _CONSTANT).any()):
+        raise InputError(
+            "reference: got a background that is no single level; allowed: black, grey, mean, "
+            "border or own"
+        )
+    return ((low + high) / 2).to(images).expand(-1, images.shape[1], 1, 1)
+
+
+def _boxed(explainer: Explainer, level: Tensor) -> Explainer:
+    """The method with the range of the pixels moved along."""
+    if not isinstance(explainer, Boxed) or not is_dataclass(explainer):
+        return explainer
+    low, high = explainer.low, explainer.high
+    if low is None or high is None:
+        return explainer
+    low, high = low - float(level.max()), high - float(level.min())  # that of all colours
+    given: Any = {one.name: getattr(explainer, one.name) for one in fields(explainer)}
+    return type(explainer)(**{**given, "low": low, "high": high})
+
+
+def shifted(model: nn.Module, level: Levels, image: Images) -> nn.Module:
+    """The network of the difference to a level, in evaluation mode; weights are shared.
+
+    Args:
+        model: from images to outputs.
+        level: b, (1, channel, 1, 1).
+        image: one image (1, channel, height, width), on which the two are compared.
+
+    Raises:
+        InputError: when its first layer is no convolution or matrix product of the pixels.
+    """
+    if not level.any():
+        return model
+    with torch.no_grad(), ops.evaluating(model):
+        wanted = model(image)
+        for name, layer in model.named_modules():
+            if not isinstance(layer, nn.Conv2d | nn.Linear):
+                continue
+            made = _with(model, name, _moved(layer, level, image))
+            near = made is not None and _near(made(image - level), wanted)
+            if near and made is not None:
+                return made
+            break
+    raise InputError(
+        "reference: got a network whose first layer is no convolution or matrix product of the "
+        "pixels; allowed: reference=own"
+    )
+
+
+def _near(found: Tensor, wanted: Tensor) -> bool:
+    return bool((found - wanted).abs().amax() <= _CLOSE * wanted.abs().amax())
+
+
+def _with(model: nn.Module, name: str, layer: nn.Module | None) -> nn.Module | None:
+    if layer is None:
+        return None
+    made = ops.shared_copy(model)
+    if not name:
+        return layer
+    made.set_submodule(name, layer)
+    return made
+
+
+def _moved(layer: nn.Conv2d | nn.Linear, level: Levels, image: Images) -> nn.Module | None:
+    weight, bias = layer.weight.detach(), layer.bias
+    shift = torch.zeros(len(weight), dtype=weight.dtype, device=weight.device)
+    shift = shift if bias is None else shift + bias.detach()
+    if isinstance(layer, nn.Linear):
+        pixels = level.expand_as(image).flatten(1)[0]
+        if len(pixels) != layer.in_features:
+            return None
+        return _matrix(layer, shift + weight @ pixels.to(weight))
+    if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+        return None
+    if layer.in_channels != level.shape[1]:
+        return None
+    values = level.flatten().view(layer.groups, -1).to(weight)
+    groups = weight.view(layer.groups, -1, *weight.shape[1:]).sum((3, 4))
+    return _Padded(layer, shift + (groups * values[:, None]).sum(2).flatten(), level)
+
+
+def _matrix(layer: nn.Linear, bias: Tensor) -> nn.Linear:
+    made = nn.Linear(layer.in_features, layer.out_features, device="meta")
+    made.weight, made.bias = layer.weight, nn.Parameter(bias, requires_grad=False)
+    return made
+
+
+class _Padded(nn.Module):
+    """A convolution of the difference: its border is the pixels' black, which is now -b."""
+
+    def __init__(self, layer: nn.Conv2d, bias: Tensor, level: Levels) -> None:
+        super().__init__()
+        self.weight, self.bias = layer.weight, nn.Parameter(bias, requires_grad=False)
+        self.moves = {"stride": layer.stride, "dilation": layer.dilation, "groups": layer.groups}
+        height, width = (int(one) for one in layer.padding)
+        self.around = (width, width, height, height)
+        self.levels = [float(one) for one in level.flatten()]
+
+    def forward(self, difference: Tensor) -> Tensor:
+        if any(self.around) and len(set(self.levels)) == 1:
+            difference = functional.pad(difference, self.around, value=-self.levels[0])
+        elif any(self.around):
+            planes = [
+                functional.pad(difference[:, i : i + 1], self.around, value=-level)
+                for i, level in enumerate(self.levels)
+            ]
+            difference = torch.cat(planes, 1)
+        return functional.conv2d(difference, self.weight, self.bias, **self.moves)
