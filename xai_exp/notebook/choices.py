@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
+from typing import Any
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -17,7 +18,7 @@ from xai_exp.notebook.composing import composed, names
 GROUPS = ("explainer", "metric", "dataset", "model", "imputer", "trainer")
 _SEVERAL = ("explainer", "metric")
 _LINE = 110
-_NOTE = re.compile(r"^\s*(\w+):[^#]*#\s*(.*)$", re.MULTILINE)
+_NOTE = re.compile(r"^[ \t]*(\w+):[^#\n]*#[ \t]*(.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -40,7 +41,8 @@ class Choice:
     def _comment(self) -> str:
         lines = self._path.read_text("utf-8").splitlines()
         end = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
-        return " ".join(line.removeprefix("#").strip() for line in lines[:end])
+        words = (line.removeprefix("#").strip() for line in lines[:end])
+        return " ".join(line for line in words if not line.startswith("@package"))
 
     def help(self) -> str:
         """Its meaning, its fields with their defaults, and what each field allows."""
@@ -51,6 +53,16 @@ class Choice:
                 return f"{head}\nA preset of {len(node)}: {', '.join(map(str, node))}"
             node = node[next(iter(node))]
         return "\n".join([head, *self._fields(node)])
+
+    def outline(self) -> str:
+        """Its own fields with their defaults, in one line; empty for a preset."""
+        node: Any = OmegaConf.to_container(OmegaConf.load(self._path), resolve=False)
+        if "defaults" in node:
+            return ""
+        if self.group in _SEVERAL:
+            node = next(iter(node.values())) or {}
+        pairs = [f"{key}={_shown(value)}" for key, value in node.items() if key != "_target_"]
+        return f" [{', '.join(pairs)}]" if pairs else ""
 
     def _fields(self, node: DictConfig) -> Iterator[str]:
         words = allowed(get_object(node["_target_"]))
@@ -70,7 +82,7 @@ class Choice:
 def _shown(default: object) -> str:
     """A default in words: what the call gives, nothing at all, or the value itself."""
     if isinstance(default, str) and default.startswith("${"):
-        return f"that of the call ({default[2:-1]})"
+        return f"the call's {default[2:-1]}"
     if isinstance(default, Mapping):
         return str(default.get("_target_", default)).rpartition(".")[2]
     return "(none: it must be given)" if default == "???" else repr(default)
@@ -100,6 +112,11 @@ class Choices(Mapping[str, Choice]):
 
     def __len__(self) -> int:
         return len(self._found)
+
+    def outlines(self) -> Iterator[str]:
+        """A line a choice: its name, its meaning, and its fields with their defaults."""
+        for name, one in self._found.items():
+            yield f"{name}: {one.meaning}{one.outline()}"
 
     def __repr__(self) -> str:
         wide = max(map(len, self._found), default=0)

@@ -1,0 +1,91 @@
+"""Training from Python: the command line's networks, found where it keeps them."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import torch
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from torch import nn
+
+from xai_exp import build, pipeline
+from xai_exp.compute import machine
+from xai_exp.config import InputError, config_folder
+from xai_exp.notebook.composing import chosen, names
+from xai_exp.types import Dataset
+
+
+def trained(
+    model: str,
+    data: Dataset,
+    *,
+    trainer: str | Mapping[str, object],
+    given: Mapping[str, object],
+    settings: Mapping[str, object],
+) -> nn.Module:
+    """The trained network, found if the same was trained before.
+
+    Raises:
+        InputError: for a name, field or value that there is not, or data of another kind.
+    """
+    if not isinstance(data, Dataset):
+        raise InputError(
+            f"train: got data of type {type(data).__name__}; allowed: a dataset, such as "
+            'xe.dataset("counting")'
+        )
+    config = chosen("model", [model], given)
+    config.trainer = _trainer(trainer)
+    for key, value in settings.items():
+        config[key] = value
+    node = _described(data)
+    if node is None:
+        return _without_store(config, data)
+    config.dataset = node
+    experiment = build.experiment(config)
+    job = pipeline.Job(
+        experiment=experiment,
+        config=config,
+        tracker=experiment.tracking.open(),
+        device=machine.device(experiment.settings.device),
+        console=Console(),
+    )
+    machine.tune_allocator()
+    return pipeline.train_or_reuse(job).network
+
+
+def _trainer(trainer: str | Mapping[str, object]) -> DictConfig:
+    name = trainer if isinstance(trainer, str) else "default"
+    own = {} if isinstance(trainer, str) else trainer
+    return chosen("trainer", [name], own).trainer
+
+
+def _described(data: Dataset) -> DictConfig | None:
+    """The data as the command line configures them; None if it can't make them."""
+    if not is_dataclass(data):
+        return None
+    for name in names("dataset"):
+        node = OmegaConf.load(config_folder() / "dataset" / f"{name}.yaml")
+        target = node.get("_target_") if isinstance(node, DictConfig) else None
+        if target and get_object(target) is type(data):
+            own = {field.name: getattr(data, field.name) for field in fields(data)}
+            plain = {key: list(v) if isinstance(v, tuple) else v for key, v in own.items()}
+            return OmegaConf.create({"_target_": target, **plain})
+    return None
+
+
+def _without_store(config: DictConfig, data: Dataset) -> nn.Module:
+    """A network for data of one's own, which have no name to be found by."""
+    experiment = build.experiment(config)
+    settings = experiment.settings
+    device = machine.device(settings.device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        network = experiment.architecture.build(data.channels, data.size, len(data.classes))
+    with tempfile.TemporaryDirectory() as folder:
+        experiment.trainer.fit(
+            data, network, seed=settings.seed, folder=Path(folder), device=device
+        )
+    return network.to(device).eval()
