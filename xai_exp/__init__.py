@@ -7,7 +7,8 @@ The Python API is here, each name loaded when it is first asked for; `import xai
 import sys
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False  # in place of importing typing, which takes as long as all of this
 
 if TYPE_CHECKING:
     from xai_exp.api import Choices as Choices
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Names that are a folder of the package and a list of choices: the folder, when called, is the list.
+# Folders of the package whose names are lists, too: the folder, when called, gives the list.
 _LISTS = ("explainers", "metrics", "models")
 _NAMES = (
     *("explain", "score", "dataset", "train", "worth", "run", "describe", "datasets", *_LISTS),
@@ -41,7 +42,7 @@ _NAMES = (
 class _Listed(ModuleType):
     """A folder of the package that can be called for the list of its choices."""
 
-    def __call__(self) -> Any:  # noqa: ANN401
+    def __call__(self) -> object:
         name = self.__name__.rpartition(".")[2]
         return getattr(import_module("xai_exp.api"), name)()
 
@@ -55,7 +56,7 @@ class _Package(ModuleType):
         super().__setattr__(name, value)
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401
+def __getattr__(name: str) -> object:
     if name in _LISTS:
         return import_module(f"xai_exp.{name}")
     if name in _NAMES:

@@ -18,6 +18,7 @@ from xai_exp.notebook.composing import composed, names
 GROUPS = ("explainer", "metric", "dataset", "model", "imputer", "trainer")
 _SEVERAL = ("explainer", "metric")
 _LINE = 110
+_FIELD = re.compile(r"^  (\w+):[ \t]*([^#\n]*)", re.MULTILINE)
 _NOTE = re.compile(r"^[ \t]*(\w+):[^#\n]*#[ \t]*(.*)$", re.MULTILINE)
 
 
@@ -55,19 +56,19 @@ class Choice:
         return "\n".join([head, *self._fields(node)])
 
     def outline(self) -> str:
-        """Its own fields with their defaults, in one line; empty for a preset."""
-        node: Any = OmegaConf.to_container(OmegaConf.load(self._path), resolve=False)
-        if "defaults" in node:
+        """Its own fields with their defaults, in one line, read as text: they are many files."""
+        text = self._path.read_text("utf-8")
+        if self.group not in _SEVERAL or text.find("defaults:") >= 0:
             return ""
-        if self.group in _SEVERAL:
-            node = next(iter(node.values())) or {}
-        pairs = [f"{key}={_shown(value)}" for key, value in node.items() if key != "_target_"]
+        found = [(name, value.strip()) for name, value in _FIELD.findall(text)]
+        pairs = [f"{name}={_as_text(value)}" for name, value in found if name != "_target_"]
         return f" [{', '.join(pairs)}]" if pairs else ""
 
     def _fields(self, node: DictConfig) -> Iterator[str]:
         words = allowed(get_object(node["_target_"]))
         notes = dict(_NOTE.findall(self._path.read_text("utf-8")))
-        for name, default in OmegaConf.to_container(node, resolve=False).items():  # pyright: ignore
+        plain: Any = OmegaConf.to_container(node, resolve=False)
+        for name, default in plain.items():
             if name != "_target_":
                 note = f"  # {notes[name]}" if name in notes else ""
                 yield f"  {name} = {_shown(default)}; allowed: {words[name]}{note}"
@@ -79,13 +80,22 @@ class Choice:
         return self.help()
 
 
+def _as_text(value: str) -> str:
+    """A default as it stands in a YAML file, references and nested things by their names."""
+    if value.startswith("${"):
+        return f"the call's {value[2:-1]}"
+    return value.rpartition(".")[2].rstrip("}") if "_target_" in value else value or "..."
+
+
 def _shown(default: object) -> str:
     """A default in words: what the call gives, nothing at all, or the value itself."""
     if isinstance(default, str) and default.startswith("${"):
         return f"the call's {default[2:-1]}"
     if isinstance(default, Mapping):
         return str(default.get("_target_", default)).rpartition(".")[2]
-    return "(none: it must be given)" if default == "???" else repr(default)
+    if isinstance(default, float):
+        return f"{default:g}"
+    return "(none: it must be given)" if default == "???" else str(default)
 
 
 class Choices(Mapping[str, Choice]):
@@ -135,7 +145,16 @@ class Choices(Mapping[str, Choice]):
         return list(self._found)
 
 
-def described(name: str) -> str:
+class Help(str):
+    """Text that a prompt shows as it is."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def described(name: str) -> Help:
     """The help of every choice of this name, whichever groups have it.
 
     Raises:
@@ -145,4 +164,4 @@ def described(name: str) -> str:
     found = [choices[name].help() for choices in groups if name in choices]
     if not found:
         raise InputError(unknown("name", name, [one for choices in groups for one in choices]))
-    return "\n\n".join(found)
+    return Help("\n\n".join(found))

@@ -1,4 +1,4 @@
-"""From names and keywords to configured objects, by the command line's own YAML files and checks."""
+"""From names and keywords to configurations, by the command line's YAML files and checks."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath

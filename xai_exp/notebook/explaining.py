@@ -12,12 +12,11 @@ from xai_exp import build, scoring
 from xai_exp.compute import machine, ops
 from xai_exp.config import InputError
 from xai_exp.data.loading import Splits, TensorSplit
-from xai_exp.notebook import networks
-from xai_exp.notebook import pictures
+from xai_exp.notebook import networks, pictures
 from xai_exp.notebook.composing import chosen
 from xai_exp.notebook.heatmaps import Heatmaps
 from xai_exp.scoring import Sample
-from xai_exp.types import Explainer, Images, Scenes
+from xai_exp.types import Dataset, Explainer, Images, Scenes
 
 Names = str | Sequence[str] | Mapping[str, Any]
 
@@ -51,7 +50,7 @@ def made(wanted: Names, given: Mapping[str, object], seed: int) -> dict[str, Exp
     Raises:
         InputError: for a name, field or value that there is not.
     """
-    ready: dict[str, Explainer] = {}
+    ready: dict[str, Any] = {}
     if isinstance(wanted, Mapping):
         ready = {name: one for name, one in wanted.items() if callable(one)}
         own = {name: one for name, one in wanted.items() if not callable(one)}
@@ -101,7 +100,7 @@ def explained(
         InputError: when none can.
     """
     machine.tune_allocator()
-    data = References(given=references)
+    data: Dataset = References(given=references)  # pyright: ignore[reportAssignmentType]
     maps, used, skipped = {}, {}, {}
     for name, explainer in explainers.items():
         try:

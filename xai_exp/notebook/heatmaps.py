@@ -1,4 +1,4 @@
-"""Heatmaps of some explainers for the same images, with all that is needed to show or score them."""
+"""Heatmaps of several explainers for the same images, and what it takes to show or score them."""
 
 import base64
 import html
@@ -8,7 +8,9 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,8 +52,11 @@ class Heatmaps(Mapping[str, Tensor]):
     skipped: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
 
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
 
     @property
     def images(self) -> Tensor:
@@ -105,15 +110,11 @@ class Heatmaps(Mapping[str, Tensor]):
         )
 
     def show(self) -> None:
-        """Show the figure: in a notebook where the call stands, elsewhere as a PNG file whose path
-        is printed.
-        """
-        if sys.modules.get("IPython") is not None:
-            from IPython.core.getipython import get_ipython
-            from IPython.display import HTML, display
-
-            if get_ipython() is not None:
-                display(HTML(self._repr_html_()))
+        """Show the figure in a notebook; elsewhere print the path of a PNG file with it."""
+        if "IPython" in sys.modules:
+            python = import_module("IPython")
+            if python.get_ipython() is not None:
+                python.display.display(self)
                 return
         path = Path(tempfile.mkdtemp(prefix="heatmaps-")) / "heatmaps.png"
         sys.stdout.write(f"{self.save(path)}\n")
@@ -139,7 +140,8 @@ class Heatmaps(Mapping[str, Tensor]):
         if whole.suffix.lower() == ".png":
             whole.write_bytes(self._png())
         else:
-            np.savez_compressed(whole, **self._arrays())
+            arrays: dict[str, Any] = self._arrays()
+            np.savez_compressed(whole, **arrays)
         return whole
 
     def _arrays(self) -> dict[str, np.ndarray]:
@@ -162,12 +164,13 @@ class Heatmaps(Mapping[str, Tensor]):
     def _repr_html_(self) -> str:
         """The figure and what was skipped, for notebooks."""
         code = base64.b64encode(self._png()).decode()
+        image = f'<img src="data:image/png;base64,{code}" style="max-width:100%" alt='
         lines = "".join(
             f"<p>{html.escape(name)} is skipped: {html.escape(why)}</p>"
             for name, why in self.skipped.items()
         )
         title = html.escape(repr(self))
-        return f'<img src="data:image/png;base64,{code}" alt="{title}" style="max-width:100%">{lines}'
+        return f'{image}"{title}">{lines}'
 
     def _ipython_key_completions_(self) -> list[str]:
         return list(self.maps)

@@ -145,9 +145,7 @@ def asked(network: object, images: Images, how: Preprocessing | None) -> nn.Modu
     return Asked(before, network, dtype, binary=binary)
 
 
-def with_layers_of(
-    asked: nn.Module, explainers: Mapping[str, Explainer]
-) -> dict[str, Explainer]:
+def with_layers_of(asked: nn.Module, explainers: Mapping[str, Explainer]) -> dict[str, Explainer]:
     """The explainers, those that name a layer of the network finding it where it is now."""
     found = dict(explainers)
     if isinstance(asked, Asked):

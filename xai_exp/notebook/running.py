@@ -13,6 +13,7 @@ from xai_exp.config import InputError, configured
 from xai_exp.notebook.composing import composed
 from xai_exp.tracking import Found, Tracker, Tracking
 
+_FIRST = ["image", "explainer", "metric", "score", "reason"]
 _SCORES: list[dict[str, pd.DataFrame]] = []  # of the runs under way, the innermost last
 
 
@@ -105,7 +106,7 @@ def run(config: DictConfig) -> Run:
     _SCORES.append(scores)
     try:
         HydraConfig.instance().set_config(config)
-        plain = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+        plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         listened = plain.copy()
         with open_dict(listened):
             target = f"{InHand.__module__}.{InHand.__name__}"
@@ -133,7 +134,6 @@ def _found(config: DictConfig, fresh: Mapping[str, pd.DataFrame]) -> dict[str, p
 def _joined(wanted: list[str], scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     tables = [scores[name].assign(explainer=name) for name in wanted if name in scores]
     if not tables:
-        return pd.DataFrame(columns=["image", "explainer", "metric", "score", "reason"])
+        return pd.DataFrame(columns=_FIRST)
     whole = pd.concat(tables, ignore_index=True)
-    first = ["image", "explainer", "metric", "score", "reason"]
-    return whole[[*first, *(name for name in whole.columns if name not in first)]]
+    return whole.reindex(columns=[*_FIRST, *(n for n in whole.columns if n not in _FIRST)])

@@ -8,10 +8,10 @@ import pandas as pd
 
 from xai_exp import build, scoring
 from xai_exp.config import InputError
+from xai_exp.errors import unknown
 from xai_exp.notebook import pictures
 from xai_exp.notebook.composing import chosen, names
 from xai_exp.notebook.heatmaps import Heatmaps, Known
-from xai_exp.errors import unknown
 from xai_exp.scoring import Sample
 from xai_exp.types import Metric
 
@@ -46,7 +46,7 @@ def table(
     rows = [
         _of(heatmaps, name, sample, metrics, seed).assign(explainer=name) for name in heatmaps.maps
     ]
-    return pd.concat(rows, ignore_index=True)[COLUMNS]
+    return pd.concat(rows, ignore_index=True).reindex(columns=COLUMNS)
 
 
 def _of(
