@@ -16,9 +16,30 @@ from xai_exp.notebook import networks, pictures
 from xai_exp.notebook.composing import chosen
 from xai_exp.notebook.heatmaps import Heatmaps
 from xai_exp.scoring import Sample
-from xai_exp.types import Dataset, Explainer, Images, Scenes
+from xai_exp.types import Dataset, Explainer, Images, Positions, Scenes
 
 Names = str | Sequence[str] | Mapping[str, Any]
+
+
+class NoImages:
+    """A split that refuses to be asked for what nobody gave."""
+
+    labels = torch.zeros(0, dtype=torch.long)
+
+    def __len__(self) -> int:
+        raise self._refusal()
+
+    def images(self, index: Positions) -> Images:  # noqa: ARG002
+        """Refused."""
+        raise self._refusal()
+
+    scenes = parts = images
+
+    def _refusal(self) -> InputError:
+        return InputError(
+            "it needs reference images: got none; allowed: references=IMAGES, such as those that "
+            "the network learnt from"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,17 +50,10 @@ class References(Splits):
     classes: tuple[str, ...] = ()
     size: tuple[int, int] = (0, 0)
 
-    def split(self, which: int) -> TensorSplit:  # noqa: ARG002
-        """The reference images.
-
-        Raises:
-            InputError: when there are none.
-        """
+    def split(self, which: int) -> TensorSplit | NoImages:  # noqa: ARG002
+        """The reference images."""
         if self.given is None:
-            raise InputError(
-                "it needs reference images: got none; allowed: references=IMAGES, such as those "
-                "that the network learnt from"
-            )
+            return NoImages()
         labels = torch.zeros(len(self.given), dtype=torch.long)
         return TensorSplit(pixels=self.given, labels=labels)
 
