@@ -22,6 +22,7 @@ from xai_exp.explainers.gradients import InputXGradient
 from xai_exp.explainers.lrp import LRP
 from xai_exp.metrics.localisation import RelevanceMass
 from xai_exp.notebook import networks
+from xai_exp.notebook.heatmaps import Known
 from xai_exp.truth.games import attribute
 
 ROOT = Path(__file__).parents[2]
@@ -229,6 +230,25 @@ def test_scores_are_those_of_the_metric_on_these_heatmaps(network, images, gener
         xe.explain(network, images, ["input_x_gradient", "random"]), "relevance_mass", masks=masks
     )
     assert given.equals(table.query("metric == 'relevance_mass'").reset_index(drop=True))
+
+
+def test_known_heatmaps_are_those_of_one_network_and_its_images_alone(network, images):
+    found = xe.explain(network, images, "gradient")
+    targets = found.targets
+    known = Known(
+        explainer=found.explainers["gradient"],
+        model=network,
+        images=images,
+        targets=targets,
+        heatmaps=found["gradient"],
+    )
+    other = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(360, 3)))
+    assert known(network, images, targets) is found["gradient"]
+    assert not torch.equal(known(other, images, targets), found["gradient"])
+    assert not torch.equal(known(network, images.flip(0), targets), found["gradient"])
+    assert not torch.equal(known(network, images, (targets + 1) % 3), found["gradient"])
+    table = xe.score(found, "parameter_randomisation_independent")
+    assert table["score"].lt(0.999).all()
 
 
 def test_what_a_metric_lacks_is_the_reason_of_its_missing_scores(network, images):

@@ -55,6 +55,7 @@ def _of(
     """One explainer's rows, in the order of the metrics."""
     explainer = Known(
         explainer=heatmaps.explainers[name],
+        model=heatmaps.network,
         images=sample.images,
         targets=sample.labels,
         heatmaps=heatmaps.maps[name].to(sample.images.device),
