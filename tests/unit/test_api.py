@@ -308,7 +308,8 @@ def test_a_set_is_shown_and_saved(network, images, tmp_path, capsys):
     found = xe.explain(network, images, BOTH, masks=torch.ones(4, 10, 12), epsilon=1e-3)
     assert found._repr_html_().startswith('<img src="data:image/png;base64,iVBOR')
     assert found._ipython_key_completions_() == BOTH
-    assert Image.open(found.save(tmp_path / "a.png")).size[0] > 100
+    with Image.open(found.save(tmp_path / "a.png")) as drawn:
+        assert drawn.size[0] > 100
     with np.load(found.save(tmp_path / "a.npz")) as saved:
         assert np.array_equal(saved["heatmaps/lrp"], found["lrp"].numpy())
         assert np.array_equal(saved["images"], images.numpy())
@@ -318,7 +319,8 @@ def test_a_set_is_shown_and_saved(network, images, tmp_path, capsys):
         assert told["lrp"]["class"] == "LRP"
         assert told["lrp"]["epsilon"] == 1e-3
     found.show()
-    assert Image.open(capsys.readouterr().out.strip()).format == "PNG"
+    with Image.open(capsys.readouterr().out.strip()) as drawn:
+        assert drawn.format == "PNG"
     for wrong in ("a.jpg", "nowhere/a.png"):
         with pytest.raises(xe.InputError, match=r"allowed: .*\.png or \.npz"):
             found.save(tmp_path / wrong)
