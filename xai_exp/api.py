@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
-from xai_exp import build
 from xai_exp.config import InputError
 from xai_exp.notebook import explaining, networks, pictures, scores
 from xai_exp.notebook.choices import Choices, Help, described
 from xai_exp.notebook.composing import chosen
+from xai_exp.notebook.composing import experiment as made_of
 from xai_exp.notebook.heatmaps import Heatmaps
 from xai_exp.notebook.networks import Preprocessing
 from xai_exp.notebook.pictures import Masks, Pictures
@@ -160,7 +160,7 @@ def dataset(name: str, **fields: Any) -> Dataset:  # noqa: ANN401
     >>> dataset("counting", max_objects=2).test.images([0, 1, 2]).shape
     torch.Size([3, 1, 64, 64])
     """
-    return build.experiment(chosen("dataset", [name], fields)).dataset
+    return made_of(chosen("dataset", [name], fields)).dataset
 
 
 def train(

@@ -8,7 +8,8 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from xai_exp import errors
+from xai_exp import build, errors
+from xai_exp.build import Experiment
 from xai_exp.config import InputError, config_folder
 from xai_exp.errors import unknown
 
@@ -38,6 +39,21 @@ def composed(*overrides: str, with_hydra: bool = False) -> DictConfig:
             return compose("config", list(overrides), return_hydra_config=with_hydra)
     except Exception as error:
         line = errors.one_line(error, folder, overrides)
+        if line is None:
+            raise
+    raise InputError(line)
+
+
+def experiment(config: DictConfig) -> Experiment:
+    """What the configuration names, made.
+
+    Raises:
+        InputError: for what the command line refuses, with its line.
+    """
+    try:
+        return build.experiment(config)
+    except Exception as error:
+        line = errors.one_line(error, config_folder(), ())
         if line is None:
             raise
     raise InputError(line)

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xai_exp import build, scoring
+from xai_exp import scoring
 from xai_exp.compute import machine, ops
 from xai_exp.config import InputError
 from xai_exp.data.loading import Splits, TensorSplit
 from xai_exp.notebook import networks, pictures
 from xai_exp.notebook.composing import chosen
+from xai_exp.notebook.composing import experiment as made_of
 from xai_exp.notebook.heatmaps import Heatmaps
 from xai_exp.scoring import Sample
 from xai_exp.types import Dataset, Explainer, Images, Positions, Scenes
@@ -75,7 +76,7 @@ def made(wanted: Names, given: Mapping[str, object], seed: int) -> dict[str, Exp
     if not names:
         return ready
     config = chosen("explainer", names, given, f"seed={_seed(seed)}")
-    return {**build.experiment(config).explainers, **ready}
+    return {**made_of(config).explainers, **ready}
 
 
 def _seed(seed: object) -> int:

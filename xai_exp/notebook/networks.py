@@ -234,7 +234,8 @@ def _tried(network: Asked, few: Images) -> Tensor:
             f"network: {kind} can't be asked with images of shape {tuple(few.shape)}: {why[0]}; "
             "allowed: the channels and the size that it was made for, see xe.Preprocessing(size=)"
         ) from error
-    if not torch.allclose(answer, again, 0, _AGAIN * float(again.abs().max()), equal_nan=True):
+    near = _AGAIN * float(again.nan_to_num(0, 0, 0).abs().max())
+    if not torch.allclose(answer, again, 0, near, equal_nan=True):
         raise InputError(
             f"network: {kind} in evaluation mode answers differently when it is asked again; "
             "allowed: a network without chance, such as dropout that heeds self.training"

@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from xai_exp import build, scoring
+from xai_exp import scoring
 from xai_exp.config import InputError
 from xai_exp.errors import unknown
 from xai_exp.notebook import pictures
 from xai_exp.notebook.composing import chosen, names
+from xai_exp.notebook.composing import experiment as made_of
 from xai_exp.notebook.heatmaps import Heatmaps, Known
 from xai_exp.scoring import Sample
 from xai_exp.types import Metric
@@ -33,7 +34,7 @@ def made(
     if imputer not in names("imputer"):
         raise InputError(unknown("imputer", str(imputer), names("imputer")))
     config = chosen("metric", several, given, f"imputer={imputer}", f"seed={seed}")
-    return dict(build.experiment(config).metrics)
+    return dict(made_of(config).metrics)
 
 
 def table(

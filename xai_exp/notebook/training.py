@@ -11,10 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import nn
 
-from xai_exp import build, pipeline
+from xai_exp import pipeline
 from xai_exp.compute import machine
 from xai_exp.config import InputError, config_folder
 from xai_exp.notebook.composing import chosen, names
+from xai_exp.notebook.composing import experiment as made_of
 from xai_exp.types import Dataset
 
 
@@ -44,7 +45,7 @@ def trained(
     if node is None:
         return _without_store(config, data)
     config.dataset = node
-    experiment = build.experiment(config)
+    experiment = made_of(config)
     job = pipeline.Job(
         experiment=experiment,
         config=config,
@@ -78,7 +79,7 @@ def _described(data: Dataset) -> DictConfig | None:
 
 def _without_store(config: DictConfig, data: Dataset) -> nn.Module:
     """A network for data of one's own, which have no name to be found by."""
-    experiment = build.experiment(config)
+    experiment = made_of(config)
     settings = experiment.settings
     device = machine.device(settings.device)
     with torch.random.fork_rng(devices=[]):
