@@ -360,8 +360,8 @@ def test_a_network_trained_here_is_the_command_lines_and_found_again(tmp_path, c
     assert list(run.scores.columns[:5]) == ["image", "explainer", "metric", "score", "reason"]
     assert run.means().shape == (2, 2)
     assert isinstance(run.objective, float)
-    here = xe.explain(network, data.test.scenes(range(5)), ["gradient", "random"])
-    mine = xe.score(here, ["sparseness", "pointing_game"])
+    here = xe.explain(network, data.test.scenes(range(5)), ["gradient", "random"], seed=3)
+    mine = xe.score(here, ["sparseness", "pointing_game"], seed=3)
     both = mine.merge(run.scores, on=["image", "explainer", "metric"])
     assert both["score_x"].to_numpy() == pytest.approx(
         both["score_y"].to_numpy(), nan_ok=True, rel=1e-6
