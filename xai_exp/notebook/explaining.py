@@ -34,7 +34,11 @@ class NoImages:
         """Refused."""
         raise self._refusal()
 
-    scenes = parts = images
+    def scenes(self, index: Positions) -> None:  # noqa: ARG002
+        """None: nothing is rendered."""
+
+    def parts(self, index: Positions) -> None:  # noqa: ARG002
+        """None: nothing has masks."""
 
     def _refusal(self) -> InputError:
         return InputError(
