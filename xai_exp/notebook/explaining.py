@@ -34,10 +34,10 @@ class NoImages:
         """Refused."""
         raise self._refusal()
 
-    def scenes(self, index: Positions) -> None:  # noqa: ARG002
+    def scenes(self, index: Positions) -> None:
         """None: nothing is rendered."""
 
-    def parts(self, index: Positions) -> None:  # noqa: ARG002
+    def parts(self, index: Positions) -> None:
         """None: nothing has masks."""
 
     def _refusal(self) -> InputError:
