@@ -22,6 +22,7 @@ from xai_exp.compute import machine
 from xai_exp.data.loading import TensorSplit
 from xai_exp.models.cnn import CNN
 from xai_exp.training import Trainer
+from xai_exp.types import Images, Positions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +31,9 @@ class Timed(TensorSplit):
 
     times: list[float] = field(default_factory=list)
 
-    def images(self, index: Tensor) -> Tensor:
+    def images(self, index: Positions) -> Images:
         """The images at `index`."""
-        if index.device.type == "cuda":
+        if isinstance(index, Tensor) and index.device.type == "cuda":
             torch.cuda.synchronize()
             self.times.append(time.perf_counter())
         else:

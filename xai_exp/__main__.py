@@ -5,7 +5,6 @@ Imports nothing heavy, so that --help and every error of the command line answer
 
 import os
 import sys
-from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -13,14 +12,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from xai_exp import cli, errors
+from xai_exp.config import config_folder
 from xai_exp.show import progress
-
-
-def config_folder() -> Path:
-    """Where the YAML files are: beside the package in a checkout, inside it when installed."""
-    package = Path(__file__).resolve().parent
-    checkout = package.parent / "conf"
-    return checkout if (checkout / "config.yaml").is_file() else package / "conf"
 
 
 @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")

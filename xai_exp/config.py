@@ -162,6 +162,26 @@ def _code(kind: type) -> str:
         return ""  # made in a notebook or a test
 
 
+def config_folder() -> Path:
+    """Where the YAML files are: beside the package in a checkout, inside it when installed."""
+    package = Path(__file__).resolve().parent
+    checkout = package.parent / "conf"
+    return checkout if (checkout / "config.yaml").is_file() else package / "conf"
+
+
+def allowed(cls: type) -> dict[str, str]:
+    """What each field of a configured class allows, in words.
+
+    >>> @configured
+    ... class Rule:
+    ...     epsilon: Annotated[float, Range(0, exclusive_low=True)] = 1e-6
+    >>> allowed(Rule)
+    {'epsilon': 'a number > 0'}
+    """
+    hints = get_type_hints(cls, include_extras=True)
+    return {field.name: _describe(*_split(hints[field.name])) for field in fields(cls)}
+
+
 def _coerced(hint: Any, value: Any) -> Any:  # noqa: ANN401
     """Lists as YAML gives them become tuples, whole numbers what is due: floats or names."""
     hint, _ = _split(hint)

@@ -178,7 +178,7 @@ def score(
     Raises:
         InputError: when the explainer can't answer the question on this network.
     """
-    _refuse_other_output(explainer, asked.value)
+    refuse_other_output(explainer, asked.value)
     with ops.evaluating(network):
         logits = ops.logits(network, chosen.images)
         predictions, targets = logits.argmax(1), asked.targets(logits, chosen.labels)
@@ -204,8 +204,12 @@ def score(
     return done[0] if len(done) == 1 else _joined(groups, done)
 
 
-def _refuse_other_output(explainer: Explainer, value: Value) -> None:
-    """A method that makes probabilities of outputs by itself can't be asked for another value."""
+def refuse_other_output(explainer: Explainer, value: Value) -> None:
+    """A method that makes probabilities of outputs by itself can't be asked for another value.
+
+    Raises:
+        InputError: if it would be.
+    """
     other = isinstance(explainer, AsksForOutput) and explainer.output != "logit"
     if other and value in ("log_odds", "probability"):
         raise InputError(f"output: got another than logit with value={value}; allowed: logit")

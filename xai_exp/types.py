@@ -9,7 +9,7 @@ Conventions that hold everywhere:
 - A score that is undefined for an image is NaN, never a number made up.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -29,6 +29,7 @@ Curves = Float[Tensor, "batch step"]
 StepLogits = Float[Tensor, "batch step target"]
 Grid = Float[Tensor, "row column ..."]
 Index = Int[Tensor, " batch"]
+Positions = Int[Tensor, " batch"] | Sequence[int]
 Keys = Int[Tensor, " batch"]
 Rows = Float[Tensor, "batch count"]
 Order = Int[Tensor, "batch count"]
@@ -133,7 +134,7 @@ class Turning(Protocol):
 
 @runtime_checkable
 class Split(Protocol):
-    """One split of a dataset, indexed by tensors so that a batch is one operation."""
+    """One split of a dataset, indexed by tensors (or lists) so that a batch is one operation."""
 
     @property
     def labels(self) -> Labels:
@@ -144,15 +145,15 @@ class Split(Protocol):
         """The number of images."""
         ...
 
-    def images(self, index: Index) -> Images:
+    def images(self, index: Positions) -> Images:
         """The images at `index`, on the index's device."""
         ...
 
-    def scenes(self, index: Index) -> Scenes | None:
+    def scenes(self, index: Positions) -> Scenes | None:
         """Their scenes, if the data are rendered."""
         ...
 
-    def parts(self, index: Index) -> Parts | None:
+    def parts(self, index: Positions) -> Parts | None:
         """Their part masks, if the data have ground truth."""
         ...
 

@@ -35,6 +35,16 @@ def test_a_newcomer_can_follow_the_page(page: Path, copy: Path) -> None:
     assert commands > 0
 
 
+@pytest.mark.slow
+def test_the_python_page_is_a_script_that_runs(tmp_path: Path) -> None:
+    blocks = BLOCK.findall((ROOT / "docs" / "python.md").read_text())
+    code = [text for language, place, text in blocks if language == "python" and not place]
+    (tmp_path / "page.py").write_text("\n".join(code))
+    run(f"PYTHONPATH={ROOT} {sys.executable} page.py", tmp_path)
+    assert len(code) > 4
+    assert (tmp_path / "heatmaps.npz").is_file()
+
+
 def run(command: str, folder: Path) -> None:
     settings = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(

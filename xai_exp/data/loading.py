@@ -9,7 +9,7 @@ from torch import Tensor
 
 from xai_exp.config import InputError
 from xai_exp.data.scene import Scene
-from xai_exp.types import Images, Index, Labels, Parts, Split
+from xai_exp.types import Images, Index, Labels, Parts, Positions, Split
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 
@@ -25,18 +25,19 @@ class SceneSplit:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def scenes(self, index: Index) -> Scene:
+    def scenes(self, index: Positions) -> Scene:
         """The scenes at `index`, on its device."""
-        device = str(index.device)
+        where = positions(index, len(self))
+        device = str(where.device)
         if device not in self._moved:
-            self._moved[device] = self.everything.to(index.device)
-        return self._moved[device][index]
+            self._moved[device] = self.everything.to(where.device)
+        return self._moved[device][where]
 
-    def images(self, index: Index) -> Images:
+    def images(self, index: Positions) -> Images:
         """The images at `index`, drawn on its device."""
         return self.scenes(index).render()
 
-    def parts(self, index: Index) -> Parts:
+    def parts(self, index: Positions) -> Parts:
         """The exact coverage of every object."""
         return self.scenes(index).parts()
 
@@ -52,19 +53,19 @@ class TensorSplit:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def scenes(self, index: Index) -> None:  # noqa: ARG002
+    def scenes(self, index: Positions) -> None:  # noqa: ARG002
         """None: these images are not rendered."""
         return
 
-    def images(self, index: Index) -> Images:
+    def images(self, index: Positions) -> Images:
         """The images at `index`, on its device."""
-        return _floats(self.pixels[index.to(self.pixels.device)].to(index.device))
+        return _at(self.pixels, positions(index, len(self)))
 
-    def parts(self, index: Index) -> Parts | None:
+    def parts(self, index: Positions) -> Parts | None:
         """The masks at `index` (one part an image), if there are any."""
         if self.masks is None:
             return None
-        return _floats(self.masks[index.to(self.masks.device)].to(index.device))
+        return _at(self.masks, positions(index, len(self)))
 
 
 class Splits(ABC):
@@ -90,6 +91,27 @@ class Splits(ABC):
     def test(self) -> Split:
         """What accuracy is measured and heatmaps are made on."""
         return self.split(TEST)
+
+
+def positions(index: Positions, count: int) -> Index:
+    """The positions as a tensor; those of a list are checked, for it is a person who writes one.
+
+    >>> positions([0, 2], 3)
+    tensor([0, 2])
+
+    Raises:
+        InputError: for a position that there is not.
+    """
+    if isinstance(index, Tensor):
+        return index
+    wrong = [place for place in index if not 0 <= place < count]
+    if wrong:
+        raise InputError(f"split: got position {wrong[0]}; allowed: 0 to {count - 1}")
+    return torch.tensor(list(index), dtype=torch.long)
+
+
+def _at(values: Tensor, index: Index) -> Tensor:
+    return _floats(values[index.to(values.device)].to(index.device))
 
 
 def _floats(values: Tensor) -> Tensor:

@@ -181,7 +181,7 @@ class _Runs:
             return ""
         words = [run[:_SHORT] for run in runs]
         usual = MLflow()
-        if self.settings == usual and Path("xai_exp/ui.py").is_file():
+        if self.settings == usual and Path("xai_exp/ui/__init__.py").is_file():
             return f"make ui RUNS='{' '.join(words)}'" if words else "make ui"
         for name in ("root", "experiment"):
             value = getattr(self.settings, name)

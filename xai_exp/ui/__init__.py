@@ -142,7 +142,3 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
 
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
-
-
-if __name__ == "__main__":
-    main()
