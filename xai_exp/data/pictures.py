@@ -17,7 +17,7 @@ from xai_exp.data.content import readable, regular
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
 MOST_PIXELS = 89_478_485  # where Pillow begins to warn of decompression bombs
-_FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "TIFF", "WEBP", "GIF")
+_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP", "GIF")
 _GREY = frozenset({"1", "L", "LA", "La"})
 _WITH_ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 _TURNED = frozenset({5, 6, 7, 8})  # orientations that swap height and width
@@ -154,6 +154,7 @@ def _head(path: Path) -> bytes:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
+    Image.init()  # without it Pillow knows only some formats by name
     with Image.open(path, formats=_FORMATS) as image:
         _check_pixels(path, image.size)
         # A telephone's JPEG may hold a second view (MPO); the first one is the picture.
@@ -210,12 +211,10 @@ def _decoded(path: Path) -> Picture:
 def _of_layout(found: tiff.Layout) -> Header:
     height, width = found.size
     bands = found.bands - (found.alpha is not None)
-    if found.plain and found.bands == 4:
-        bands = 3  # print colours become RGB
     return Header(
         size=(width, height) if found.orientation in _TURNED else (height, width),
-        bands=bands,
-        dtype=np.dtype(np.uint8) if found.bits <= 8 and found.dtype.kind == "u" else found.dtype,
+        bands=3 if found.converted else bands,
+        dtype=np.dtype(np.uint8) if found.bits <= 8 and found.dtype.kind in "ub" else found.dtype,
         alpha=found.alpha is not None,
         orientation=found.orientation,
     )
@@ -224,7 +223,7 @@ def _of_layout(found: tiff.Layout) -> Header:
 def _tiff(path: Path) -> Picture:
     found = tiff.layout(path)
     if found.plain:
-        return _by_pillow(path)
+        return _masked(_by_pillow(path), found, None)
     _check_pixels(path, found.size)
     try:
         values, valid = tiff.numbers(path)
@@ -236,6 +235,8 @@ def _tiff(path: Path) -> Picture:
     values = values.astype(found.dtype)
     if found.inverted and found.dtype.kind == "u":
         values = ((1 << found.bits) - 1 - values).astype(values.dtype)
+    if found.bits < 8:
+        values = (values * (255 // ((1 << found.bits) - 1))).astype(np.uint8)
     picture = _without_alpha(values, found.alpha)
     return _upright(_masked(picture, found, valid), found.orientation)
 
@@ -263,8 +264,9 @@ def _masked(picture: Picture, found: tiff.Layout, valid: np.ndarray | None) -> P
     values = picture.values
     there = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
     if found.nodata is not None and np.isfinite(found.nodata):
+        stored = values if picture.indices is None else picture.indices[..., None]
         kind = values.dtype if values.dtype.kind == "f" else np.float64
-        there &= values != np.asarray(found.nodata).astype(kind)
+        there &= stored != np.asarray(found.nodata).astype(kind)
     if valid is not None:
         there &= valid[..., None]
     return picture if there.all() else replace(picture, valid=there)

@@ -36,6 +36,7 @@ class Layout:
         nodata: the number that stands for no data.
         orientation: as in EXIF, 1 to 8.
         plain: whether it is a picture as cameras and screens have it, which Pillow reads whole.
+        converted: whether its colours are in a palette or a space that becomes RGB.
         inverted: whether zero is white.
     """
 
@@ -47,6 +48,7 @@ class Layout:
     nodata: float | None
     orientation: int
     plain: bool
+    converted: bool
     inverted: bool
 
 
@@ -63,13 +65,15 @@ def layout(path: Path) -> Layout:
     """
     with _pages(path) as (pages, masks):
         first = pages[0]
-        if first.dtype is None or first.dtype.kind not in "uif":
+        if first.dtype is None or first.dtype.kind not in "buif":
             raise UnsupportedError(f"numbers of type {first.dtype}")
         bands = sum(page.samplesperpixel for page in pages)
         photometric = getattr(first.photometric, "name", "")
         nodata = _tag(first, _GDAL_NODATA)
-        simple = len(pages) == 1 and not masks and nodata is None
-        small = first.bitspersample <= 8 and first.dtype.kind == "u"
+        known, alone = photometric in _CONVERTED, len(pages) == 1 and not masks
+        small = first.bitspersample <= 8 and first.dtype.kind in "ub"
+        if known and not (alone and small):
+            raise UnsupportedError(f"colours as {photometric} of more than 8 bits or many pages")
         return Layout(
             size=(first.imagelength, first.imagewidth),
             bands=bands,
@@ -78,7 +82,8 @@ def layout(path: Path) -> Layout:
             alpha=_alpha(first) if len(pages) == 1 else None,
             nodata=None if nodata is None else float(str(nodata).strip("\0 ")),
             orientation=int(_tag(first, _ORIENTATION) or 1),
-            plain=simple and small and (bands in (1, 3) or photometric in _CONVERTED),
+            plain=alone and small and (bands in (1, 3) or known),
+            converted=known,
             inverted=photometric == "MINISWHITE",
         )
 
