@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 _THUMB = 16  # pixels a side
 _APART = 4  # of the 64 bits of the hash that may differ
@@ -28,9 +27,9 @@ class Looks(NamedTuple):
     thumb: np.ndarray
 
 
-def digest(pixels: Tensor) -> bytes:
-    """A hash of an image's pixels and shape."""
-    array = np.ascontiguousarray(pixels.numpy())
+def digest(pixels: np.ndarray) -> bytes:
+    """A hash of an image's pixels, their type and shape."""
+    array = np.ascontiguousarray(pixels)
     return hashlib.sha256(f"{array.dtype} {array.shape}\0".encode() + array.tobytes()).digest()
 
 
@@ -39,13 +38,14 @@ def shared(mine: Iterable[bytes], others: Mapping[bytes, int]) -> list[tuple[int
     return [(here, others[one]) for here, one in enumerate(mine) if one in others]
 
 
-def looks(pixels: Tensor) -> Looks:
+def looks(pixels: np.ndarray) -> Looks:
     """A picture (channel, height, width) at a glance.
 
     The hash is dHash: of a copy of 9x8 pixels, whether each is darker than its right neighbour.
     """
-    grey = pixels.double().mean(0).numpy() / (1 if pixels.is_floating_point() else 255)
-    image = Image.fromarray(grey.astype(np.float32))
+    grey = pixels.astype(np.float64).mean(0)
+    whole = 255 if pixels.dtype == np.uint8 else float(np.ptp(grey)) or 1.0
+    image = Image.fromarray((grey / whole).astype(np.float32))
     small = np.asarray(image.resize((9, 8), Image.Resampling.BILINEAR))
     thumb = np.asarray(image.resize((_THUMB, _THUMB), Image.Resampling.BILINEAR)).ravel()
     spread = float(thumb.std())

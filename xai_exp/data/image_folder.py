@@ -183,8 +183,8 @@ class ImageFolder(Splits):
         if len(deeper) < len(self.headers):
             shallow = next(p for p, header in enumerate(self.headers) if header.dtype == _BYTES)
             raise InputError(
-                f"ImageFolder.range: got images of 8 bits ({self._name(shallow)}) and deeper ones "
-                f"({self._name(deeper[0])}, {self.headers[deeper[0]].dtype}); allowed: one kind, "
+                f"ImageFolder.range: got images of 8 bits ({self.name(shallow)}) and deeper ones "
+                f"({self.name(deeper[0])}, {self.headers[deeper[0]].dtype}); allowed: one kind, "
                 "or dataset.range=dtype or [low,high] for all"
             )
         return self._detected()
@@ -192,7 +192,7 @@ class ImageFolder(Splits):
     def _detected(self) -> Span:
         found = []
         for place, path in enumerate(self.found.paths):
-            chosen = pixels.select(self._name(place), read(path), self.bands, self.alpha)
+            chosen = pixels.select(self.name(place), read(path), self.bands, self.alpha)
             ends = pixels.extremes(chosen)
             if ends is not None:
                 found.append(ends)
@@ -207,7 +207,8 @@ class ImageFolder(Splits):
         )
         return low, high
 
-    def _name(self, place: int) -> str:
+    def name(self, place: int) -> str:
+        """The file of an image, within the folder, as text."""
         return readable(self.found.paths[place].relative_to(self._root))
 
     @cached_property
@@ -225,9 +226,9 @@ class ImageFolder(Splits):
         mine = [int(place) for place in self.positions[which]]
         self._check_sizes()
         pictures = [read(self.found.paths[place]) for place in mine]
-        names = [self._name(place) for place in mine]
+        names = [self.name(place) for place in mine]
         made = [self.recipe(name, one) for name, one in zip(names, pictures, strict=True)]
-        self._say_leaks(which, [duplicates.digest(one) for one in made])
+        self._say_leaks(which, [duplicates.digest(one.numpy()) for one in made])
         return TensorSplit(
             pixels=torch.stack(made),
             labels=torch.tensor([self.found.labels[place] for place in mine]),
@@ -254,8 +255,8 @@ class ImageFolder(Splits):
             pairs = duplicates.shared(mine, theirs)
             if pairs:
                 here, there = pairs[0]
-                one = self._name(int(self.positions[which][here]))
-                same = self._name(int(self.positions[other][there]))
+                one = self.name(int(self.positions[which][here]))
+                same = self.name(int(self.positions[other][there]))
                 say(
                     f"image_folder: {len(pairs)} of {len(mine)} {_NAMES[which]} images are also "
                     f"{_NAMES[other]} images (such as {one} = {same}): what is measured on them "
@@ -268,7 +269,7 @@ class ImageFolder(Splits):
             shares = [one.alpha for one in pictures if one.alpha is not None]
             covered = [(255 * share).round().astype(np.uint8) for share in shares]
         elif self.masks is not None:
-            covered = [self.coverage(place) for place in mine]
+            covered = [self.coverage(place, self.headers[place]) for place in mine]
         else:
             return None
         empty = sum(not one.any() for one in covered)
@@ -276,13 +277,15 @@ class ImageFolder(Splits):
             say("image_folder: no mask of a split shows an object, so that no image has a truth")
         return torch.stack([pixels.scaled_mask(one, self.resize) for one in covered])
 
-    def coverage(self, place: int) -> np.ndarray:
+    def coverage(self, place: int, header: Header) -> np.ndarray:
         """How much the object fills of each pixel of an image, 0..255, before any scaling.
+
+        `header` is the image's.
 
         Raises:
             InputError: for a mask that can't be read, is missing, or is not as large as its image.
         """
-        path, header = self.mask_of(self.found.paths[place]), self.headers[place]
+        path = self.mask_of(self.found.paths[place])
         size = look(path).size
         if size != header.size:
             raise InputError(

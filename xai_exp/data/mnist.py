@@ -52,7 +52,7 @@ class MNIST(Splits):
         for name in (name for names in _FILES.values() for name in names):
             values = self._read(name)
             digest.update(f"{name} {tuple(values.shape)}\0".encode())
-            digest.update(memoryview(values.numpy()).cast("B"))
+            digest.update(values.numpy().tobytes())
         return digest.hexdigest()[:16]
 
     @property

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -137,6 +138,6 @@ def _alpha(page: tifffile.TiffPage) -> str | None:
     return {1: "premultiplied", 2: "straight"}.get(int(kinds[-1])) if kinds else None
 
 
-def _tag(page: tifffile.TiffPage, code: int) -> object:
+def _tag(page: tifffile.TiffPage, code: int) -> Any:  # noqa: ANN401
     tag = page.tags.get(code)
     return None if tag is None else tag.value
