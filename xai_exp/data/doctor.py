@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from xai_exp.config import InputError
-from xai_exp.data import duplicates, pixels
+from xai_exp.data import duplicates, pixels, together
 from xai_exp.data.content import readable
 from xai_exp.data.duplicates import Looks
 from xai_exp.data.image_folder import ImageFolder
@@ -96,6 +96,7 @@ def _folder(data: ImageFolder) -> Report:
     for place in range(len(found.paths)):
         _tried(report, lambda place=place: seen.append(_one(data, place)))
     _told_of_files(report, data, seen)
+    _together(report, data, seen)
     _alike(report, data, seen, order)
     if data.masks is not None:
         _masks(report, data, {one.place: one.header for one in seen})
@@ -104,6 +105,14 @@ def _folder(data: ImageFolder) -> Report:
     if not report.refused:
         report.told.append(f"pixels: {_plan(data)}")
     return report
+
+
+def _together(report: Report, data: ImageFolder, seen: Sequence[_Seen]) -> None:
+    rows = [(readable(data.found.paths[one.place]), one.header) for one in seen]
+    if rows and data.resize is None:
+        _tried(report, lambda: together.check_sizes(rows))
+    if data.range == "auto":
+        _tried(report, lambda: together.check_depths(rows))
 
 
 def _tried(report: Report, work: Callable[[], object]) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -87,7 +88,9 @@ def _check_splits(root: Path, folders: list[Path], kinds: set[int]) -> None:
         )
 
 
-def _gathered(root: Path, folders: list[tuple[int | None, Path]], loose: list[Path]) -> Found:
+def _gathered(
+    root: Path, folders: Sequence[tuple[int | None, Path]], loose: Sequence[Path]
+) -> Found:
     names = sorted({readable(each.name) for _, each in folders})
     if len(names) < 2:
         raise InputError(

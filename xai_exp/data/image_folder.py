@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from xai_exp.config import InputError, Range, configured
-from xai_exp.data import duplicates, masks, pixels
+from xai_exp.data import duplicates, masks, pixels, together
 from xai_exp.data.content import fingerprint, readable
 from xai_exp.data.folder import Found, divided, find, say
 from xai_exp.data.loading import TEST, TRAIN, VALIDATION, Splits, TensorSplit
 from xai_exp.data.pictures import SUFFIXES, Header, Picture, look, read
 from xai_exp.data.pixels import MOST_BANDS, Alpha, Recipe, Span
 
-_BYTES = np.dtype(np.uint8)
 _NAMES = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
 
 
@@ -144,13 +143,7 @@ class ImageFolder(Splits):
             return len(self.bands)
         if self.color != "auto":
             return 1 if self.color == "grey" else 3
-        coloured = sum(header.bands != 1 for header in self.headers)
-        if 0 < coloured < len(self.headers):
-            say(
-                f"image_folder: {coloured} of {len(self.headers)} images have colours, the others "
-                "are grey: all are read as RGB (dataset.color=grey for the contrary)"
-            )
-        return 3 if coloured else 1
+        return 3 if together.coloured(self.headers) else 1
 
     @cached_property
     def size(self) -> tuple[int, int]:
@@ -173,39 +166,30 @@ class ImageFolder(Splits):
         )
 
     def _span(self) -> Span | Literal["dtype"] | None:
-        deeper = [place for place, header in enumerate(self.headers) if header.dtype != _BYTES]
+        deep = any(header.dtype != np.uint8 for header in self.headers)
         if isinstance(self.range, tuple):
             return self.range
-        if not deeper:
+        if not deep:
             return None
         if self.range == "dtype":
             return "dtype"
-        if len(deeper) < len(self.headers):
-            shallow = next(p for p, header in enumerate(self.headers) if header.dtype == _BYTES)
-            raise InputError(
-                f"ImageFolder.range: got images of 8 bits ({self.name(shallow)}) and deeper ones "
-                f"({self.name(deeper[0])}, {self.headers[deeper[0]].dtype}); allowed: one kind, "
-                "or dataset.range=dtype or [low,high] for all"
-            )
-        return self._detected()
+        together.check_depths(self._rows)
+        places = range(len(self.found.paths))
+        ends = [pixels.extremes(self.chosen(place)) for place in places]
+        return together.detected([one for one in ends if one], self._rows)
 
-    def _detected(self) -> Span:
-        found = []
-        for place, path in enumerate(self.found.paths):
-            chosen = pixels.select(self.name(place), read(path), self.bands, self.alpha)
-            ends = pixels.extremes(chosen)
-            if ends is not None:
-                found.append(ends)
-        kinds = {header.dtype for header in self.headers}
-        (low, high), why = pixels.detected(found, kinds)
-        smallest = min((a for a, _ in found), default=0)
-        largest = max((b for _, b in found), default=0)
-        say(
-            f"image_folder: numbers from {smallest:.9g} to {largest:.9g} in "
-            f"{', '.join(sorted(map(str, kinds)))} are {why}: {low:.9g} is black, {high:.9g} is "
-            "white (dataset.range=[low,high] for others)"
-        )
-        return low, high
+    def chosen(self, place: int) -> Picture:
+        """The picture in a file, of the bands that were asked for.
+
+        Raises:
+            InputError: for a file that can't be read, or bands that nothing is declared for.
+        """
+        path = self.found.paths[place]
+        return pixels.select(readable(path), read(path), self.bands, self.alpha)
+
+    @property
+    def _rows(self) -> list[tuple[str, Header]]:
+        return list(zip(map(readable, self.found.paths), self.headers, strict=True))
 
     def name(self, place: int) -> str:
         """The file of an image, within the folder, as text."""
@@ -224,26 +208,18 @@ class ImageFolder(Splits):
                 changed in a way that nothing is declared for.
         """
         mine = [int(place) for place in self.positions[which]]
-        self._check_sizes()
-        pictures = [read(self.found.paths[place]) for place in mine]
-        names = [self.name(place) for place in mine]
-        made = [self.recipe(name, one) for name, one in zip(names, pictures, strict=True)]
+        if self.resize is None:
+            together.check_sizes(self._rows)
+        paths = [self.found.paths[place] for place in mine]
+        pictures = [read(path) for path in paths]
+        made = [self.recipe(readable(p), one) for p, one in zip(paths, pictures, strict=True)]
         self._say_leaks(which, [duplicates.digest(one.numpy()) for one in made])
         return TensorSplit(
             pixels=torch.stack(made),
             labels=torch.tensor([self.found.labels[place] for place in mine]),
             masks=self._masks(mine, pictures),
-            names=tuple(names),
+            names=tuple(self.name(place) for place in mine),
         )
-
-    def _check_sizes(self) -> None:
-        for place, header in enumerate(self.headers):
-            if self.resize is None and header.size != self.size:
-                got, first = _by(header.size), _by(self.size)
-                raise InputError(
-                    f"{readable(self.found.paths[place])}: got {got} pixels{_turned(header)}; "
-                    f"allowed: {first} like the first image, or set dataset.resize=[height,width]"
-                )
 
     @cached_property
     def _digests(self) -> dict[int, dict[bytes, int]]:
@@ -289,8 +265,8 @@ class ImageFolder(Splits):
         size = look(path).size
         if size != header.size:
             raise InputError(
-                f"{readable(path)}: got {_by(size)} pixels; allowed: {_by(header.size)} like its "
-                f"image{_turned(header)}"
+                f"{readable(path)}: got {together.by(size)} pixels; allowed: "
+                f"{together.by(header.size)} like its image{together.turned(header)}"
             )
         return masks.coverage(path, self.mask_values)
 
@@ -309,11 +285,3 @@ class ImageFolder(Splits):
             f"ImageFolder.masks: got no mask for {readable(path)}; allowed: "
             f"{readable(stem / relative.stem)} with the suffix of an image"
         )
-
-
-def _by(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"
-
-
-def _turned(header: Header) -> str:
-    return f" (turned by its EXIF orientation {header.orientation})" * (header.orientation != 1)

@@ -132,7 +132,8 @@ def _explained(path: Path) -> Iterator[None]:
                 f"{name}: got a compression that needs another package; allowed: pip install "
                 "imagecodecs, or no compression, deflate or packbits"
             ) from error
-        raise InputError(f"{name}: got a file that can't be read; allowed: an image") from error
+        what = "is cut off" if "truncated" in str(error).lower() else "can't be read"
+        raise InputError(f"{name}: got a file that {what}; allowed: an image") from error
 
 
 def _huge(name: str) -> str:
