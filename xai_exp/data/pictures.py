@@ -156,7 +156,8 @@ def _head(path: Path) -> bytes:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     Image.init()  # without it Pillow knows only some formats by name
-    with Image.open(path, formats=_FORMATS) as image:
+    # By name, Pillow would map a raw TIFF into memory and read one that lies on its side askew.
+    with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
         _check_pixels(path, image.size)
         # A telephone's JPEG may hold a second view (MPO); the first one is the picture.
         frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
