@@ -11,12 +11,11 @@ from xai_exp.config import InputError
 from xai_exp.data import duplicates, pixels, together
 from xai_exp.data.content import readable
 from xai_exp.data.duplicates import Looks
+from xai_exp.data.folder import SPLIT_NAMES
 from xai_exp.data.image_folder import ImageFolder
-from xai_exp.data.loading import TEST, TRAIN, VALIDATION
 from xai_exp.data.pictures import Header, Picture, look, read
 from xai_exp.types import Dataset, Split
 
-_NAMES = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
 _FEW = 20  # images of a class with which hardly anything can be learned or said
 _UNEVEN = 3  # times as many images in the largest class as in the smallest
 _PAIRS = 10  # of like pictures that are named
@@ -101,7 +100,7 @@ def _folder(data: ImageFolder) -> Report:
     if data.masks is not None:
         _masks(report, data, {one.place: one.header for one in seen})
     if not report.refused:  # whatever is refused only with all files in view
-        _tried(report, lambda: [data.split(which) for which in _NAMES])
+        _tried(report, lambda: [data.split(which) for which in SPLIT_NAMES])
     if not report.refused:
         report.told.append(f"pixels: {_plan(data)}")
     return report
@@ -150,7 +149,7 @@ def _classes(
     total = sum(counts.values())
     shown = ", ".join(f"{name} {counts[label]}" for label, name in enumerate(names))
     report.told.append(f"classes: {shown} ({total} images)")
-    parts = ", ".join(f"{n} {_NAMES[which]}" for which, n in enumerate(splits))
+    parts = ", ".join(f"{n} {SPLIT_NAMES[which]}" for which, n in enumerate(splits))
     report.told.append(f"splits: {parts}")
     few = [name for label, name in enumerate(names) if counts[label] < _FEW]
     if few:
@@ -216,7 +215,9 @@ def _alike(report: Report, data: ImageFolder, seen: Sequence[_Seen], order: np.n
 
 
 def _pair(data: ImageFolder, order: np.ndarray, one: _Seen, other: _Seen) -> str:
-    names = [f"{data.name(each.place)} ({_NAMES[int(order[each.place])]})" for each in (one, other)]
+    names = [
+        f"{data.name(each.place)} ({SPLIT_NAMES[int(order[each.place])]})" for each in (one, other)
+    ]
     return " = ".join(names)
 
 

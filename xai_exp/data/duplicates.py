@@ -1,11 +1,14 @@
 """Pictures that are the same, and such as a person would call the same."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+
+from xai_exp.data.folder import SPLIT_NAMES, say
 
 _THUMB = 16  # pixels a side
 _APART = 4  # of the 64 bits of the hash that may differ
@@ -33,9 +36,27 @@ def digest(pixels: np.ndarray) -> bytes:
     return hashlib.sha256(f"{array.dtype} {array.shape}\0".encode() + array.tobytes()).digest()
 
 
-def shared(mine: Iterable[bytes], others: Mapping[bytes, int]) -> list[tuple[int, int]]:
-    """Where pictures are that are among `others` too: positions here and there."""
-    return [(here, others[one]) for here, one in enumerate(mine) if one in others]
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """Remembers the images of the splits read so far, and says which are in two of them."""
+
+    known: dict[int, dict[bytes, str]] = field(default_factory=dict)
+
+    def add(self, which: int, digests: Sequence[bytes], names: Sequence[str]) -> None:
+        """One more split, its images by digest and name."""
+        for other, theirs in self.known.items():
+            both = [
+                (name, theirs[one])
+                for one, name in zip(digests, names, strict=True)
+                if one in theirs
+            ]
+            if both:
+                say(
+                    f"image_folder: {len(both)} of {len(names)} {SPLIT_NAMES[which]} images are "
+                    f"also {SPLIT_NAMES[other]} images (such as {' = '.join(both[0])}): what is "
+                    "measured on them is too good; python -m xai_exp.check lists them all"
+                )
+        self.known[which] = dict(zip(digests, names, strict=True))
 
 
 def looks(pixels: np.ndarray) -> Looks:

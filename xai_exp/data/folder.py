@@ -26,6 +26,7 @@ SPLITS = {
     "test": TEST,
     "testing": TEST,
 }
+SPLIT_NAMES = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
 _LEFT_BY_SYSTEMS = frozenset({"__MACOSX", "@eaDir"})  # thumbnails and attributes, not data
 
 

@@ -12,11 +12,9 @@ from xai_exp.config import InputError, Range, configured
 from xai_exp.data import duplicates, masks, pixels, together
 from xai_exp.data.content import fingerprint, readable
 from xai_exp.data.folder import Found, divided, find, say
-from xai_exp.data.loading import TEST, TRAIN, VALIDATION, Splits, TensorSplit
-from xai_exp.data.pictures import SUFFIXES, Header, Picture, look, read
+from xai_exp.data.loading import Splits, TensorSplit
+from xai_exp.data.pictures import Header, Picture, look, read
 from xai_exp.data.pixels import MOST_BANDS, Alpha, Recipe, Span
-
-_NAMES = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
 
 
 @configured
@@ -213,32 +211,18 @@ class ImageFolder(Splits):
         paths = [self.found.paths[place] for place in mine]
         pictures = [read(path) for path in paths]
         made = [self.recipe(readable(p), one) for p, one in zip(paths, pictures, strict=True)]
-        self._say_leaks(which, [duplicates.digest(one.numpy()) for one in made])
+        names = tuple(self.name(place) for place in mine)
+        self._watch.add(which, [duplicates.digest(one.numpy()) for one in made], names)
         return TensorSplit(
             pixels=torch.stack(made),
             labels=torch.tensor([self.found.labels[place] for place in mine]),
             masks=self._masks(mine, pictures),
-            names=tuple(self.name(place) for place in mine),
+            names=names,
         )
 
     @cached_property
-    def _digests(self) -> dict[int, dict[bytes, int]]:
-        """Of the splits that have been read: where each image is."""
-        return {}
-
-    def _say_leaks(self, which: int, mine: list[bytes]) -> None:
-        for other, theirs in self._digests.items():
-            pairs = duplicates.shared(mine, theirs)
-            if pairs:
-                here, there = pairs[0]
-                one = self.name(int(self.positions[which][here]))
-                same = self.name(int(self.positions[other][there]))
-                say(
-                    f"image_folder: {len(pairs)} of {len(mine)} {_NAMES[which]} images are also "
-                    f"{_NAMES[other]} images (such as {one} = {same}): what is measured on them "
-                    "is too good; python -m xai_exp.check lists them all"
-                )
-        self._digests[which] = {one: place for place, one in enumerate(mine)}
+    def _watch(self) -> duplicates.Watch:
+        return duplicates.Watch()
 
     def _masks(self, mine: list[int], pictures: list[Picture]) -> Tensor | None:
         if self.alpha == "mask":
@@ -262,12 +246,7 @@ class ImageFolder(Splits):
             InputError: for a mask that can't be read, is missing, or is not as large as its image.
         """
         path = self.mask_of(self.found.paths[place])
-        size = look(path).size
-        if size != header.size:
-            raise InputError(
-                f"{readable(path)}: got {together.by(size)} pixels; allowed: "
-                f"{together.by(header.size)} like its image{together.turned(header)}"
-            )
+        masks.check_size(path, header)
         return masks.coverage(path, self.mask_values)
 
     def mask_of(self, path: Path) -> Path:
@@ -276,12 +255,4 @@ class ImageFolder(Splits):
         Raises:
             InputError: if there is none.
         """
-        relative = path.relative_to(self._root)
-        stem = Path(str(self._mask_root)) / relative.parent
-        for suffix in (relative.suffix, *sorted(SUFFIXES)):
-            if (stem / (relative.stem + suffix)).is_file():
-                return stem / (relative.stem + suffix)
-        raise InputError(
-            f"ImageFolder.masks: got no mask for {readable(path)}; allowed: "
-            f"{readable(stem / relative.stem)} with the suffix of an image"
-        )
+        return masks.beside(path, path.relative_to(self._root), Path(str(self._mask_root)))

@@ -7,7 +7,8 @@ import numpy as np
 
 from xai_exp.config import InputError
 from xai_exp.data.content import readable
-from xai_exp.data.pictures import Picture, read
+from xai_exp.data.pictures import SUFFIXES, Header, Picture, look, read
+from xai_exp.data.together import by, turned
 
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _SHOWN = 12  # values that a message names
@@ -25,6 +26,36 @@ def check_values(values: tuple[int | str, ...] | None) -> None:
                 f"ImageFolder.mask_values: got {value!r}; allowed: whole numbers or colours such "
                 "as '#ff0000'"
             )
+
+
+def beside(image: Path, relative: Path, root: Path) -> Path:
+    """The mask of an image: of the same name within the folder of masks, whatever its suffix.
+
+    Raises:
+        InputError: if there is none.
+    """
+    stem = root / relative.parent
+    for suffix in (relative.suffix, *sorted(SUFFIXES)):
+        if (stem / (relative.stem + suffix)).is_file():
+            return stem / (relative.stem + suffix)
+    raise InputError(
+        f"ImageFolder.masks: got no mask for {readable(image)}; allowed: "
+        f"{readable(stem / relative.stem)} with the suffix of an image"
+    )
+
+
+def check_size(path: Path, image: Header) -> None:
+    """A mask is as large as its image: nothing says how it would have to be stretched.
+
+    Raises:
+        InputError: if it is not.
+    """
+    size = look(path).size
+    if size != image.size:
+        raise InputError(
+            f"{readable(path)}: got {by(size)} pixels; allowed: {by(image.size)} like its "
+            f"image{turned(image)}"
+        )
 
 
 def coverage(path: Path, values: tuple[int | str, ...] | None) -> np.ndarray:
