@@ -134,11 +134,11 @@ def _drawn(bands: Sequence[Sequence[_Column]], count: int, aspect: float, note: 
                 axes.set_title(names[place], fontsize=8, pad=3, parse_math=False)
             if column.captions:
                 # Names of classes and explainers are words, whatever `$` and `_` are in them.
-                caption = column.captions[index]
-                axes.set_xlabel(caption, fontsize=6.5, labelpad=2, parse_math=False)
+                words = column.captions[index]
+                axes.set_xlabel(words, fontsize=6.5, labelpad=2, parse_math=False)
         top -= head + rows * high
-    words = "\n".join(foot)
-    figure.text(0.5, 0.08 / height, words, fontsize=6.5, ha="center", parse_math=False)
+    below = "\n".join(foot)
+    figure.text(0.5, 0.08 / height, below, fontsize=6.5, ha="center", parse_math=False)
     return figure
 
 
