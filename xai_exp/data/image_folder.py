@@ -208,15 +208,20 @@ class ImageFolder(Splits):
         mine = [int(place) for place in self.positions[which]]
         if self.resize is None:
             together.check_sizes(self._rows)
-        paths = [self.found.paths[place] for place in mine]
-        pictures = [read(path) for path in paths]
-        made = [self.recipe(readable(p), one) for p, one in zip(paths, pictures, strict=True)]
+        made, covered = [], []
+        for place in mine:  # one at a time: files may be far larger than what is kept of them
+            path = self.found.paths[place]
+            picture = read(path)
+            made.append(self.recipe(readable(path), picture))
+            covered += self._mask(place, picture)
         names = tuple(self.name(place) for place in mine)
         self._watch.add(which, [duplicates.digest(one.numpy()) for one in made], names)
+        if covered and not any(one.any() for one in covered):
+            say("image_folder: no mask of a split shows an object, so that no image has a truth")
         return TensorSplit(
             pixels=torch.stack(made),
             labels=torch.tensor([self.found.labels[place] for place in mine]),
-            masks=self._masks(mine, pictures),
+            masks=torch.stack(covered) if covered else None,
             names=names,
         )
 
@@ -224,18 +229,15 @@ class ImageFolder(Splits):
     def _watch(self) -> duplicates.Watch:
         return duplicates.Watch()
 
-    def _masks(self, mine: list[int], pictures: list[Picture]) -> Tensor | None:
-        if self.alpha == "mask":
-            shares = [one.alpha for one in pictures if one.alpha is not None]
-            covered = [(255 * share).round().astype(np.uint8) for share in shares]
+    def _mask(self, place: int, picture: Picture) -> list[Tensor]:
+        """An image's mask, if there are masks."""
+        if self.alpha == "mask" and picture.alpha is not None:
+            covered = (255 * picture.alpha).round().astype(np.uint8)
         elif self.masks is not None:
-            covered = [self.coverage(place, self.headers[place]) for place in mine]
+            covered = self.coverage(place, self.headers[place])
         else:
-            return None
-        empty = sum(not one.any() for one in covered)
-        if empty == len(covered):
-            say("image_folder: no mask of a split shows an object, so that no image has a truth")
-        return torch.stack([pixels.scaled_mask(one, self.resize) for one in covered])
+            return []
+        return [pixels.scaled_mask(covered, self.resize)]
 
     def coverage(self, place: int, header: Header) -> np.ndarray:
         """How much the object fills of each pixel of an image, 0..255, before any scaling.

@@ -23,6 +23,7 @@ _WITH_ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 _TURNED = frozenset({5, 6, 7, 8})  # orientations that swap height and width
 _ORIENTATION = 0x0112
 _PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_NOTES = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 _PNG_COLOURS = {2: (3, False), 4: (1, True), 6: (3, True)}  # bands, alpha
 
 
@@ -80,7 +81,7 @@ def look(path: Path) -> Header:
             _check_pixels(path, found.size)
             return _of_layout(found)
         with _opened(path) as image:
-            turn = int(image.getexif().get(_ORIENTATION, 1))
+            turn = _orientation(path, image)
             width, height = image.size
             size = (width, height) if turn in _TURNED else (height, width)
             common = Header(size=size, bands=1, dtype=np.dtype(np.uint8), orientation=turn)
@@ -107,7 +108,7 @@ def read(path: Path) -> Picture:
             return _tiff(path)
         with _opened(path) as image:
             if _deep_png(head) is not None:
-                return _upright(_decoded(path), int(image.getexif().get(_ORIENTATION, 1)))
+                return _upright(_decoded(path), _orientation(path, image))
             return _straight(ImageOps.exif_transpose(image))
 
 
@@ -164,6 +165,13 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         if frames > 1:
             raise InputError(f"{readable(path)}: got {frames} frames; allowed: one picture a file")
         yield image
+
+
+def _orientation(path: Path, image: Image.Image) -> int:
+    """What the camera noted; a PNG that notes nothing is not decoded to find that out."""
+    if image.format == "PNG" and not any(note in path.read_bytes() for note in _PNG_NOTES):
+        return 1
+    return int(image.getexif().get(_ORIENTATION, 1))
 
 
 def _check_pixels(path: Path, size: tuple[int, int]) -> None:
