@@ -50,13 +50,17 @@ class _Seen:
     looks: Looks
 
 
-def examine(data: Dataset) -> Report:
+def examine(data: object) -> Report:
     """Read all of a dataset.
 
     Raises:
         InputError: for a folder in which no classes of pictures can be told apart.
     """
-    return _folder(data) if isinstance(data, ImageFolder) else _splits(data)
+    if isinstance(data, ImageFolder):
+        return _folder(data)
+    if not isinstance(data, Dataset):
+        raise InputError(f"dataset: got {type(data).__name__}; allowed: a dataset")
+    return _splits(data)
 
 
 def _splits(data: Dataset) -> Report:
@@ -100,7 +104,7 @@ def _folder(data: ImageFolder) -> Report:
     if data.masks is not None:
         _masks(report, data, {one.place: one.header for one in seen})
     if not report.refused:  # whatever is refused only with all files in view
-        _tried(report, lambda: [data.split(which) for which in SPLIT_NAMES])
+        _tried(report, lambda: (data.train, data.validation, data.test))
     if not report.refused:
         report.told.append(f"pixels: {_plan(data)}")
     return report

@@ -50,7 +50,7 @@ class Watch:
                 for one, name in zip(digests, names, strict=True)
                 if one in theirs
             ]
-            if both:
+            if both and other != which:
                 say(
                     f"image_folder: {len(both)} of {len(names)} {SPLIT_NAMES[which]} images are "
                     f"also {SPLIT_NAMES[other]} images (such as {' = '.join(both[0])}): what is "

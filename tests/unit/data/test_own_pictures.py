@@ -325,6 +325,8 @@ def test_a_class_that_is_not_in_train_is_refused(root):
 def test_identical_pictures_across_splits_are_said(root, said):
     fill(root, png)
     read(root)
+    data = ImageFolder(root=str(root))
+    assert len(data.split(0)) == len(data.train)  # read twice
     assert "too good" not in said.text
     for number in range(5):
         Image.open(root / "a" / f"{number}.png").save(root / "a" / f"copy{number}.bmp")
