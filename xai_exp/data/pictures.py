@@ -160,8 +160,9 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     # By name, Pillow would map a raw TIFF into memory and read one that lies on its side askew.
     with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
         _check_pixels(path, image.size)
-        # A telephone's JPEG may hold a second view (MPO); the first one is the picture.
-        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+        # The first is the picture of a telephone's JPEG with a second view (MPO), and of a TIFF
+        # with smaller copies, whose pages are looked at elsewhere.
+        frames = 1 if image.format in ("MPO", "TIFF") else getattr(image, "n_frames", 1)
         if frames > 1:
             raise InputError(f"{readable(path)}: got {frames} frames; allowed: one picture a file")
         yield image

@@ -118,7 +118,7 @@ def _pages(path: Path) -> Iterator[tuple[list[tifffile.TiffPage], list[tifffile.
         pages = [page for page in every if not page.subfiletype & (_REDUCED | _MASK)]
         masks = [p for p in every if p.subfiletype & _MASK and not p.subfiletype & _REDUCED]
         kinds = {(p.imagelength, p.imagewidth, p.imagedepth, str(p.dtype)) for p in pages}
-        if len(kinds) != 1 or pages[0].imagedepth != 1:
+        if len(kinds) != 1 or pages[0] is not every[0] or pages[0].imagedepth != 1:
             raise UnsupportedError("pages of several sizes, or a volume")
         yield pages, masks
 

@@ -164,6 +164,35 @@ def test_pixels_without_data_are_black_and_do_not_count_for_the_range(root, said
     assert "1023 is white" in said.text
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_of_a_map_with_smaller_copies_and_a_mask_the_first_page_is_read(root, kind):
+    def map_of_pages(path, number):
+        values = noise(number, bands=1).astype(kind)
+        values[0, 0] = 255
+        valid = np.full((8, 6), 255, np.uint8)
+        valid[3:] = 0
+        with tifffile.TiffWriter(path.with_suffix(".tif")) as file:
+            file.write(values)
+            file.write(values[::2, ::2], subfiletype=1)
+            if number % 2:
+                file.write(valid, subfiletype=2)
+        if number % 2:
+            with tifffile.TiffFile(path.with_suffix(".tif"), mode="r+") as file:
+                file.pages[2].tags[254].overwrite(4)  # a mask, which tifffile does not write
+
+    fill(root, map_of_pages)
+    found = read(root)
+    assert np.allclose(found["a/2.tif"][0][0].numpy(), noise_with_white(2) / 255)
+    assert np.allclose(found["a/1.tif"][0][0, :3].numpy(), noise_with_white(1)[:3] / 255)
+    assert float(found["a/1.tif"][0][0, 3:].max()) == 0
+
+
+def noise_with_white(number):
+    values = noise(number, bands=1)
+    values[0, 0] = 255
+    return values
+
+
 # --- bands and alpha --------------------------------------------------------------------------
 
 
