@@ -28,14 +28,15 @@ def check(arguments: list[str]) -> int:
 
 def _examined(arguments: list[str], conf: Path) -> int:
     from hydra import compose, initialize_config_dir
+    from hydra.utils import instantiate
 
     with initialize_config_dir(str(conf), version_base="1.3"):
         config = compose("config", arguments)
 
-    from xai_exp import build
     from xai_exp.data import doctor
 
-    found = doctor.examine(build.experiment(config).dataset)
+    # The data alone: whatever else an experiment has need not be right yet.
+    found = doctor.examine(instantiate(config.dataset, _convert_="all"))
     console = Console(highlight=False, soft_wrap=True, markup=False)
     for line in found.told:
         console.print(line)

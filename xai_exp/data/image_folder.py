@@ -2,7 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -57,6 +57,7 @@ class ImageFolder(Splits):
     seed: Annotated[int, Range(0)] = 0
 
     undeciding = frozenset({"root", "masks", "mask_values"})
+    version: ClassVar[int] = 2  # deeper files are read by the bits in use, no longer by their type
 
     def __post_init__(self) -> None:
         if self.color not in ("auto", "grey", "rgb"):
