@@ -150,11 +150,12 @@ def test_numbers_outside_of_their_type_s_range_are_refused(root):
     assert "got numbers from -2 to -2 with dataset.range=dtype" in refusal(root, range="dtype")
 
 
-def test_pixels_without_data_are_black_and_do_not_count_for_the_range(root, said):
+@pytest.mark.parametrize("nodata", [-9999, 30_000])
+def test_pixels_without_data_are_black_and_do_not_count_for_the_range(root, said, nodata):
     def map_with_a_hole(path, number):
         values = noise(number, bands=1, high=1024).astype(np.int16)
-        values[:2] = -9999
-        tag = [(42113, "s", 0, "-9999", True)]
+        values[:2] = nodata
+        tag = [(42113, "s", 0, str(nodata), True)]
         tifffile.imwrite(path.with_suffix(".tif"), values, extratags=tag)
 
     fill(root, map_with_a_hole)
