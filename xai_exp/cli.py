@@ -90,7 +90,15 @@ def ui(arguments: Sequence[str]) -> None:
     main(arguments)
 
 
+def check(arguments: Sequence[str]) -> None:
+    """Read a whole dataset and list what a run would do to it and what it would refuse."""
+    from xai_exp.check import check as examined
+
+    sys.exit(examined(arguments))
+
+
 COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
+    "check": check,
     "report": report,
     "stability": stability,
     "ui": ui,

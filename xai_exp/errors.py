@@ -2,12 +2,13 @@
 
 import difflib
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -16,6 +17,7 @@ from xai_exp.config import InputError
 _UNKNOWN_KEY = re.compile(r"Could not (?:override|delete from config)[:.]? ?'([^'@:]+)")
 _UNKNOWN_CHOICE = re.compile(r"Could not (?:find|load) '([^']+)/([^'/]+)'")
 _NO_CHOICE = re.compile(r"Key '(\w+)' is not in struct")
+_AMBIGUOUS = re.compile(r"Ambiguous value for argument '(.*)'\n")
 _MISSING = re.compile(r"Missing mandatory value: (\S+)")
 
 
@@ -26,6 +28,8 @@ def one_line(error: BaseException, conf: Path, arguments: Sequence[str]) -> str 
         if isinstance(link, InputError):
             return " ".join(str(link).split())
     for link in chain:
+        if isinstance(link, OverrideParseException):
+            return _unreadable(str(link.override))
         if isinstance(link, HydraException | OmegaConfBaseException):
             return _from_hydra(str(link), conf, arguments)
     return None
@@ -44,6 +48,9 @@ def _from_hydra(message: str, conf: Path, arguments: Sequence[str]) -> str:
     if choice:
         group, name = choice.groups()
         return unknown(group, name, [path.stem for path in (conf / group).glob("*.yaml")])
+    several = _AMBIGUOUS.search(message)
+    if several:
+        return _unreadable(several.group(1), "one value, or -m to try each of several, or ")
     missing = _MISSING.search(message)
     if missing:
         return (
@@ -58,6 +65,20 @@ def _from_hydra(message: str, conf: Path, arguments: Sequence[str]) -> str:
     if key:
         return _unknown_key(key.group(1), conf, arguments)
     return " ".join(message.split())
+
+
+def _unreadable(argument: str, others: str = "") -> str:
+    """The line for a value that Hydra's grammar takes for something else, with one that it reads.
+
+    The inner quotes are Hydra's, the outer ones the shell's.
+    """
+    key, sign, value = argument.partition("=")
+    if not sign:
+        return f"got {argument!r}, which can't be read; allowed: GROUP=NAME or KEY=VALUE"
+    inner = re.sub(r'(\\*)"', r'\1\1\\"', value)
+    inner += "\\" * (len(inner) - len(inner.rstrip("\\")))
+    quoted = shlex.quote(f'{key}="{inner}"')
+    return f"{key}: got {value}, which can't be read; allowed: {others}quote it: {quoted}"
 
 
 def unknown(kind: str, name: str, allowed: Sequence[str]) -> str:

@@ -212,7 +212,7 @@ def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Sample) -> E
             precision=settings.precision,
         )
     except InputError as error:
-        job.console.print(f"explainer {name} is skipped: {error}", highlight=False)
+        job.console.print(f"explainer {name} is skipped: {error}", highlight=False, markup=False)
         if (watched := progress.current()) is not None:
             watched.skip(name, str(error))
         return None

@@ -74,6 +74,8 @@ def check(data, split):
     assert images.dtype == torch.float32
     assert float(images.min()) >= 0
     assert float(images.max()) <= 1
+    files = split.files(index)
+    assert files is None or len(files) == len(set(files)) == len(index)
     if parts is not None:
         assert parts.shape[::2] == (len(index), data.size[0])
     if scenes is not None:

@@ -2,11 +2,14 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from PIL import Image
 
@@ -169,6 +172,41 @@ def test_the_cause_far_down_the_chain_is_what_the_user_sees():
     error.__cause__ = ValueError("middle")
     error.__cause__.__context__ = InputError("x: got 1;\n allowed: 2")
     assert errors.one_line(error, CONF, []) == "x: got 1; allowed: 2"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "a[1]",
+        "a=b",
+        "~/x",
+        "café",
+        "a(1)",
+        "{x",
+        "a,b",
+        "a#b",
+        'x"[y',
+        "it's=",
+        "C:\\[x]\\",
+        'a\\"[b',
+    ],
+)
+def test_a_value_that_hydra_takes_for_something_else_is_answered_with_one_that_it_reads(value):
+    def composed(argument):
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return compose("config", ["dataset=image_folder", argument]).dataset.root
+
+    with pytest.raises(HydraException) as caught:
+        composed(f"dataset.root={value}")
+    said = errors.one_line(caught.value, CONF, [f"dataset.root={value}"])
+    assert said.startswith(f"dataset.root: got {value}, which can't be read; allowed: ")
+    (argument,) = shlex.split(said.partition("quote it: ")[2])
+    assert composed(argument) == value
+
+
+def test_an_argument_without_a_value_is_one_line():
+    said = errors.one_line(OverrideParseException("(", "no viable alternative"), CONF, ["("])
+    assert said == "got '(', which can't be read; allowed: GROUP=NAME or KEY=VALUE"
 
 
 def test_an_error_of_the_program_itself_is_not_taken_for_the_user_s():

@@ -1,5 +1,6 @@
 """A trained network serves every variant of the test split, each with an accuracy of its own."""
 
+import gzip
 import math
 import os
 import struct
@@ -124,6 +125,14 @@ def test_where_mnist_lies_does_not_decide_and_how_it_is_split_does(tmp_path):
     mnist = ("dataset=mnist", f"dataset.root={tmp_path}/here")
     assert key_of(*mnist) == key_of(*mnist, "dataset.download=false")
     assert key_of(*mnist) == key_of("dataset=mnist", f"dataset.root={tmp_path}/there")
+    labels = tmp_path / "there" / "train-labels-idx1-ubyte"
+    whole = labels.read_bytes()
+    packed = labels.with_name(labels.name + ".gz")
+    packed.write_bytes(gzip.compress(whole))
+    labels.unlink()
+    assert key_of(*mnist) == key_of("dataset=mnist", f"dataset.root={tmp_path}/there")
+    packed.write_bytes(gzip.compress(whole[:8] + whole[:7:-1]))  # the same labels, back to front
+    assert key_of(*mnist) != key_of("dataset=mnist", f"dataset.root={tmp_path}/there")
     assert key_of(*mnist) != key_of(*mnist, "dataset.validation_share=0.1")
 
 
@@ -158,10 +167,30 @@ def test_other_images_train_anew_and_other_masks_score_anew(folder):
     assert folder_keys(folder)[0] != model
 
 
-def test_an_image_of_the_same_size_and_another_time_trains_anew(folder):
+def test_other_pixels_in_a_file_of_the_same_name_size_and_time_train_anew(folder):
+    path = folder / "images" / "b" / "1.bmp"
+    (folder / "images" / "b" / "1.png").unlink()
+    Image.new("L", (8, 8), 40).save(path)
+    model, _ = folder_keys(folder)
+    before = path.stat()
+    Image.new("L", (8, 8), 41).save(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert folder_keys(folder)[0] != model
+
+
+def test_the_same_content_at_another_time_keeps_its_network(folder):
     model, _ = folder_keys(folder)
     path = folder / "images" / "b" / "1.png"
     os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns + 1000))
+    assert folder_keys(folder)[0] == model
+
+
+def test_another_name_trains_anew_since_names_decide_the_split(folder):
+    model, _ = folder_keys(folder)
+    path = folder / "images" / "b" / "1.png"
+    path.rename(path.with_name("9.png"))
+    (folder / "masks" / "b" / "1.png").rename(folder / "masks" / "b" / "9.png")
     assert folder_keys(folder)[0] != model
 
 

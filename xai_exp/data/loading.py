@@ -41,14 +41,22 @@ class SceneSplit:
         """The exact coverage of every object."""
         return self.scenes(index).parts()
 
+    def files(self, index: Index) -> None:  # noqa: ARG002
+        """None: these images are drawn, not read."""
+        return
+
 
 @dataclass(frozen=True, kw_only=True)
 class TensorSplit:
-    """Images in memory, as bytes (0..255) or floats (0..1), perhaps with masks."""
+    """Images in memory, as bytes (0..255) or floats (0..1), perhaps with masks.
+
+    `names` are those of the files, within the folder of the data, where each image has one.
+    """
 
     pixels: Tensor
     labels: Labels
     masks: Tensor | None = None
+    names: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -66,6 +74,10 @@ class TensorSplit:
         if self.masks is None:
             return None
         return _at(self.masks, positions(index, len(self)))
+
+    def files(self, index: Index) -> list[str] | None:
+        """The file names of the images at `index`, if they were read from files of their own."""
+        return None if self.names is None else [self.names[int(place)] for place in index]
 
 
 class Splits(ABC):

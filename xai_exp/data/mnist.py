@@ -5,9 +5,11 @@ if there are none.
 """
 
 import gzip
+import hashlib
 import struct
 import urllib.error
 import zlib
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +39,30 @@ class MNIST(Splits):
     seed: Annotated[int, Range(0)] = 0
 
     undeciding = frozenset({"root", "download"})
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits of what the four files hold, packed or not, under whichever name.
+
+        Raises:
+            InputError: as `split` does.
+        """
+        self._ensure_files()
+        digest = hashlib.sha256()
+        for name in (name for names in _FILES.values() for name in names):
+            values = self._read(name)
+            digest.update(f"{name} {tuple(values.shape)}\0".encode())
+            digest.update(values.numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    @property
+    def truth_fingerprint(self) -> str:
+        """Empty: there are no masks."""
+        return ""
+
+    @property
+    def _root(self) -> Path:
+        return Path(self.root).expanduser()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -85,7 +111,7 @@ class MNIST(Splits):
             )
         try:
             for train in (True, False):
-                datasets.MNIST(self.root, train=train, download=True)
+                datasets.MNIST(self._root, train=train, download=True)
         except (RuntimeError, OSError, urllib.error.URLError) as error:
             raise InputError(
                 f"mnist: got no file {missing[0]}[.gz] under {self.root} and the download failed; "
@@ -95,7 +121,7 @@ class MNIST(Splits):
     def _find(self, name: str) -> Path | None:
         dotted = name.replace("-idx", ".idx")
         names = (name, f"{name}.gz", dotted, f"{dotted}.gz")
-        folders = (Path(self.root), Path(self.root) / "MNIST" / "raw")
+        folders = (self._root, self._root / "MNIST" / "raw")
         paths = (folder / each for folder in folders for each in names)
         return next((path for path in paths if path.is_file()), None)
 

@@ -50,6 +50,11 @@ class MLflow:
             InputError: when there is no such server, or the database can't be used.
         """
         root = Path(self.root).expanduser().resolve()
+        if self.uri is None and (strange := sorted(set(str(root)) & set("?%"))):
+            raise InputError(
+                f"tracking.root: got {root}; allowed: a folder whose path has no "
+                f"{' '.join(strange)}, which MLflow takes for parts of an address"
+            )
         uri = self.uri or f"sqlite:///{root / 'mlflow.db'}"
         try:
             root.mkdir(parents=True, exist_ok=True)

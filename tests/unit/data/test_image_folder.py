@@ -90,21 +90,26 @@ def test_colours_are_kept_dropped_or_made_as_asked(tmp_path, mode, color, channe
     assert everything(data.train).shape[1:] == (channels, 6, 5)
 
 
-def test_sixteen_bits_are_scaled_to_the_same_range(tmp_path):
+@pytest.mark.parametrize(
+    ("value", "asked", "seen"), [(90 * 257, "dtype", 90 / 255), (90, "auto", 90 / 255)]
+)
+def test_sixteen_bits_are_scaled_by_their_type_or_by_the_bits_in_use(tmp_path, value, asked, seen):
     for name in ("a", "b"):
         (tmp_path / "images" / name).mkdir(parents=True)
         for number in range(3):
-            pixels = np.full((6, 5), 257 * 90, np.uint16)
+            pixels = np.full((6, 5), value, np.uint16)
             Image.fromarray(pixels).save(tmp_path / "images" / name / f"{number}.png")
-    data = made(tmp_path)
+    data = made(tmp_path, range=asked)
     assert data.channels == 1
-    assert float(everything(data.train).max()) == pytest.approx(90 / 255, abs=0.5 / 255)
+    assert float(everything(data.train).max()) == pytest.approx(seen, abs=1e-6)
 
 
-def test_floating_point_pixels_are_refused(folder):
+def test_floating_point_pixels_among_bytes_are_refused(folder):
     path = folder / "images" / "dog" / "4.tif"
     Image.fromarray(np.full((6, 5), 0.5, np.float32)).save(path)
-    assert "got floating point pixels" in refusal(lambda: made(folder))
+    said = refusal(lambda: made(folder))
+    assert "got images of 8 bits (" in said
+    assert "dog/4.tif, float32); allowed: one kind, or dataset.range=dtype or [low,high]" in said
 
 
 def test_a_palette_is_read_as_its_colours(tmp_path):
@@ -126,6 +131,7 @@ def test_images_of_different_sizes_are_scaled_if_asked(folder):
     said = refusal(lambda: made(folder))
     assert "got 12x10 pixels; allowed: 6x5" in said
     assert "dataset.resize=[height,width]" in said
+    paint(folder / "masks" / "cat" / "3.png", 130, size=(12, 10))
     data = made(folder, resize=(8, 4), masks=str(folder / "masks"))
     assert data.size == (8, 4)
     assert everything(data.train).shape[1:] == (1, 8, 4)

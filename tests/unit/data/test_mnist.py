@@ -92,6 +92,16 @@ def test_the_split_is_by_seed(tmp_path):
     assert not torch.equal(first, other)
 
 
+def test_the_fingerprint_is_of_what_the_files_hold_not_of_how_they_are_packed(tmp_path):
+    plain = local(write(tmp_path / "plain")).fingerprint
+    assert local(write(tmp_path / "packed" / "MNIST" / "raw", packed=True, dotted=True).parents[1])
+    assert local(tmp_path / "packed").fingerprint == plain
+    path = write(tmp_path / "other") / "train-labels-idx1-ubyte"
+    path.write_bytes(idx(drawn("train")[1].flip(0)))
+    assert local(tmp_path / "other").fingerprint != plain
+    assert local(tmp_path / "other").truth_fingerprint == ""
+
+
 def refusal(data):
     with pytest.raises(InputError) as caught:
         _ = data.train

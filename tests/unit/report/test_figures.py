@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from xai_exp.report.figures.curves import learning, perturbation
 from xai_exp.report.figures.gallery import ROWS, gallery, limit
@@ -74,6 +75,33 @@ def test_an_image_is_drawn_as_it_is():
     figure = gallery(images, {"lrp": torch.zeros(1, 5, 6)}, ["target 1"])
     (axes,) = axes_titled(figure, "image")
     assert np.allclose(axes.images[0].get_array(), images[0].permute(1, 2, 0))
+
+
+@pytest.mark.parametrize("name", ["$0_$500", "$\\frac", "_$", "50 % \\alpha^2", "\\$5"])
+def test_names_are_drawn_as_they_are_whatever_signs_they_have(name):
+    figure = gallery(
+        torch.rand(1, 1, 5, 6),
+        {name: torch.rand(1, 5, 6)},
+        [f"target {name}"],
+        scores={name: [name]},
+        note=name,
+    )
+    figure.canvas.draw()
+    drawn = [text.get_text() for text in figure.findobj(Text)]
+    assert f"target {name}" in drawn
+    assert name.replace("_", " ") in drawn
+    assert not any(
+        text.get_parse_math() for text in figure.findobj(Text) if name in text.get_text()
+    )
+
+
+@pytest.mark.parametrize("channels", [2, 4, 12])
+def test_of_many_bands_the_first_three_are_drawn_and_of_two_the_first(channels):
+    images = torch.rand(1, channels, 5, 6)
+    figure = gallery(images, {"lrp": torch.zeros(1, 5, 6)}, ["target 1"])
+    shown = figure.axes[0].images[0].get_array()
+    wanted = images[0, :3] if channels > 2 else images[0, :1].expand(3, -1, -1)
+    assert np.allclose(shown, wanted.permute(1, 2, 0))
 
 
 def test_no_text_of_a_gallery_meets_another_cell():

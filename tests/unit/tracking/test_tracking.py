@@ -266,3 +266,13 @@ def test_kept_explanations_are_read_back_the_newest_of_each_key(tracker):
     assert two.arrays()["heatmaps"].shape == (2, 3, 3)
     with pytest.raises(InputError, match="filter: got 'nonsense here'"):
         tracker.kept(condition="nonsense here")
+
+
+@pytest.mark.parametrize("name", ["a?b=1 %20", "a?b", "50%"])
+def test_a_root_that_mlflow_would_take_for_an_address_is_refused_and_nothing_made(tmp_path, name):
+    with pytest.raises(
+        InputError, match=r"tracking.root: got .*; allowed: a folder whose path"
+    ) as e:
+        MLflow(root=str(tmp_path / name)).open()
+    assert "\n" not in str(e.value)
+    assert not list(tmp_path.iterdir())

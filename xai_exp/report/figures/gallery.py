@@ -131,11 +131,14 @@ def _drawn(bands: Sequence[Sequence[_Column]], count: int, aspect: float, note: 
             column.draw(axes, index)
             _frame(axes)
             if row == 0:
-                axes.set_title(names[place], fontsize=8, pad=3)
+                axes.set_title(names[place], fontsize=8, pad=3, parse_math=False)
             if column.captions:
-                axes.set_xlabel(column.captions[index], fontsize=6.5, labelpad=2)
+                # Names of classes and explainers are words, whatever `$` and `_` are in them.
+                words = column.captions[index]
+                axes.set_xlabel(words, fontsize=6.5, labelpad=2, parse_math=False)
         top -= head + rows * high
-    figure.text(0.5, 0.08 / height, "\n".join(foot), fontsize=6.5, ha="center")
+    below = "\n".join(foot)
+    figure.text(0.5, 0.08 / height, below, fontsize=6.5, ha="center", parse_math=False)
     return figure
 
 
@@ -176,9 +179,9 @@ def _overlay(images: Images, maps: Heatmaps, axes: Axes, index: int) -> None:
 
 
 def _pixels(image: Tensor) -> np.ndarray:
-    """Height x width x 3, whether the image is grey or RGB."""
+    """Height x width x 3: RGB, the first three of more bands, or the first of fewer as grey."""
     pixels = np.moveaxis(_array(image), 0, -1).clip(0, 1)
-    return pixels if pixels.shape[-1] == 3 else pixels[..., :1].repeat(3, axis=-1)
+    return pixels[..., :3] if pixels.shape[-1] >= 3 else pixels[..., :1].repeat(3, axis=-1)
 
 
 def _array(tensor: Tensor) -> np.ndarray:
