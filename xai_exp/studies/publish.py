@@ -18,6 +18,7 @@ from xai_exp.report.tables import means
 from xai_exp.tracking import Kept, Record, Tracker, collect
 from xai_exp.training.store import model_key
 from xai_exp.verdicts import verdict
+from xai_exp.verdicts.audit import audit
 from xai_exp.verdicts.claims import Claim
 from xai_exp.verdicts.verdict import Verdict
 
@@ -81,7 +82,7 @@ def publish(kept: Sequence[Kept], tracker: Tracker, asked: Question) -> tuple[Pa
         )
     good = collect.told_apart(good)
     scores = collect.tidy(good)
-    audited = verdict.audit(scores, asked.truths)
+    audited = audit(scores, asked.truths)
     verdicts = verdict.answers(asked.claims, scores, audited)
     known = set(scores["metric"])
     curves, maps = _drawn(good, scores)
