@@ -67,9 +67,9 @@ def mean_interval(scores: Any, confidence: float = 0.95, seed: int = 0) -> Inter
 def crossed_interval(scores: Any, confidence: float = 0.95) -> Interval:  # noqa: ANN401
     """The mean over networks and images, both of which were drawn, and its interval.
 
-    By the two-way layout of `xai_exp.statistics.layout`. Images without a score from any network are
-    left out; single missing cells are filled by the additive fit, each at the cost of a degree of
-    freedom. One network alone, or one image: `mean_interval` of the others.
+    By the two-way layout of `xai_exp.statistics.layout`. Images without a score from any network
+    are left out; single missing cells are filled by the additive fit, each at the cost of a degree
+    of freedom. One network alone, or one image: `mean_interval` of the others.
 
     Args:
         scores: (networks, images) scores; NaN is missing.

@@ -64,7 +64,7 @@ def simultaneous(
         seed: of these.
 
     Returns:
-        One for each table. Where all differences are equal (three or more), the interval is a point.
+        One for each table. Where three differences or more are all equal, it is a point.
     """
     found = [known(np.asarray(table, float)) for table in tables]
     names = list(groups) if groups is not None else list(range(len(tables)))
@@ -96,9 +96,7 @@ def _held(one: Known, table: Array, level: float, smallest: Array) -> Held:
     error, freedom = one.widest(level)
     detectable = reach + float(stats.t.ppf(_POWER, freedom)) * error
     ends = (one.mean - reach, one.mean + reach)
-    return Held(
-        one.mean, *ends, size, float(max(p, beaten)), detectable, one.networks, one.images
-    )
+    return Held(one.mean, *ends, size, float(max(p, beaten)), detectable, one.networks, one.images)
 
 
 def correlation(tables: Sequence[Array]) -> Array:
@@ -118,7 +116,9 @@ def correlation(tables: Sequence[Array]) -> Array:
         columns[place, images] = of_columns / np.sqrt(max(1, width - 1) * width)
     seen = rows @ rows.T + columns @ columns.T
     size = np.sqrt(np.diag(seen))
-    seen = np.divide(seen, np.outer(size, size), out=np.eye(len(tables)), where=np.outer(size, size) > 0)
+    seen = np.divide(
+        seen, np.outer(size, size), out=np.eye(len(tables)), where=np.outer(size, size) > 0
+    )
     networks = rows.shape[1] if rows.shape[1] > 1 else columns.shape[1]
     weight = (networks - 1) / (networks + 2)
     return weight * seen + (1 - weight) * np.eye(len(tables))

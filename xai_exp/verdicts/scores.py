@@ -49,10 +49,9 @@ def differences(scores: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
 
 def wide(scores: pd.DataFrame, explainer: str) -> pd.DataFrame:
     """One explainer's scores, models by all images of the table."""
-    table = scores.pivot_table(
-        index=["model", "explainer"], columns="image", values="score", dropna=False
-    )
-    return pd.DataFrame(table.xs(explainer, level="explainer"))
+    mine = scores.loc[scores["explainer"] == explainer, ["model", "image", "score"]]
+    table = mine.groupby(["model", "image"])["score"].mean().unstack("image")
+    return pd.DataFrame(table.reindex(columns=sorted(scores["image"].unique())))
 
 
 def direction(scores: pd.DataFrame) -> int:
@@ -68,8 +67,8 @@ def by_setting(
 ) -> list[Compared]:
     """What `compare` makes of each setting and metric that has all of the explainers.
 
-    Where `value`, `reference` or `division` are columns, each of their levels by itself: methods are
-    compared at equal levels; a method without a level (a control) counts at every one.
+    Where `value`, `reference` or `division` are columns, each of their levels by itself: methods
+    are compared at equal levels; a method without a level (a control) counts at every one.
     """
     chosen = pd.DataFrame(scores[scores["metric"].isin(list(metrics))])
     found = []

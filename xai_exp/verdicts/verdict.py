@@ -37,8 +37,8 @@ class Verdict(NamedTuple):
             data; alike (within the claim's margin in `share` of the settings, and no more in the
             others); depends on (its sign hangs on the explained value, the reference or the grain);
             undecided; or not judged.
-        rows: a row a setting, metric and level of the factors: setting, metric, audited, difference,
-            low, high, effect, p, detectable, networks, n, outcome. The difference is oriented so
+        rows: a row a setting, metric and level of the factors: setting, metric, audited,
+            difference, low, high, effect, p, detectable, networks, n, outcome. The difference is oriented so
             that above 0 speaks for it; interval and p hold together with those of all claims.
         holds: settings in which it holds, of those whose metric the audit did not find wrong.
         reversed: settings in which the opposite holds.
@@ -219,14 +219,15 @@ def _one(rows: pd.DataFrame, together: str) -> str:
     if np.isnan(row["low"]):
         interval = "no interval: too few values"
     return (
-        f"difference {row['difference']:+.3g} ({interval}, {row['networks']} networks), effect size "
-        f"(rank-biserial over images) {row['effect']:+.2f}; {_detectable(rows)}."
+        f"difference {row['difference']:+.3g} ({interval}, {row['networks']} networks), effect "
+        f"size (rank-biserial over images) {row['effect']:+.2f}; {_detectable(rows)}."
     )
 
 
 def _several(verdict: Verdict, rows: pd.DataFrame, together: str) -> str:
     effects = rows["effect"].to_numpy(float)
     known = effects[~np.isnan(effects)]
+    middle = float(np.median(known)) if len(known) else float("nan")
     spread = f", from {known.min():+.2f} to {known.max():+.2f}" if len(known) else ""
     alike = int((rows["outcome"] == "alike").sum())
     near = f", alike within {verdict.claim.margin:g} in {alike}" * bool(alike)
@@ -235,8 +236,8 @@ def _several(verdict: Verdict, rows: pd.DataFrame, together: str) -> str:
     return (
         f"it holds in {verdict.holds} of {verdict.settings} settings and is reversed in "
         f"{verdict.reversed}{near} ({together} beside 0, {count} networks each); effect size "
-        f"(rank-biserial over images) {float(np.median(known)) if len(known) else float('nan'):+.2f} "
-        f"in the median{spread}; {_detectable(rows)}."
+        f"(rank-biserial over images) {middle:+.2f} in the median{spread}; "
+        f"{_detectable(rows)}."
     )
 
 

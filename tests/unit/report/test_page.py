@@ -14,8 +14,8 @@ from xai_exp.report.figures.comparisons import blocks, ranks
 from xai_exp.report.figures.forest import forest
 from xai_exp.report.pages.page import Study, render
 from xai_exp.statistics import Ranking, independent_blocks
-from xai_exp.verdicts.claims import Better
 from xai_exp.verdicts.audit import TRUSTED
+from xai_exp.verdicts.claims import Better
 from xai_exp.verdicts.verdict import answers
 
 

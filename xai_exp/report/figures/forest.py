@@ -10,7 +10,9 @@ from xai_exp.report.tables import judged, words
 from xai_exp.verdicts.scores import FACTORS
 
 _KEY = '<li class="key"><span class="name"></span><span>{}</span><span></span></li>\n'
-_COLOURS = " · ".join(f'<b class="{one}">{one}</b>' for one in ("holds", "alike", "open", "reversed"))
+_COLOURS = " · ".join(
+    f'<b class="{one}">{one}</b>' for one in ("holds", "alike", "open", "reversed")
+)
 
 
 def forest(rows: pd.DataFrame, sides: tuple[str, str]) -> str:
