@@ -6,8 +6,8 @@ mean squares of the layout (M networks, N images),
     var(mean) = (MS_networks + MS_images - MS_rest) / (M N),
 
 with Satterthwaite's degrees of freedom for Student's t (Searle, Casella and McCulloch 1992,
-sections 4.3 and 4.6). Where few networks happen to lie near one another these degrees of freedom are too
-many, so an interval is never narrower than that of networks as units, images nested:
+sections 4.3 and 4.6). Where few networks happen to lie near one another these degrees of freedom
+are too many, so an interval is never narrower than that of networks as units, images nested:
 MS_networks / (M N) with M - 1 degrees of freedom. docs/coverage.md holds how often that covers.
 """
 

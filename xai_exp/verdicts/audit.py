@@ -106,13 +106,13 @@ def questions(scores: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
         for good, bad in CONTROLS
         if {good, bad} <= there
     ]
-    for kind, doses in _doses(there).items():
+    for kind, doses in doses_of(there).items():
         table = -slopes(scores, doses)
         found.append((f"{kind} costs", f"{kind} pays", table))
     return [one for one in found if one[2].notna().to_numpy().any()]
 
 
-def _doses(explainers: set[str]) -> dict[str, dict[str, float]]:
+def doses_of(explainers: set[str]) -> dict[str, dict[str, float]]:
     """By kind of damage the maps and their doses in 0..1, the true map at 0."""
     found: dict[str, dict[str, float]] = {}
     if TRUE_MAP in explainers:
