@@ -30,18 +30,18 @@ _ENDS = ("", "_low", "_high")
 _SAMPLES = 200  # of images, for the correlation of means
 
 
-class _Beside(NamedTuple):
+class Beside(NamedTuple):
     """A metric beside the truth: (networks, images, explainers) each, NaN where either lacks."""
 
     mine: Array
     true: Array
     explainers: Sequence[str]
 
-    def without(self, place: int) -> "_Beside":
+    def without(self, place: int) -> "Beside":
         """The same without one explainer."""
         keep = np.arange(len(self.explainers)) != place
         names = [name for name, kept in zip(self.explainers, keep, strict=True) if kept]
-        return _Beside(self.mine[..., keep], self.true[..., keep], names)
+        return Beside(self.mine[..., keep], self.true[..., keep], names)
 
     def rhos(self) -> Array:
         """(networks, images) the correlation within each image."""
@@ -94,7 +94,7 @@ def validity(
         rows.append(
             {"metric": metric}
             | _within(beside, confidence)
-            | _ends("means", _means(beside, confidence, seed))
+            | _ends("means", correlation_of_means(beside, confidence, seed))
             | _ends("doses", _over(costs, confidence))
             | _counts(beside)
         )
@@ -121,22 +121,21 @@ def _oriented(
     return pd.DataFrame(tables[metric]) * (1 if higher_is_better[metric] else -1)
 
 
-def _beside(mine: pd.DataFrame, true: pd.DataFrame) -> _Beside:
+def _beside(mine: pd.DataFrame, true: pd.DataFrame) -> Beside:
     both = mine.notna() & true.notna()
     models, images = (mine.index.unique(level) for level in (0, 1))
     every = pd.MultiIndex.from_product([models, images])
     shape = (len(models), len(images), -1)
     cubes = [one.where(both).reindex(every).to_numpy(float).reshape(shape) for one in (mine, true)]
-    return _Beside(*cubes, [str(name) for name in true.columns])
+    return Beside(*cubes, [str(name) for name in true.columns])
 
 
-def _within(beside: _Beside, confidence: float) -> dict[str, object]:
+def _within(beside: Beside, confidence: float) -> dict[str, object]:
     """The mean correlation within an image, and what is left without each explainer."""
-    rhos = beside.rhos()
-    whole = _over(rhos, confidence)
+    whole = correlation_within(beside, confidence)
     names = beside.explainers
     fewer = [
-        _over(beside.without(place).rhos(), confidence)
+        correlation_within(beside.without(place), confidence)
         for place in range(len(names) if len(names) > 3 else 0)
     ]
     moved = [abs(one.mean - whole.mean) for one in fewer]
@@ -151,6 +150,11 @@ def _within(beside: _Beside, confidence: float) -> dict[str, object]:
     }
 
 
+def correlation_within(beside: Beside, confidence: float = 0.95) -> Interval:
+    """The mean correlation within an image, over networks and images."""
+    return _over(beside.rhos(), confidence)
+
+
 def _over(table: Array, confidence: float) -> Interval:
     """The mean over networks and images; a point where all agree."""
     found = paired(table, np.zeros_like(table), confidence)
@@ -162,7 +166,7 @@ def _side(found: Interval) -> int:
     return int(found.low > 0) - int(found.high < 0)
 
 
-def _means(beside: _Beside, confidence: float, seed: int) -> Interval:
+def correlation_of_means(beside: Beside, confidence: float = 0.95, seed: int = 0) -> Interval:
     """The correlation of explainers' means, over networks, by images that are drawn again."""
     counted = ~np.isnan(beside.rhos())
     mine, true = (np.where(counted[..., None], one, np.nan) for one in (beside.mine, beside.true))
@@ -211,7 +215,7 @@ def _ends(name: str, found: Interval) -> dict[str, object]:
     return {f"{name}{end}": value for end, value in zip(_ENDS, found[:3], strict=True)}
 
 
-def _counts(beside: _Beside) -> dict[str, object]:
+def _counts(beside: Beside) -> dict[str, object]:
     known = ~np.isnan(beside.rhos())
     return {
         "images": int(known.sum()),

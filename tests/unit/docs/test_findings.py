@@ -38,6 +38,5 @@ def test_every_study_of_the_findings_says_what_it_was_made_with():
 
 def test_the_number_of_images_in_a_finding_s_text_is_that_of_its_line():
     section = TEXT.partition("<!-- study: lrp_vs_sensitivity")[2].partition("\n## ")[0]
-    assert re.search(r"x 3 seeds, (\d+)\s+images each", section)[1] == dict(
-        (study, images) for study, images, *_ in FOUND
-    )["lrp_vs_sensitivity"]
+    said = {study: images for study, images, *_ in FOUND}["lrp_vs_sensitivity"]
+    assert re.search(r"x 3 seeds, (\d+)\s+images each", section)[1] == said
