@@ -3,8 +3,8 @@
     python scripts/coverage.py [--draws 2000]
 
 Scores are drawn as sums of normal effects of networks, images and single cells, or as metrics
-beside a truth, at the numbers of networks that studies use. `--draws` is the number of simulated studies
-for each number (a quarter of it for validity and for intervals that hold together).
+beside a truth, at the numbers of networks that studies use. `--draws` is the number of simulated
+studies for each number (a quarter of it for validity and for intervals that hold together).
 """
 
 import argparse
@@ -34,7 +34,8 @@ HEAD = """# How often the intervals hold the truth
 
 Written by `python scripts/coverage.py`: {draws} simulated studies of {images} images for each
 number (a quarter of them for validity and for intervals that hold together), so that a number is
-known to about {error:.1f} points (twice that there). All should be 95; more is too wide, less too narrow.
+known to about {error:.1f} points (twice that there). All should be 95; more is too wide, less too
+narrow.
 
 """
 

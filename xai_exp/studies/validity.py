@@ -60,8 +60,9 @@ def validity(
     """Every metric's validity against the metric `truth`, with intervals over networks and images.
 
     An image counts if metric and truth are defined for at least three explainers and not all equal.
-    Explainers are taken as given; `within_least` and `within_most` are the ends of what is left when
-    each is left out once, and `stands` says whether the interval stays on one side of 0 in each.
+    Explainers are taken as given; `within_least` and `within_most` are the ends of what is left
+    when each is left out once, and `stands` says whether the interval stays on one side of 0 in
+    each.
 
     Args:
         scores: rows with model, explainer, image, metric and score (NaN: undefined); maps of known

@@ -9,7 +9,7 @@ one way, and the more, the further it is from the truth:
 - flipped: that share of the parts, those of the largest magnitude first, has the other sign;
 - blurred: a Gaussian of dose / 8 of the short side takes relevance across the borders.
 
-Values are (batch, part), parts (batch, part, height, width) coverages. Nothing here knows a network.
+Values are (batch, part), parts (batch, part, height, width) coverages; no network is known here.
 """
 
 import math

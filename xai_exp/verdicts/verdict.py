@@ -39,7 +39,8 @@ class Verdict(NamedTuple):
             undecided; or not judged.
         rows: a row a setting, metric and level of the factors: setting, metric, audited,
             difference, low, high, effect, p, detectable, networks, n, outcome. The difference is
-            oriented so that above 0 speaks for it; interval and p hold together with those of all claims.
+            oriented so that above 0 speaks for it; interval and p hold together with those of all
+            claims.
         holds: settings in which it holds, of those whose metric the audit did not find wrong.
         reversed: settings in which the opposite holds.
         settings: their number.

@@ -66,13 +66,9 @@ def test_permuted_and_flipped_shares_are_as_far_as_the_dose_says(case):
 
 
 def test_every_damage_costs_the_more_the_larger_the_dose(case):
-    measures = {
-        "bleeding": "outside",
-        "blurred": "outside",
-        "flipped": "among",
-        "permuted": "among",
-    }
-    for damage, measure in measures.items():
+    outside, among = ("bleeding", "blurred"), ("flipped", "permuted")
+    for damage in (*outside, *among):
+        measure = "outside" if damage in outside else "among"
         by_dose = torch.stack([score(case, measure, damage, dose) for dose in DOSES])
         assert bool((by_dose.diff(dim=0) > -1e-6).all())
         assert bool((by_dose[-1] > by_dose[0] + 0.01).all())

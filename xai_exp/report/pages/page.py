@@ -20,8 +20,8 @@ from xai_exp.verdicts.verdict import Verdict
 
 _INTERVALS = (
     "Several networks: a two-way layout of networks and images with Student's t, never narrower "
-    "than networks as units; one network: the bootstrap over its images (BCa), or Student's t below "
-    "20."
+    "than networks as units; one network: the bootstrap over its images (BCa), below 20 of them "
+    "Student's t."
 )
 REFERENCES = (
     "Samek, Binder, Montavon, Lapuschkin, Müller: Evaluating the visualization of what a deep "
