@@ -167,13 +167,15 @@ def _side(found: Interval) -> int:
     return int(found.low > 0) - int(found.high < 0)
 
 
-def correlation_of_means(beside: Beside, confidence: float = 0.95, seed: int = 0) -> Interval:
+def correlation_of_means(
+    beside: Beside, confidence: float = 0.95, seed: int = 0, samples: int = _SAMPLES
+) -> Interval:
     """The correlation of explainers' means, over networks, by images that are drawn again."""
     counted = ~np.isnan(beside.rhos())
     mine, true = (np.where(counted[..., None], one, np.nan) for one in (beside.mine, beside.true))
     rng = np.random.default_rng(seed)
     images = mine.shape[1]
-    weights = rng.multinomial(images, np.full(images, 1 / images), _SAMPLES)
+    weights = rng.multinomial(images, np.full(images, 1 / images), samples)
     weights = np.concatenate([np.ones((1, images)), weights])
     found = [
         rank_correlation(*(_weighted(weights, values) for values in pair))
