@@ -102,7 +102,8 @@ def _held(one: Known, table: Array, level: float, smallest: Array) -> Held:
 def correlation(tables: Sequence[Array]) -> Array:
     """How the means of tables with the same networks and images go together, drawn towards 0.
 
-    The weight of what is seen is (M - 1) / (M + 2) for M networks.
+    The weight of what is seen is (M - 1) / (M + J) for M networks and J tables: the more tables for
+    each network, the more of what is seen is chance.
     """
     rows = np.zeros((len(tables), np.atleast_2d(tables[0]).shape[0]))
     columns = np.zeros((len(tables), np.atleast_2d(tables[0]).shape[1]))
@@ -120,7 +121,7 @@ def correlation(tables: Sequence[Array]) -> Array:
         seen, np.outer(size, size), out=np.eye(len(tables)), where=np.outer(size, size) > 0
     )
     networks = rows.shape[1] if rows.shape[1] > 1 else columns.shape[1]
-    weight = (networks - 1) / (networks + 2)
+    weight = (networks - 1) / (networks + len(tables))
     return weight * seen + (1 - weight) * np.eye(len(tables))
 
 
