@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from xai_exp.config import InputError
+from xai_exp.data.scene import Scene
 from xai_exp.explainers.cost import Cost
 from xai_exp.models.vit import ViT
 from xai_exp.types import Explainer
@@ -34,6 +35,8 @@ def bound(explainer, case):
     """An explainer with all that it needs."""
     if hasattr(explainer, "with_parts"):
         return explainer.with_parts(case.images, torch.rand(len(case), 2, 12, 12))
+    if getattr(explainer, "requires", "") == "scenes":
+        return explainer.with_scenes(case.images, case.scenes)
     if hasattr(explainer, "fit"):
         return explainer.fit(case.model, case.images)
     return explainer
@@ -55,6 +58,17 @@ def suited(make_case, explainer):
             torch.manual_seed(5)
             vit = ViT(patch=4, depth=2, width=16, heads=2).build(2, (12, 12), 3)
         return make_case(model=vit.eval())
+    if requires == "scenes":
+        made = Scene(
+            sides=torch.ones(6, 2, dtype=torch.long),
+            centres=torch.tensor([[[3.0, 3.0], [8.5, 8.0]]]).repeat(6, 1, 1),
+            radii=torch.full((6, 2), 2.0),
+            angles=torch.zeros(6, 2),
+            levels=torch.linspace(0.5, 1, 12).view(6, 2),
+            background=torch.linspace(0.1, 0.3, 6),
+            size=(12, 12),
+        )
+        return make_case(images=made.render(), scenes=made)
     assert not requires
     return make_case()
 

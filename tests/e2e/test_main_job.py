@@ -123,7 +123,8 @@ def test_metrics_are_graded_against_exact_truth_and_graded_again_without_work(
 ) -> None:
     few = ["explainer=[exact_mask,gradient,sobel,random]", "seed=0", "images=6", "least_accuracy=0"]
     metrics = "metric=[relevance_mass,sparseness,part_shapley]"
-    study = ["experiment=metric_validity", *few, metrics, *SMALL[:3]]
+    truth = ["hydra.callbacks.report.truth=part_shapley", "hydra.callbacks.report.truths=[]"]
+    study = ["experiment=metric_validity", *few, metrics, *truth, *SMALL[:3]]
     printed = run_module(tmp_path, "xai_exp", *study).stdout
     assert "validity" in printed
     graded = artifact(tmp_path, "validity.parquet")

@@ -9,6 +9,7 @@ import pandas as pd
 
 from xai_exp import statistics
 
+_OUTCOMES = ("right", "wrong", "unresolved")  # of a metric in a setting
 _TEXTS = ('<td class="text"', '<td class="words"')
 
 
@@ -39,7 +40,7 @@ def leaderboards(scores: pd.DataFrame, audited: pd.DataFrame) -> list[tuple[str,
         metrics = there.drop_duplicates("metric")[["metric", "higher_is_better"]]
         heads = ["explainer"] + [
             f"{words(name)}<br><small>{'higher' if up else 'lower'} is better"
-            f"{'<br>failed the audit' if (setting, name) in failed else ''}</small>"
+            f"{'<br>wrong by the audit' if (setting, name) in failed else ''}</small>"
             for name, up in metrics.itertuples(index=False)
         ]
         cells = {(r["explainer"], r["metric"]): r for r in rows.to_dict("records")}
@@ -67,24 +68,25 @@ def _best_first(rows: pd.DataFrame, metrics: Sequence[object]) -> list[str]:
 
 
 def audit(audited: pd.DataFrame) -> str:
-    """In how many settings each metric passed, and why not in the others."""
+    """In how many settings each metric is right, wrong or unresolved, and why."""
     if audited.empty:
         return ""
     body = []
     for metric, mine in audited.groupby("metric", sort=False):
-        passed = int(mine["passed"].to_numpy(bool).sum())
-        answer = "passed" if passed == len(mine) else "failed" if not passed else "in part"
+        counts = [int((mine["outcome"] == name).sum()) for name in _OUTCOMES]
+        answers = [name for name, count in zip(_OUTCOMES, counts, strict=True) if count]
+        answer = " or ".join(answers)
         if mine["reason"].str.contains("not asked").all():
             answer = "trusted"
         body.append(
             [
                 cell(words(metric)),
                 cell(answer, kind="text"),
-                cell(f"{passed} of {len(mine)}", passed / len(mine)),
+                *(cell(str(count), count) for count in counts),
                 cell(_reasons(pd.DataFrame(mine[mine["reason"] != ""])), kind="words"),
             ]
         )
-    return table(["metric", "audit", "settings passed", "because"], body, name="audit")
+    return table(["metric", "audit", *_OUTCOMES, "because"], body, name="audit")
 
 
 def _reasons(rows: pd.DataFrame) -> str:

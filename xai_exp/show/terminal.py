@@ -10,7 +10,7 @@ from rich.table import Table
 from torch import Tensor
 
 from xai_exp.build import Experiment
-from xai_exp.statistics import mean_interval
+from xai_exp.statistics import Interval, mean_interval
 from xai_exp.tracking import Tracker
 from xai_exp.training.store import TrainingResult
 from xai_exp.types import Metric
@@ -71,9 +71,10 @@ def results(
     else:
         explainers = list(scores)
         fit = max(1, (console.width - _METRIC - 13) // _NARROW)
+        found = {name: _intervals(name, scores) for name in names}
         for start in range(0, len(explainers), fit):
-            some = {name: scores[name] for name in explainers[start : start + fit]}
-            console.print(_long_table(names, experiment.metrics, some))
+            some = explainers[start : start + fit]
+            console.print(_long_table(names, experiment.metrics, scores, some, found))
         console.print(_LONG_CAPTION, style="italic", highlight=False)
     console.print(f"test accuracy {100 * result.accuracy:.2f} %", highlight=False)
 
@@ -83,7 +84,7 @@ _CAPTION = "mean over images, 95 % bootstrap interval; n: images with a score, i
 
 _METRIC, _NARROW = 26, 15
 _LONG_CAPTION = (
-    "mean over images and half the width of its 95 % interval; the best of a row is bold\n"
+    "mean over images and half the width of its 95 % interval; the best of a metric is bold\n"
     "n: images with a score, if not all have one"
 )
 
@@ -102,26 +103,35 @@ def _table(
     return table
 
 
+def _intervals(metric: str, scores: Mapping[str, pd.DataFrame]) -> dict[str, Interval]:
+    """Every explainer's mean by this metric."""
+    return {e: mean_interval(r.loc[r["metric"] == metric, "score"]) for e, r in scores.items()}
+
+
+def _best(found: Mapping[str, Interval], *, higher: bool) -> float | None:
+    """The best mean of all explainers; none where fewer than two have one to be compared."""
+    means = [one.mean for one in found.values() if one.n]
+    return (max if higher else min)(means) if len(means) > 1 else None
+
+
 def _long_table(
-    names: Sequence[str], metrics: Mapping[str, Metric], scores: Mapping[str, pd.DataFrame]
+    names: Sequence[str],
+    metrics: Mapping[str, Metric],
+    scores: Mapping[str, pd.DataFrame],
+    some: Sequence[str],
+    found: Mapping[str, Mapping[str, Interval]],
 ) -> Table:
-    """A row a metric, a column an explainer."""
+    """A row a metric, a column for each of some explainers; the best of all is bold."""
     table = Table()
     table.add_column("metric")
     table.add_column("better")
-    for explainer in scores:
+    for explainer in some:
         table.add_column(fill(explainer.replace("_", " "), _NARROW - 3), justify="right")
     for name in names:
         higher = metrics[name].higher_is_better
-        found = {
-            e: mean_interval(rows.loc[rows["metric"] == name, "score"])
-            for e, rows in scores.items()
-        }
-        means = [mean for mean, _, _, n in found.values() if n]
-        best = (max if higher else min)(means, default=None)
-        cells = [
-            _short(*found[e], len(scores[e].loc[scores[e]["metric"] == name]), best) for e in scores
-        ]
+        best = _best(found[name], higher=higher)
+        images = {e: int((scores[e]["metric"] == name).sum()) for e in some}
+        cells = [_short(*found[name][e], images[e], best) for e in some]
         table.add_row(
             fill(name.replace("_", " "), _METRIC), "higher" if higher else "lower", *cells
         )

@@ -10,8 +10,8 @@ for more alike:
   absolute value, windows of 7 pixels, -1..1;
 - top: the share of the tenth of the pixels with most relevance that both have in common, 0..1 (0.1
   is chance); equal pixels count in the order of reading;
-- parts: 1 - total variation distance of the shares of positive relevance over parts and the rest,
-  0..1.
+- parts: 1 - the distance of the signed shares of relevance among the parts
+  (`xai_exp.truth.shares`), 0..1; missing for images with fewer than two parts.
 
 A heatmap that is constant has no order and no direction: its spearman and cosine are NaN.
 """
@@ -22,7 +22,6 @@ from xai_exp.stability.likeness import (
     shares_of_parts,
     shares_of_worth,
     similarities,
-    total_variation,
 )
 from xai_exp.stability.pairs import (
     Tracking,
@@ -44,6 +43,5 @@ __all__ = [
     "shares_of_parts",
     "shares_of_worth",
     "similarities",
-    "total_variation",
     "tracking",
 ]

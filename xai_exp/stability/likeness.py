@@ -7,6 +7,7 @@ from scipy import stats
 from scipy.ndimage import uniform_filter
 
 from xai_exp.statistics import Array
+from xai_exp.truth.shares import share_distance, shares
 
 MEASURES = ("spearman", "cosine", "ssim", "top", "parts")
 _TOP = 0.1
@@ -34,39 +35,38 @@ def similarities(first: Array, second: Array, parts: Array | None = None) -> dic
         "top": _overlap(_top(one), _top(other)),
     }
     if parts is not None:
-        shares = [shares_of_parts(maps, parts) for maps in (first, second)]
-        found["parts"] = 1 - total_variation(shares[0][:, None], shares[1][None])
+        one, other = (shares_of_parts(maps, parts) for maps in (first, second))
+        found["parts"] = 1 - share_distance(one[:, None], other[None])
     return found
 
 
 def shares_of_parts(maps: Array, parts: Array) -> Array:
-    """Shares of positive relevance, (models, images, parts + 1); the last one lies on no part."""
-    positive = np.clip(np.asarray(maps, np.float64), 0, None)
-    rest = np.clip(1 - parts.sum(1), 0, 1)
-    inside = np.einsum("mihw,iphw->mip", positive, np.asarray(parts, np.float64))
-    both = np.concatenate([inside, np.einsum("mihw,ihw->mi", positive, rest)[..., None]], 2)
-    total = both.sum(2, keepdims=True)
-    return np.divide(both, total, out=np.full_like(both, np.nan), where=total > 0)
+    """Signed shares of the relevance on each part, (models, images, parts).
 
-
-def total_variation(first: Array, second: Array) -> Array:
-    """Half the sum of absolute differences along the last axis: 0..1 between shares."""
-    return 0.5 * np.abs(first - second).sum(-1)
+    NaN for images with fewer than two parts: there is nothing to share out.
+    """
+    covered = np.asarray(parts, np.float64)
+    inside = np.einsum("mihw,iphw->mip", np.asarray(maps, np.float64), covered)
+    several = (covered.sum((2, 3)) > 0).sum(1) >= 2
+    return np.where(several[None, :, None], shares(inside), np.nan)
 
 
 def shares_of_worth(values: Array) -> Array:
-    """Part values (..., parts) divided by the sum of their absolute values; NaN if all are 0."""
-    total = np.abs(values).sum(-1, keepdims=True)
-    return np.divide(values, total, out=np.full(values.shape, np.nan), where=total > 0)
+    """Signed shares of exact part values (models, images, parts).
+
+    NaN for images of which fewer than two parts are worth anything to any model.
+    """
+    several = (values != 0).any(0).sum(-1) >= 2
+    return np.where(several[None, :, None], shares(values), np.nan)
 
 
-def apart(shares: Array) -> Array:
+def apart(given: Array) -> Array:
     """Total variation distance between every two models, (models, models, images).
 
     Args:
-        shares: (models, images, parts), as `shares_of_worth` gives them.
+        given: (models, images, parts), as `xai_exp.truth.shares` has them.
     """
-    return total_variation(shares[:, None], shares[None])
+    return share_distance(given[:, None], given[None])
 
 
 def _centred_ranks(maps: Array) -> Array:

@@ -10,8 +10,9 @@ import pandas as pd
 from xai_exp import stability
 from xai_exp.stability.maps import Maps
 from xai_exp.statistics import Array, kendall_w
+from xai_exp.truth.shares import shares
 
-VERSION = 4
+VERSION = 5
 SHOWN = "spearman"  # the likeness that is printed and drawn
 
 
@@ -94,7 +95,7 @@ def _tracking(maps: Maps, distances: Mapping[str, Array]) -> pd.DataFrame:
     pairs = ~np.eye(len(maps.worth), dtype=bool)
     rows = []
     for name, pixels in distances.items():
-        parts = stability.apart(stability.shares_of_worth(maps.shown[name]))
+        parts = stability.apart(shares(maps.shown[name][..., :-1]))
         for kind, table in (("parts", parts), ("pixels", pixels)):
             found = stability.tracking(table, true, pairs)
             line = [*found.intercept[:3], *found.slope[:3]]

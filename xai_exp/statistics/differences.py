@@ -1,12 +1,14 @@
-"""Two methods on the same images, and many such tests at once."""
+"""Two methods on the same images of the same networks."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from xai_exp.statistics.intervals import Array, crossed_interval
+from xai_exp.statistics.intervals import crossed_interval
+from xai_exp.statistics.layout import Array, known
+
+_FEWEST = 3  # equal differences, from which on they are taken for the difference
 
 
 class Paired(NamedTuple):
@@ -16,10 +18,10 @@ class Paired(NamedTuple):
         difference: mean of first - second.
         low: lower end of its interval.
         high: upper end.
-        effect: matched-pairs rank-biserial correlation, -1..1: how far the differences of one sign
-            outweigh (Kerby 2014).
-        p: two-sided, Wilcoxon's signed rank test.
-        n: pairs.
+        effect: matched-pairs rank-biserial correlation over images, -1..1: how far the differences
+            of one sign outweigh (Kerby 2014).
+        p: two-sided, of no difference, with networks as units and images nested.
+        n: images.
     """
 
     difference: float
@@ -31,67 +33,42 @@ class Paired(NamedTuple):
 
 
 def paired(first: Any, second: Any, confidence: float = 0.95) -> Paired:  # noqa: ANN401
-    """Compare two methods on the same images, for one model or several.
+    """Compare two methods on the same images, for one network or several.
 
-    The interval is `crossed_interval`'s (one model: the bootstrap's) of the differences. The test
-    is Wilcoxon's (1945) on each image's mean difference over models, with ties by Pratt's method;
-    it takes the models as given.
+    The interval is `crossed_interval`'s of the differences (one network: of its images, and says
+    nothing of other networks), p that of the same standard error. Where three differences or more
+    are all equal, they are the difference: the interval is that point and p is 0, or 1 at 0. Fewer
+    than that say nothing of their spread: NaN.
 
     Args:
-        first: (images) or (models, images) scores.
+        first: (images) or (networks, images) scores.
         second: scores of the same images.
         confidence: of the interval.
 
-    >>> paired([3.0, 4.0, 6.0, 9.0, 9.5], [1.0, 3.0, 2.0, 1.0, 9.0]).effect
-    1.0
+    >>> paired(np.ones((3, 48)), np.zeros((3, 48)))[:3]
+    (1.0, 1.0, 1.0)
     """
     differences = np.atleast_2d(np.asarray(first, float) - np.asarray(second, float))
-    found = crossed_interval(differences, confidence)
-    known = differences[:, ~np.isnan(differences).all(0)]
-    images = np.nanmean(known, 0) if known.size else np.empty(0)
-    ranks = stats.rankdata(np.abs(images))
-    signed = (ranks * np.sign(images)).sum()
-    total = ranks[images != 0].sum()
-    p = float("nan")
-    if len(images) and total > 0:
-        tested: Any = stats.wilcoxon(images, zero_method="pratt", method=_method(images))
-        p = float(tested.pvalue)
-    effect = float(signed / total) if total > 0 else float("nan")
-    return Paired(found.mean, found.low, found.high, effect, p, len(images))
+    found, spread = crossed_interval(differences, confidence), known(differences)
+    if point(differences):
+        low = high = spread.mean
+        return Paired(low, low, high, effect(differences), float(low == 0), spread.images)
+    ends = (found.low, found.high)
+    return Paired(found.mean, *ends, effect(differences), spread.p(), spread.images)
 
 
-def one_sample(differences: Array) -> Paired:
-    """One sample of models against 0; the effect is the share above minus the share below."""
-    mean, effect = float(differences.mean()), float(np.sign(differences).mean())
-    if len(differences) < 3:
-        nothing = float("nan")
-        return Paired(mean, nothing, nothing, effect, nothing, len(differences))
-    if np.ptp(differences) == 0:  # Student's t is infinite, or 0 / 0
-        return Paired(mean, mean, mean, effect, float(mean == 0), len(differences))
-    tested: Any = stats.ttest_1samp(differences, 0)
-    low, high = tested.confidence_interval(0.95)
-    return Paired(mean, float(low), float(high), effect, float(tested.pvalue), len(differences))
+def point(differences: Array) -> bool:
+    """Whether there are enough differences, and all are equal."""
+    values = differences[~np.isnan(differences)]
+    return len(values) >= _FEWEST and bool(np.ptp(values) == 0)
 
 
-def _method(differences: Array) -> str:
-    """The exact null distribution needs differences without ties and zeros."""
-    sizes = np.abs(differences)
-    plain = len(sizes) <= 50 and (sizes > 0).all() and len(np.unique(sizes)) == len(sizes)
-    return "exact" if plain else "asymptotic"
-
-
-def holm(p: Sequence[float] | Array) -> Array:
-    """P values that hold together (Holm 1979): the family's error stays at the level of each.
-
-    NaN stands for a test that could not be made and is not counted.
-
-    >>> holm([0.01, 0.04, 0.03]).tolist()
-    [0.03, 0.06, 0.06]
-    """
-    values = np.asarray(p, dtype=np.float64)
-    known = np.flatnonzero(~np.isnan(values))
-    order = known[np.argsort(values[known], kind="stable")]
-    adjusted = np.full(values.shape, np.nan)
-    steps = values[order] * np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps)) if len(order) else steps
-    return adjusted
+def effect(differences: Array) -> float:
+    """The rank-biserial correlation of each image's mean difference; NaN where all are 0."""
+    images = differences[:, ~np.isnan(differences).all(0)]
+    if not images.size:
+        return float("nan")
+    means = np.nanmean(images, 0)
+    ranks = stats.rankdata(np.abs(means))
+    total = ranks[means != 0].sum()
+    return float((ranks * np.sign(means)).sum() / total) if total > 0 else float("nan")

@@ -4,12 +4,13 @@ import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-Array = NDArray[Any]
+from xai_exp.statistics.layout import known, there
+
 _RESAMPLES = 9999
 _CELLS = 2**24
+_FEW = 20  # scores, below which the bootstrap's intervals are too narrow
 
 
 class Interval(NamedTuple):
@@ -24,6 +25,7 @@ class Interval(NamedTuple):
 def mean_interval(scores: Any, confidence: float = 0.95, seed: int = 0) -> Interval:  # noqa: ANN401
     """The mean of the scores that exist and its bootstrap interval (BCa, Efron 1987).
 
+    Fewer than 20 scores get Student's t instead: resampled, so few vary less than they should.
     Missing scores (NaN) are left out and not counted in `n`. The interval says how far the mean
     would move with other images of the same kind; model and explainer are taken as given. It is
     (NaN, NaN) where the sample says nothing about its spread: fewer than two scores, or all equal
@@ -44,6 +46,10 @@ def mean_interval(scores: Any, confidence: float = 0.95, seed: int = 0) -> Inter
     mean = float(values.mean()) if len(values) else float("nan")
     if len(values) < 2 or np.ptp(values) == 0:
         return Interval(mean, float("nan"), float("nan"), len(values))
+    if len(values) < _FEW:
+        error = values.std(ddof=1) / np.sqrt(len(values))
+        reach = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1) * error)
+        return Interval(mean, mean - reach, mean + reach, len(values))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         found = stats.bootstrap(
@@ -59,21 +65,14 @@ def mean_interval(scores: Any, confidence: float = 0.95, seed: int = 0) -> Inter
 
 
 def crossed_interval(scores: Any, confidence: float = 0.95) -> Interval:  # noqa: ANN401
-    r"""The mean over models and images, both of which were drawn, and its interval.
+    """The mean over networks and images, both of which were drawn, and its interval.
 
-    Model m's score on image i is taken as $\mu + a_m + b_i + e_{mi}$ with independent terms. From
-    the mean squares of the two-way layout (M models, N images),
-
-        var(mean) = (MS_models + MS_images - MS_rest) / (M N),
-
-    with Satterthwaite's degrees of freedom for Student's t (Searle, Casella and McCulloch 1992,
-    sections 4.3 and 4.6). Simulated 95 % intervals over 48 images hold the true mean 94 to 96 % of
-    the time from five models on, 92.7 % at worst with three and 87.8 % with two. Images
-    without a score from any model are left out; single missing cells are filled by the additive fit
-    (Yates 1933), each at the cost of a degree of freedom. One model alone: `mean_interval`.
+    By the two-way layout of `xai_exp.statistics.layout`. Images without a score from any network
+    are left out; single missing cells are filled by the additive fit, each at the cost of a degree
+    of freedom. One network alone, or one image: `mean_interval` of the others.
 
     Args:
-        scores: (models, images) scores; NaN is missing.
+        scores: (networks, images) scores; NaN is missing.
         confidence: the share of such intervals that should cover the true mean, in 0..1.
 
     Returns:
@@ -82,43 +81,9 @@ def crossed_interval(scores: Any, confidence: float = 0.95) -> Interval:  # noqa
     >>> crossed_interval([[1.0, 2.0, 3.0], [2.0, 3.0, 4.0]]).mean
     2.5
     """
-    table = np.atleast_2d(np.asarray(scores, dtype=np.float64))
-    known = ~np.isnan(table)
-    table = table[known.any(1)][:, known.any(0)]
+    table = there(np.atleast_2d(np.asarray(scores, dtype=np.float64)))
     if 1 in table.shape or table.size == 0:
         return mean_interval(table.ravel(), confidence)
-    missing = int(np.isnan(table).sum())
-    count = table.size - missing
-    table = _filled(table)
-    models, images = table.shape
-    mean = float(table.mean())
-    rows, columns = table.mean(1) - mean, table.mean(0) - mean
-    rest = table - mean - rows[:, None] - columns
-    freedom = np.array(
-        [models - 1, images - 1, max(1, (models - 1) * (images - 1) - missing)], dtype=float
-    )
-    squares = np.array([images * (rows**2).sum(), models * (columns**2).sum(), (rest**2).sum()])
-    parts = squares / freedom / table.size
-    variance = parts[0] + parts[1] - parts[2]
-    if variance <= parts[2]:  # neither models nor images differ beyond chance
-        variance, freedom, parts = parts[2], freedom[2:], parts[2:]
-    if variance <= 0:
-        return Interval(mean, float("nan"), float("nan"), count)
-    degrees = variance**2 / (parts**2 / freedom).sum()
-    reach = stats.t.ppf((1 + confidence) / 2, degrees) * np.sqrt(variance)
-    return Interval(mean, float(mean - reach), float(mean + reach), count)
-
-
-def _filled(table: Array, rounds: int = 100) -> Array:
-    """Missing cells by row mean + column mean - mean, until they no longer move."""
-    gaps = np.isnan(table)
-    if not gaps.any():
-        return table
-    full = np.where(gaps, np.nanmean(table), table)
-    for _ in range(rounds):
-        fit = full.mean(1, keepdims=True) + full.mean(0) - full.mean()
-        moved = float(np.abs(fit - full)[gaps].max())
-        full = np.where(gaps, fit, table)
-        if moved < 1e-12 * max(1.0, float(np.abs(fit).max())):
-            break
-    return full
+    found = known(table)
+    reach = found.reach(1 - confidence)
+    return Interval(found.mean, found.mean - reach, found.mean + reach, found.n)

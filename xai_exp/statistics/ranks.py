@@ -7,7 +7,8 @@ from scipy import stats
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
-from xai_exp.statistics.intervals import Array, Interval
+from xai_exp.statistics.intervals import Interval
+from xai_exp.statistics.layout import Array
 
 _FEWEST = 3  # things, of which an order says anything
 

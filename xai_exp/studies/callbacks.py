@@ -127,7 +127,7 @@ class Report(_Study):
             self.jobs,
             Question(
                 title=self.title,
-                name=str(name),
+                name=page_name(str(name), config.hydra.runtime.choices.get("size")),
                 claims=[claims.made(one) for one in self.claims],
                 commands=[" ".join(["python -m xai_exp", *(shlex.quote(str(w)) for w in task)])],
                 folder=Path(self.folder),
@@ -147,6 +147,15 @@ class Report(_Study):
     def extras(self) -> "Sequence[Section]":
         """Further sections of the page, from what the jobs left."""
         return ()
+
+
+def page_name(study: str, size: object) -> str:
+    """A page of its own for each size, so that trying a study out leaves its page alone.
+
+    >>> page_name("exact_truth", None), page_name("exact_truth", "tiny")
+    ('exact_truth', 'exact_truth-tiny')
+    """
+    return study if size in (None, "null", "None") else f"{study}-{size}"
 
 
 def matrix(config: DictConfig) -> int:

@@ -18,6 +18,7 @@ from xai_exp.report.tables import means
 from xai_exp.tracking import Kept, Record, Tracker, collect
 from xai_exp.training.store import model_key
 from xai_exp.verdicts import verdict
+from xai_exp.verdicts.audit import audit
 from xai_exp.verdicts.claims import Claim
 from xai_exp.verdicts.verdict import Verdict
 
@@ -81,7 +82,7 @@ def publish(kept: Sequence[Kept], tracker: Tracker, asked: Question) -> tuple[Pa
         )
     good = collect.told_apart(good)
     scores = collect.tidy(good)
-    audited = verdict.audit(scores, asked.truths)
+    audited = audit(scores, asked.truths)
     verdicts = verdict.answers(asked.claims, scores, audited)
     known = set(scores["metric"])
     curves, maps = _drawn(good, scores)
@@ -105,7 +106,8 @@ def publish(kept: Sequence[Kept], tracker: Tracker, asked: Question) -> tuple[Pa
     )
     tables = {"scores": scores, "means": means(scores), "claims": _claims(verdicts)}
     tables = {key: table for key, table in tables.items() if len(table)}
-    path = write(asked.folder, asked.name, page, scores)
+    name = unclobbering(asked.folder, asked.name, scores)
+    path = write(asked.folder, name, page, scores)
     record = Record(
         key=model_key({"report": sorted(one.run for one in good), "page": page}),
         name=asked.title,
@@ -119,6 +121,25 @@ def publish(kept: Sequence[Kept], tracker: Tracker, asked: Question) -> tuple[Pa
     if tracker.reported(record.key) is None:
         tracker.record_report(record, pages={"report": page}, tables=tables)
     return path, verdicts
+
+
+def unclobbering(folder: Path, name: str, scores: pd.DataFrame) -> str:
+    """The name under which these scores hide no larger study: NAME, or NAME-smaller.
+
+    A study is smaller than the one whose page stands there if it has fewer networks or fewer images
+    of a network.
+    """
+    before = folder / f"{name}.parquet"
+    if not before.exists():
+        return name
+    there = pd.read_parquet(before, columns=["setting", "model", "image"])
+    pairs = zip(extent(scores), extent(there), strict=True)
+    return f"{name}-smaller" if any(mine < its for mine, its in pairs) else name
+
+
+def extent(scores: pd.DataFrame) -> tuple[int, int]:
+    """How many networks there are, each in each of its settings, and how many images."""
+    return len(scores[["setting", "model"]].drop_duplicates()), int(scores["image"].nunique())
 
 
 def write(folder: Path, name: str, page: str, scores: pd.DataFrame | None = None) -> Path:

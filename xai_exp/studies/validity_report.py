@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from xai_exp.report.pages.page import Section
     from xai_exp.tracking import Record
 
-_KINDS = {"within": "within an image", "means": "over explainers' means"}
+_KINDS = {
+    "within": "within an image",
+    "means": "over explainers' means",
+    "doses": "cost of known damage",
+}
 _ENDS = ("", "_low", "_high")
 
 
@@ -27,7 +31,7 @@ class MetricValidity(Report):
         given: what a report is given.
     """
 
-    def __init__(self, truth: str = "part_shapley", **given: Any) -> None:  # noqa: ANN401
+    def __init__(self, truth: str = "part_skill", **given: Any) -> None:  # noqa: ANN401
         super().__init__(**{"title": "Which metrics agree with the exact truth?", **given})
         self.truth = truth
         self._graded: pd.DataFrame | None = None
@@ -61,8 +65,11 @@ _EXPLAINED = (
     "<p>Spearman's rank correlation between a metric's scores and the nearness of heatmaps to the "
     "exact truth ({truth}), both over the same explainers: 1 if the metric puts them in the true "
     "order, 0 if it is unrelated, -1 if it misleads. Within an image: the mean over images of the "
-    "correlation in each. Over explainers' means: the correlation of their means over images. "
-    "Intervals of 95 % by a bootstrap over models and their images; explainers as given.</p>"
+    "correlation in each; below it what is left when each explainer is left out once, at least and "
+    "at most. Over explainers' means: the correlation of their means over images. Cost of known "
+    "damage: minus the rank correlation of score and dose, where damaged true maps were scored. "
+    "Intervals of 95 % allow for networks and for the images that they share; explainers are "
+    "given, and a validity stands only if its interval stays on one side of 0 without any one.</p>"
 )
 
 
@@ -73,11 +80,13 @@ def answer(table: "pd.DataFrame") -> str:
         return "No metric could be graded: the truth is undefined for these images."
     best: Any = known.iloc[0]
     low, high = (known[f"within_{end}"].to_numpy(float) for end in ("low", "high"))
-    above, below = int((low > 0).sum()), int((high < 0).sum())
+    stands = known["stands"].to_numpy(bool)
+    above, below = int((stands & (low > 0)).sum()), int((stands & (high < 0)).sum())
     name = str(best["metric"]).replace("_", " ")
     return (
         f"Of {len(known)} metrics, {above} order explanations of an image by the exact truth "
-        f"better than chance and {below} worse; the most valid is {name}, with a rank "
+        f"better than chance and {below} worse, whichever explainer is left out; the most valid is "
+        f"{name}, with a rank "
         f"correlation of {best['within']:+.2f} (95 % interval {best['within_low']:+.2f} to "
         f"{best['within_high']:+.2f})."
     )
@@ -139,6 +148,7 @@ def _record(jobs: "list[Experiment]", table: "pd.DataFrame", truth: str) -> "Rec
         }
         for row in rows
         for kind in _KINDS
+        if row[kind] == row[kind]
     }
     return Record(
         key=model_key(

@@ -6,14 +6,20 @@ Scores come as the tidy table of `xai_exp.verdicts.scores`.
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Protocol, runtime_checkable
 
-import numpy as np
 import pandas as pd
 
 from xai_exp.config import InputError, Range, configured
-from xai_exp.statistics import Paired, one_sample, paired
-from xai_exp.verdicts.scores import by_setting, direction, oriented, refuse_unknown, wide
+from xai_exp.verdicts.scores import (
+    Compared,
+    by_setting,
+    differences,
+    direction,
+    refuse_unknown,
+    wide,
+)
 
 Share = Annotated[float, Range(0.5, 1)]
+Margin = Annotated[float, Range(0)]
 ACCURACY = "test accuracy"  # where a row names the metric
 
 
@@ -21,8 +27,8 @@ ACCURACY = "test accuracy"  # where a row names the metric
 class Claim(Protocol):
     """A sentence that scores can support or refute.
 
-    `text` says it, `source` who claims it, `share` in what share of the settings it has to hold
-    (and in none be reversed).
+    `text` says it, `source` who claims it (of other data than these), `share` in what share of the
+    settings it has to hold (and in none be reversed), `margin` how small a difference is none.
     """
 
     @property
@@ -41,6 +47,11 @@ class Claim(Protocol):
         ...
 
     @property
+    def margin(self) -> float:
+        """The difference, in the metric's units, within which both are alike."""
+        ...
+
+    @property
     def sides(self) -> tuple[str, str]:
         """What speaks for it and what against it, in a few words."""
         ...
@@ -50,11 +61,8 @@ class Claim(Protocol):
         """Whether its metrics have to pass the audit."""
         ...
 
-    def rows(self, scores: pd.DataFrame) -> pd.DataFrame:
-        """A row a setting and metric: setting, metric, difference, low, high, effect, p, n.
-
-        The difference is oriented so that above 0 speaks for the claim.
-        """
+    def compared(self, scores: pd.DataFrame) -> list[Compared]:
+        """The differences of each setting and metric; above 0 speaks for the claim."""
         ...
 
 
@@ -67,8 +75,9 @@ class Better:
         better: the explainer that is said to be better.
         worse: the other.
         metrics: by which; those that fail the audit are left out of the verdict.
-        source: who claims it.
+        source: who claims it, of other data than these; then the opposite is 'not found here'.
         share: of the settings in which a claim has to hold, and in none be reversed, in 0.5..1.
+        margin: the difference, in the metric's units, within which both are alike.
     """
 
     text: str
@@ -77,6 +86,7 @@ class Better:
     metrics: tuple[str, ...]
     source: str = ""
     share: Share = 2 / 3
+    margin: Margin = 0.05
 
     @property
     def sides(self) -> tuple[str, str]:
@@ -88,7 +98,7 @@ class Better:
         """Yes."""
         return True
 
-    def rows(self, scores: pd.DataFrame) -> pd.DataFrame:
+    def compared(self, scores: pd.DataFrame) -> list[Compared]:
         """Paired comparison on the same images of the same models.
 
         Raises:
@@ -99,7 +109,7 @@ class Better:
             scores,
             self.metrics,
             {self.better, self.worse},
-            lambda mine: paired(*oriented(mine, self.better, self.worse)),
+            lambda mine: differences(mine, self.better, self.worse),
         )
 
 
@@ -112,8 +122,9 @@ class Beyond:
         explainer: whose score.
         value: what it is compared with; beyond is above where higher is better, else below.
         metrics: by which. They are not audited, since no two heatmaps are compared.
-        source: who claims it.
+        source: who claims it, of other data than these; then the opposite is 'not found here'.
         share: of the settings in which a claim has to hold, and in none be reversed, in 0.5..1.
+        margin: the difference, in the metric's units, within which both are alike.
     """
 
     text: str
@@ -122,6 +133,7 @@ class Beyond:
     metrics: tuple[str, ...]
     source: str = ""
     share: Share = 2 / 3
+    margin: Margin = 0.05
 
     @property
     def sides(self) -> tuple[str, str]:
@@ -133,7 +145,7 @@ class Beyond:
         """No."""
         return False
 
-    def rows(self, scores: pd.DataFrame) -> pd.DataFrame:
+    def compared(self, scores: pd.DataFrame) -> list[Compared]:
         """The scores of every image and model against the value.
 
         Raises:
@@ -141,11 +153,12 @@ class Beyond:
         """
         refuse_unknown(self.text, scores, (self.explainer,), self.metrics)
 
-        def compared(mine: pd.DataFrame) -> Paired:
-            table, sign = wide(mine, self.explainer), direction(mine)
-            return paired(sign * table.to_numpy(float), sign * np.full(table.shape, self.value))
-
-        return by_setting(scores, self.metrics, {self.explainer}, compared)
+        return by_setting(
+            scores,
+            self.metrics,
+            {self.explainer},
+            lambda mine: direction(mine) * (wide(mine, self.explainer) - self.value),
+        )
 
 
 @configured
@@ -156,8 +169,9 @@ class Accurate:
         text: the claim in a sentence.
         setting: words that the names of the settings in question have in common.
         at_least, at_most: the bound on the mean over models, in 0..1; one of them.
-        source: who claims it.
+        source: who claims it, of other data than these; then the opposite is 'not found here'.
         share: of the settings in which a claim has to hold, and in none be reversed, in 0.5..1.
+        margin: the difference, in the metric's units, within which both are alike.
     """
 
     text: str
@@ -166,6 +180,7 @@ class Accurate:
     at_most: Annotated[float, Range(0, 1)] | None = None
     source: str = ""
     share: Share = 2 / 3
+    margin: Margin = 0.05
 
     def __post_init__(self) -> None:
         if (self.at_least is None) == (self.at_most is None):
@@ -190,8 +205,8 @@ class Accurate:
     def _bound(self) -> float:
         return self.at_least if self.at_least is not None else float(self.at_most or 0)
 
-    def rows(self, scores: pd.DataFrame) -> pd.DataFrame:
-        """Student's t test of the models' accuracies against the bound, setting by setting.
+    def compared(self, scores: pd.DataFrame) -> list[Compared]:
+        """The networks' accuracies against the bound, setting by setting.
 
         Raises:
             InputError: when no setting has the words.
@@ -204,11 +219,11 @@ class Accurate:
                 f"{'; '.join(models['setting'].unique())}"
             )
         sign = 1 if self.at_least is not None else -1
-        rows = []
+        found = []
         for name in names:
-            apart = models.loc[models["setting"] == name, "accuracy"].to_numpy(float) - self._bound
-            rows.append({"setting": name, "metric": ACCURACY, **one_sample(sign * apart)._asdict()})
-        return pd.DataFrame(rows)
+            mine = models[models["setting"] == name].set_index("model")[["accuracy"]]
+            found.append(Compared(name, ACCURACY, {}, sign * (mine - self._bound)))
+        return found
 
 
 def made(fields: Mapping[str, Any]) -> Claim:

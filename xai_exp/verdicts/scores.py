@@ -2,32 +2,56 @@
 
 It has a row a score, with the columns `setting` (what was varied, in words: dataset, architecture,
 imputer ...), `model` (a trained network), `accuracy` (of that network), `explainer`, `image`,
-`metric`, `higher_is_better` and `score` (NaN: undefined). Models of one setting differ by their
-seed and explain the same images.
+`metric`, `higher_is_better` and `score` (NaN: undefined), and where a study varied them `value`
+(what of the network was explained), `reference` (what an explainer compares the image with; empty
+for one that has none) and `division` (the grain of the parts). Models of one setting differ by
+their seed and explain the same images.
 """
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
 from xai_exp.config import InputError
-from xai_exp.statistics import Array, Paired
+
+FACTORS = ("value", "reference", "division")  # choices that no claim should hang on
 
 
-def oriented(scores: pd.DataFrame, first: str, second: str) -> tuple[Array, Array]:
-    """Two explainers' scores as (models, images), the same cells, so that more is better."""
-    sign, tables = direction(scores), [wide(scores, name) for name in (first, second)]
+class Compared(NamedTuple):
+    """The differences that speak for or against a claim in one setting, by one metric.
+
+    Attributes:
+        setting: in words.
+        metric: its name.
+        factors: the level of each of FACTORS that the study varied.
+        table: models by images; above 0 speaks for the claim, NaN is missing.
+    """
+
+    setting: str
+    metric: str
+    factors: Mapping[str, str]
+    table: pd.DataFrame
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """The same for those whose networks and images are the same."""
+        return self.setting, tuple(self.table.index), tuple(self.table.columns)
+
+
+def differences(scores: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
+    """First minus second on the same images of the same models, so that more is better."""
+    tables = [wide(scores, name) for name in (first, second)]
     models = tables[0].index.intersection(tables[1].index)
-    one, other = (sign * table.loc[models].to_numpy(float) for table in tables)
-    return one, other
+    return direction(scores) * (tables[0].loc[models] - tables[1].loc[models])
 
 
 def wide(scores: pd.DataFrame, explainer: str) -> pd.DataFrame:
     """One explainer's scores, models by all images of the table."""
-    table = scores.pivot_table(
-        index=["model", "explainer"], columns="image", values="score", dropna=False
-    )
-    return pd.DataFrame(table.xs(explainer, level="explainer"))
+    mine = scores.loc[scores["explainer"] == explainer, ["model", "image", "score"]]
+    table = mine.groupby(["model", "image"])["score"].mean().unstack("image")
+    return pd.DataFrame(table.reindex(columns=sorted(scores["image"].unique())))
 
 
 def direction(scores: pd.DataFrame) -> int:
@@ -39,18 +63,39 @@ def by_setting(
     scores: pd.DataFrame,
     metrics: Sequence[str],
     explainers: set[str],
-    compare: Callable[[pd.DataFrame], Paired],
-) -> pd.DataFrame:
-    """What `compare` says of each setting and metric that has all of the explainers, a row each."""
+    compare: Callable[[pd.DataFrame], pd.DataFrame],
+) -> list[Compared]:
+    """What `compare` makes of each setting and metric that has all of the explainers.
+
+    Where `value`, `reference` or `division` are columns, each of their levels by itself: methods
+    are compared at equal levels; a method without a level (a control) counts at every one.
+    """
     chosen = pd.DataFrame(scores[scores["metric"].isin(list(metrics))])
-    rows = []
+    found = []
     for names, mine in chosen.groupby(["setting", "metric"], sort=False):
         setting, metric = tuple(names)  # pyright: ignore
-        if explainers <= set(mine["explainer"]):
-            found = compare(pd.DataFrame(mine))
-            if found.n:  # a metric that is undefined on these data says nothing of the claim
-                rows.append({"setting": setting, "metric": metric, **found._asdict()})
-    return pd.DataFrame(rows, columns=["setting", "metric", *Paired._fields])
+        for factors, rows in _levels(pd.DataFrame(mine[mine["explainer"].isin(explainers)])):
+            if explainers <= set(rows["explainer"]):
+                table = compare(rows)
+                # A metric that is undefined on these data says nothing of the claim.
+                if table.notna().to_numpy().any():
+                    found.append(Compared(setting, metric, factors, table))
+    return found
+
+
+def _levels(scores: pd.DataFrame) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
+    """The rows at each combination of the factors' levels."""
+    names = [name for name in FACTORS if name in scores and _named(scores[name]).any()]
+    levels = [scores.loc[_named(scores[name]), name].unique() for name in names]
+    for chosen in itertools.product(*levels):
+        rows = scores
+        for name, level in zip(names, chosen, strict=True):
+            rows = rows[(rows[name] == level) | ~_named(rows[name])]
+        yield dict(zip(names, map(str, chosen), strict=True)), pd.DataFrame(rows)
+
+
+def _named(levels: pd.Series) -> pd.Series:
+    return levels.notna() & (levels != "")
 
 
 def refuse_unknown(

@@ -14,8 +14,9 @@ from xai_exp.report.figures.comparisons import blocks, ranks
 from xai_exp.report.figures.forest import forest
 from xai_exp.report.pages.page import Study, render
 from xai_exp.statistics import Ranking, independent_blocks
+from xai_exp.verdicts.audit import TRUSTED
 from xai_exp.verdicts.claims import Better
-from xai_exp.verdicts.verdict import TRUSTED, answers
+from xai_exp.verdicts.verdict import answers
 
 
 def scored(models=3, images=4):
@@ -109,7 +110,7 @@ def test_the_leaderboard_begins_with_the_best_by_the_metrics_that_can_be_believe
     for passed, first in ((audited, "other"), (audited.assign(passed=[False, True]), "one")):
         ((_, table),) = tables.leaderboards(scores, passed)
         assert table.partition("<tbody>")[2].startswith(f"<tr><td>{first}</td>")
-        assert table.count("failed the audit") == 1
+        assert table.count("wrong by the audit") == 1
 
 
 def test_metrics_that_read_the_same_curves_share_a_plot():
@@ -174,7 +175,7 @@ def test_the_leaderboard_has_no_column_for_a_metric_without_scores():
 
 
 def test_a_metric_that_the_study_trusts_did_not_pass_an_audit():
-    rows = [("m", "s", True, TRUSTED), ("n", "s", True, ""), ("n", "t", False, "why")]
-    audited = pd.DataFrame(rows, columns=["metric", "setting", "passed", "reason"])
+    rows = [("m", "s", "right", TRUSTED), ("n", "s", "right", ""), ("n", "t", "wrong", "why")]
+    audited = pd.DataFrame(rows, columns=["metric", "setting", "outcome", "reason"])
     text = tables.audit(audited)
-    assert re.findall(r'class="text">(\w[\w ]*)</td>', text) == ["trusted", "in part"]
+    assert re.findall(r'class="text">(\w[\w ]*)</td>', text) == ["trusted", "right or wrong"]

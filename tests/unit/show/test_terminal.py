@@ -1,6 +1,7 @@
 """The table of scores can be read in a terminal of a hundred columns, however many metrics."""
 
 import inspect
+import re
 from io import StringIO
 from types import SimpleNamespace
 
@@ -21,7 +22,9 @@ class Shown:
         }
 
 
-def printed(count, explainers=("lrp", "gradient", "deconvnet", "random")):
+def printed(
+    count, explainers=("lrp", "gradient", "deconvnet", "random"), width=100, terminal=False
+):
     experiment = Shown(count)
     tables = {
         explainer: pd.DataFrame(
@@ -33,7 +36,7 @@ def printed(count, explainers=("lrp", "gradient", "deconvnet", "random")):
         )
         for i, explainer in enumerate(explainers)
     }
-    console = Console(width=100, file=StringIO())
+    console = Console(width=width, file=StringIO(), force_terminal=terminal)
     inspect.unwrap(show.results)(console, experiment, RESULT, tables)
     return console.file.getvalue().splitlines(), experiment
 
@@ -53,6 +56,28 @@ def test_no_line_is_wider_than_the_terminal_and_every_metric_is_there(count):
         rows = [line for line in lines if "complexity of" in line]
         assert len(rows) == count
         assert all(all(f"{10 * i + 0.188:.3f}" in row for i in range(4)) for row in rows)
+
+
+def bold(lines):
+    """What stands in bold in the rows of metrics."""
+    rows = [line for line in lines if re.match("│ (spars|compl)", line)]
+    return [re.findall("\x1b\\[1m([\\d.]+)\x1b\\[0m", row) for row in rows]
+
+
+def test_where_the_table_is_split_the_best_of_all_explainers_is_bold_once():
+    names = ("lrp", "gradient", "deconvnet", "random", "sobel", "image")
+    lines, experiment = printed(20, names, width=80, terminal=True)
+    assert sum("metric" in line and "better" in line for line in lines) > 1
+    found = bold(lines)
+    assert len(found) > len(experiment.metrics)
+    shown = [number for row in found for number in row]
+    # Sparseness is better higher, complexity lower: the last and the first explainer.
+    assert sorted(shown) == ["0.188"] * 20 + ["50.188"] * 20
+
+
+def test_a_lone_explainer_is_never_bold():
+    lines, _ = printed(20, ("lrp",), width=80, terminal=True)
+    assert [number for row in bold(lines) for number in row] == []
 
 
 NAN = float("nan")

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from xai_exp.compute import ops
-from xai_exp.config import Range, configured
+from xai_exp.config import InputError, Range, configured
 from xai_exp.metrics import shared
 from xai_exp.metrics.shared import Answer, Output
 from xai_exp.types import Blocks, Case, Counts, Curves, Heatmaps, Imputer, Places, Scores
@@ -153,7 +153,10 @@ class RegionPerturbation:
         gain = aopc(MoRF) - aopc(random order), what the paper's figures compare with
 
     without its mean over images. HIGHER is better; a random heatmap has area and gain 0 in the
-    mean. Range: logits are unbounded; `probability` gives aopc in -1..1.
+    mean. Range: logits are unbounded; `probability` gives aopc in -1..1. `relative` divides by
+    f(x) - f(b), with b the image without any of its pixels: then no logit's scale decides how much
+    an image or a network counts, and scores compare between networks. It is undefined where
+    removing everything does not lower the output.
 
     `region: null` takes the largest size up to the paper's 9 that leaves 8 regions on the short
     side: 9 at 224 pixels, 8 at 64, 4 at 32, 1 at 8. Where the size does not divide the image, the
@@ -171,7 +174,6 @@ class RegionPerturbation:
 
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset()
-    undefined: ClassVar[str] = "the heatmap is not finite, or the image has one region only"
 
     imputer: Imputer
     score_by: Literal["aopc", "lerf", "area", "gain"] = "aopc"
@@ -180,6 +182,20 @@ class RegionPerturbation:
     output: Output = "logit"
     repeats: Annotated[int, Range(1)] = 3
     ties: Annotated[int, Range(0)] = 0
+    relative: bool = False
+
+    def __post_init__(self) -> None:
+        if self.relative and self.steps is not None:
+            raise InputError(
+                f"RegionPerturbation.steps: got {self.steps} with relative: true; allowed: null, "
+                "since f(b) is what is left when all regions are gone"
+            )
+
+    @property
+    def undefined(self) -> str:
+        """When there is no score."""
+        plain = "the heatmap is not finite, or the image has one region only"
+        return plain + ", or nothing is lost with all regions" * self.relative
 
     def __call__(self, case: Case) -> Scores:
         """Score every image of the case."""
@@ -203,10 +219,17 @@ class RegionPerturbation:
         if x.shape[1] == 2 and bool((x[:, 1] == 1).all()):  # step 0 and the whole image
             return torch.full_like(x[:, 0], torch.nan)
         if self.score_by == "lerf":
-            return (curves["lerf"] - curves["lerf"][:, :1]).mean(1)
+            return self._scaled((curves["lerf"] - curves["lerf"][:, :1]).mean(1), curves["lerf"])
         morf = curves["morf"]
         against = {"aopc": morf[:, :1], "area": curves.get("lerf"), "gain": curves.get("random")}
-        return (against[self.score_by] - morf).mean(1)
+        return self._scaled((against[self.score_by] - morf).mean(1), morf)
+
+    def _scaled(self, scores: Scores, curve: Curves) -> Scores:
+        """Relative to what is lost with everything: from the first to the last point of a curve."""
+        if not self.relative:
+            return scores
+        lost = curve[:, 0] - curve[:, -1]
+        return torch.where(lost > 0, scores / lost, torch.nan)
 
 
 def region_size(case: Case, region: int | None) -> int:

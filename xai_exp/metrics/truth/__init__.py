@@ -1,7 +1,8 @@
 """How far a heatmap is from what the parts are exactly worth to the network.
 
-Conventions: worth and shown relevance are compared as shares that sum to one in absolute value, the
-rest of the image being a part of its own.
+Conventions: worth and shown relevance are compared as signed shares among the parts, what lies
+outside of them being a share of its own (`xai_exp.truth.shares` is the one definition). Only
+`part_shapley`'s first form, kept for old numbers, takes magnitudes and the rest as one more part.
 """
 
 from xai_exp.metrics.truth.measures import (
@@ -9,6 +10,7 @@ from xai_exp.metrics.truth.measures import (
     ObjectCoverage,
     PartOrder,
     PartShapley,
+    PartSkill,
     ShortcutRecall,
     StrategyUse,
 )
@@ -18,6 +20,7 @@ __all__ = [
     "ObjectCoverage",
     "PartOrder",
     "PartShapley",
+    "PartSkill",
     "ShortcutRecall",
     "StrategyUse",
 ]

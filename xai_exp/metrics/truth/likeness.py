@@ -3,16 +3,6 @@
 from xai_exp.types import Effects, Keep, Scores
 
 
-def share_distance(shown: Effects, true: Effects) -> Scores:
-    """Total variation between two rows of shares, in 0..1.
-
-    >>> import torch
-    >>> share_distance(torch.tensor([[0.5, 0.5, 0.0]]), torch.tensor([[0.25, 0.5, 0.25]]))
-    tensor([0.2500])
-    """
-    return (shown - true).abs().sum(1) / 2
-
-
 def spearman(first: Effects, second: Effects, present: Keep) -> Scores:
     """Each row's rank correlation over its present parts, ties at mean ranks; NaN if undefined."""
     one, other = (_centred_ranks(values, present) for values in (first, second))

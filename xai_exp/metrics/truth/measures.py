@@ -15,12 +15,7 @@ import torch
 from xai_exp.config import Range, configured
 from xai_exp.metrics import shared
 from xai_exp.metrics.localisation.regions import POOLINGS
-from xai_exp.metrics.truth.likeness import (
-    concordance,
-    share_distance,
-    sign_agreement,
-    spearman,
-)
+from xai_exp.metrics.truth.likeness import concordance, sign_agreement, spearman
 from xai_exp.metrics.truth.parts import (
     TAG,
     Depth,
@@ -29,15 +24,26 @@ from xai_exp.metrics.truth.parts import (
     Pooling,
     divided,
     exact_truth,
+    magnitudes_and_rest,
     pooled,
     reached,
     shown_and_true,
 )
 from xai_exp.metrics.truth.people import by_person, of_people, strategy, worth_and_area
-from xai_exp.types import Case, Effects, Keep, Scores
+from xai_exp.truth.shares import share_distance, share_outside
+from xai_exp.types import Case, Effects, Flags, Keep, Scores
 
 Compare = Callable[[Effects, Effects, Keep], Scores]
 _ROUNDING = 1e-5  # a uniform map is not above chance by the rounding of its sum
+_GAP = 0.1  # of the value's difference, that the sum of a method which promises it may be off
+_UNDEFINED = {
+    "distance": "the parts are worth nothing or nothing is shown",
+    "among": "fewer than two parts, parts of equal worth, or nothing is shown of any part",
+    "outside": "nothing is shown",
+    "error": "there is no part, or the heatmap's sum is not what the parts are worth together",
+    "spearman": "fewer than two parts differ",
+    "sign": "the parts are worth nothing",
+}
 
 
 @configured
@@ -52,8 +58,17 @@ class _OfParts:
     pooling: Pooling = "net"
 
     def shares(self, case: Case) -> tuple[Effects, Effects]:
-        """What the heatmap says and what is true: (batch, part + 1), the last is the outside."""
+        """What the heatmap says and what is true, as signed shares among the parts."""
         return shown_and_true(case, self.division, self.depth, self.margin, self.pooling)
+
+    def pooled(self, case: Case) -> tuple[Effects, Scores]:
+        """The relevance on each part and on none."""
+        return pooled(case, self.division, self.depth, self.margin, self.pooling)
+
+    def told_apart(self, case: Case, true: Effects, least: float = _ROUNDING) -> Flags:
+        """Whether the image has two parts or more that differ in worth: what can be claimed."""
+        there = exact_truth(case, self.division, self.depth).present
+        return (there.sum(1) >= 2) & (share_distance(equal(there), true) > least)
 
     def compared(self, case: Case, measure: Compare, of: Literal["effect", "shapley"]) -> Scores:
         """Relevance pooled over parts against what they are worth, over those that are present."""
@@ -64,17 +79,31 @@ class _OfParts:
         return measure(inside, worth, exact.present)
 
 
+def equal(present: Keep) -> Effects:
+    """The shares of a map for which every part of the image counts alike."""
+    return present.double() / present.sum(1, keepdim=True).clamp(min=1)
+
+
 @configured
 class PartShapley(_OfParts):
     r"""How far what a heatmap says of the parts is from their exact Shapley values (Shapley 1953).
 
-    Ours. With R_p the relevance pooled over part p (R_0: over the pixels of no part) and phi_p the
-    exact Shapley value of the part for the explained logit, `measure` is
+    Ours. With R_p the relevance pooled over part p (R_0: over the pixels of no part), phi_p the
+    exact Shapley value of the part for the explained value, and signed shares among the parts
+    a_p = R_p / sum |R_q|, s_p = phi_p / sum |phi_q| (`xai_exp.truth.shares`; at `absolute` pooling
+    |phi|), `measure` is
 
-    - distance: total variation between normalised absolute shares,
-      1/2 * (sum over p of |a_p - s_p| + a_0) with a = |R| / sum |R| (R_0 among them) and
-      s = |phi| / sum |phi|: mass outside of all parts is a share that ought to be 0.
-      Range 0..1, LOWER is better.
+    - among: 1/2 * sum over p of |a_p - s_p|, the signed distance among the parts. Range 0..1, LOWER
+      is better; minus the true map has 1.
+    - outside: |R_0| / (|R_0| + sum |R_p|), the share outside of the parts. Range 0..1, LOWER is
+      better. It asks nothing of the network.
+    - error: the mean over the image's parts of |R_p - phi_p|, in units of the explained value,
+      for methods that share out v(N) - v({}). Range 0..infinity, LOWER is better; undefined where
+      the heatmap's sum is further than a tenth from v(N) - v({}), or signs are dropped by pooling.
+    - distance: the measure of older reports, total variation of magnitudes with the rest as one
+      more part, 1/2 * (sum over p of |a_p - s_p| + a_0) with a = |R| / sum |R| (R_0 among them) and
+      s = |phi| / sum |phi|. Range 0..1, LOWER is better. It is at least the share outside and
+      sees no signs.
     - spearman: rank correlation of R and phi over the image's parts (at `absolute` pooling of R and
       |phi|). Range -1..1, HIGHER is better, chance 0; undefined for a single part.
     - sign: the share of |phi| on parts whose R has phi's sign (|phi|'s at `absolute` pooling,
@@ -84,31 +113,86 @@ class PartShapley(_OfParts):
     forward passes for an image of k parts (up to 12; for more see `xai_exp.truth.games`), once for
     all metrics and explainers of a run.
 
-    Pitfalls: the distance depends on the margin (state it); where parts are of equal worth, as
-    discs that are counted, a map that is merely even over objects comes near; at `net` pooling
-    relevance that cancels within a part, or outside, is not seen.
+    Pitfalls: distances depend on the margin (state it); where parts are of nearly equal worth, as
+    discs that are counted, a map that is merely even over objects comes near: see part_skill; at
+    `net` pooling relevance that cancels within a part, or outside, is not seen.
     """
 
-    undefined: ClassVar[str] = (
-        "the parts are worth nothing, nothing is shown (distance), or fewer than two parts differ "
-        "(spearman)"
-    )
-
-    measure: Literal["distance", "spearman", "sign"] = "distance"
+    measure: Literal["distance", "among", "outside", "error", "spearman", "sign"] = "distance"
 
     @property
     def higher_is_better(self) -> bool:
-        """Whether more is better: not for a distance."""
-        return self.measure != "distance"
+        """Whether more is better: not for distances, errors and what lies outside."""
+        return self.measure in ("spearman", "sign")
+
+    @property
+    def undefined(self) -> str:
+        """When there is no score."""
+        return _UNDEFINED[self.measure]
 
     def __call__(self, case: Case) -> Scores:
         """Score every image of the case."""
-        if self.measure == "distance":
-            scores = share_distance(*self.shares(case))
-        else:
-            measure = spearman if self.measure == "spearman" else sign_agreement
-            scores = self.compared(case, measure, "shapley")
-        return shared.where_defined(case, scores.to(case.heatmaps.dtype))
+        compute = {
+            "distance": self._distance,
+            "among": self._among,
+            "outside": lambda case: share_outside(*self.pooled(case)),
+            "error": self._error,
+            "spearman": lambda case: self.compared(case, spearman, "shapley"),
+            "sign": lambda case: self.compared(case, sign_agreement, "shapley"),
+        }[self.measure]
+        return shared.where_defined(case, compute(case).to(case.heatmaps.dtype))
+
+    def _distance(self, case: Case) -> Scores:
+        settings = (self.division, self.depth, self.margin, self.pooling)
+        return share_distance(*magnitudes_and_rest(case, *settings))
+
+    def _among(self, case: Case) -> Scores:
+        shown, true = self.shares(case)
+        return torch.where(self.told_apart(case, true), share_distance(shown, true), torch.nan)
+
+    def _error(self, case: Case) -> Scores:
+        exact = exact_truth(case, self.division, self.depth)
+        inside, _ = self.pooled(case)
+        count = exact.present.sum(1)
+        error = ((inside - exact.shapley).abs() * exact.present).sum(1) / count
+        due, total = exact.whole - exact.empty, case.heatmaps.double().sum((1, 2))
+        promised = ((total - due).abs() <= _GAP * due.abs()) & (count > 0) & (due != 0)
+        return torch.where(promised & (self.pooling == "net"), error, torch.nan)
+
+
+@configured
+class PartSkill(_OfParts):
+    r"""How much nearer to the exact truth a heatmap is than a map for which all parts count alike.
+
+    Ours, after the skill scores of forecasts (Murphy 1988, eq. 4): 1 - D / D(equal shares), with D
+    the signed distance among the parts (part_shapley's `among`) and equal shares 1/k for each of
+    the image's k parts. Range -infinity..1, HIGHER is better: 1 is the truth, 0 no better than
+    equal shares, which know nothing of the network, below 0 worse.
+
+    Undefined for images with fewer than two parts, or whose parts are worth so nearly the same that
+    equal shares are nearer than `least` to the truth: nothing could be told apart there.
+
+    Cost: as part_shapley, shared with it.
+
+    Pitfalls: a ratio is skewed to the left where the parts hardly differ, so compare the same
+    images and mind how many are left; where equal shares are near, small errors make it very
+    negative.
+    """
+
+    higher_is_better: ClassVar[bool] = True
+    undefined: ClassVar[str] = (
+        "fewer than two parts, parts of equal worth, or nothing is shown of any part"
+    )
+
+    least: Annotated[float, Range(0, 1, exclusive_low=True)] = 0.01
+
+    def __call__(self, case: Case) -> Scores:
+        """Score every image of the case."""
+        shown, true = self.shares(case)
+        alike = equal(exact_truth(case, self.division, self.depth).present)
+        skill = 1 - share_distance(shown, true) / share_distance(alike, true)
+        known = self.told_apart(case, true, self.least)
+        return shared.where_defined(case, skill.to(case.heatmaps.dtype), known)
 
 
 @configured
@@ -262,23 +346,24 @@ class StrategyUse:
 class ShortcutRecall(_OfParts):
     """Whether the heatmap gives a planted tag what its exact value deserves.
 
-    Ours. With a the tag's share of what the heatmap shows and s its share of the exact Shapley
-    values (both as in part_shapley, the outside included in a), `measure` is
+    Ours. With a the tag's signed share of what the heatmap shows of the parts and s its share of
+    the exact Shapley values (both as in part_shapley), `measure` is
 
-    - recall: min(a / s, 1). Range 0..1, HIGHER is better: 1 if the heatmap reports all of the use.
-    - error: |a - s|. Range 0..1, LOWER is better: showing too much counts as well.
+    - recall: a / s, cut to 0..1. HIGHER is better: 1 if the heatmap reports all of the use.
+    - error: |a - s|. Range 0..2, LOWER is better: showing too much counts as well.
     - shown, deserved: a or s itself, for the curve of shown against true use over networks that
-      learnt with tags of other agreement. Range 0..1; their direction (HIGHER) is a convention.
+      learnt with tags of other agreement. Range -1..1; their direction (HIGHER) is a convention.
 
     Undefined for images without a tag, where nothing is shown (a) or worth anything (s); recall
-    also where s is below `least`, since what is not used cannot be recalled. Cost: as part_shapley,
-    shared with it.
+    also where |s| is below `least`, since what is not used cannot be recalled. Cost: as
+    part_shapley, shared with it.
 
     Pitfalls: recall never punishes showing too much, so a map of the tag alone has 1: read it
-    beside error; shares are of magnitudes, so the tag's sign is not asked for; margin and pooling
-    decide what the tag gets, as in part_shapley.
+    beside error; relevance outside of all parts is not seen (part_shapley's `outside` is); margin
+    and pooling decide what the tag gets, as in part_shapley.
     """
 
+    version: ClassVar[int] = 2  # signed shares among the parts; magnitudes with the rest before
     undefined: ClassVar[str] = (
         "there is no tag, nothing is shown or worth anything, or (recall) the tag is hardly used"
     )
@@ -297,11 +382,11 @@ class ShortcutRecall(_OfParts):
         if scenes.part_names[-1:] != (TAG,):
             return shared.undefined(case)
         shown, true = self.shares(case)
-        shown, true, there = shown[:, -2], true[:, -2], scenes.present[:, -1]
+        shown, true, there = shown[:, -1], true[:, -1], scenes.present[:, -1]
         if self.measure == "recall":
-            there = there & (true >= self.least)
+            there = there & (true.abs() >= self.least)
         scores = {
-            "recall": (shown / true).clamp(max=1),
+            "recall": (shown / true).clamp(0, 1),
             "error": (shown - true).abs(),
             "shown": shown,
             "deserved": true,

@@ -19,6 +19,7 @@ from xai_exp.metrics import shared
 from xai_exp.metrics.localisation import regions
 from xai_exp.truth import games as truth
 from xai_exp.truth.games import Truth
+from xai_exp.truth.shares import shares
 from xai_exp.types import Case, Effects, Parts, PartsAndRest, Scenes, Scores
 
 Division = Literal["objects", "corners", "sides"]
@@ -131,15 +132,20 @@ def pooled(
 def shown_and_true(
     case: Case, division: str, depth: float | None, margin: int, pooling: str
 ) -> tuple[Effects, Effects]:
-    """Normalised absolute shares by heatmap and by truth: (batch, part + 1), the last outside."""
+    """Signed shares among the parts by heatmap and by truth: (batch, part) each.
+
+    At `absolute` pooling, where signs have no meaning, the truth's are magnitudes as well.
+    """
+    inside, _ = pooled(case, division, depth, margin, pooling)
+    worth = exact_truth(case, division, depth).shapley
+    return shares(inside), shares(worth.abs() if pooling == "absolute" else worth)
+
+
+def magnitudes_and_rest(
+    case: Case, division: str, depth: float | None, margin: int, pooling: str
+) -> tuple[Effects, Effects]:
+    """Magnitudes as shares of parts and rest, by heatmap and by truth: (batch, part + 1)."""
     inside, outside = pooled(case, division, depth, margin, pooling)
     worth = exact_truth(case, division, depth).shapley
-    return (
-        _normalised(torch.cat([inside, outside[:, None]], 1)),
-        _normalised(functional.pad(worth, (0, 1))),
-    )
-
-
-def _normalised(values: Effects) -> Effects:
-    """Absolute shares of their sum; NaN where that is 0."""
-    return values.abs() / values.abs().sum(1, keepdim=True)
+    shown = torch.cat([inside, outside[:, None]], 1)
+    return shares(shown.abs()), shares(functional.pad(worth, (0, 1)).abs())

@@ -7,9 +7,12 @@ import numpy as np
 import pandas as pd
 
 from xai_exp.report.tables import judged, words
+from xai_exp.verdicts.scores import FACTORS
 
 _KEY = '<li class="key"><span class="name"></span><span>{}</span><span></span></li>\n'
-_COLOURS = " · ".join(f'<b class="{one}">{one}</b>' for one in ("holds", "open", "reversed"))
+_COLOURS = " · ".join(
+    f'<b class="{one}">{one}</b>' for one in ("holds", "alike", "open", "reversed")
+)
 
 
 def forest(rows: pd.DataFrame, sides: tuple[str, str]) -> str:
@@ -27,13 +30,14 @@ def forest(rows: pd.DataFrame, sides: tuple[str, str]) -> str:
 
 
 def _bar(row: Any) -> str:  # noqa: ANN401
-    name = f"{row['setting']} · {judged(row)}"
+    name = " · ".join([row["setting"], judged(row), *(row[key] for key in FACTORS if key in row)])
     effect, bar, number = float(row["effect"]), "", "undefined"
     if np.isfinite(effect):
         left, wide = 50 + 50 * min(effect, 0), 50 * abs(effect)
         bar = f'<i style="left:{left:.1f}%;width:{wide:.1f}%"></i>'
         number = f"{effect:+.2f}"
+    outcome = row["outcome"].replace(" ", "-")
     return (
-        f'<li class="{row["outcome"]}"><span class="name">{html.escape(name)}</span>'
+        f'<li class="{outcome}"><span class="name">{html.escape(name)}</span>'
         f'<span class="track">{bar}</span><span class="number">{number}</span></li>\n'
     )

@@ -12,6 +12,7 @@ from xai_exp import stability
 from xai_exp.report.figures import ink
 from xai_exp.report.tables import words
 from xai_exp.statistics import Array
+from xai_exp.truth.shares import shares
 
 _POINT = "#4a8fd0"  # points become pixels, so that one colour has to do for the light and the dark
 _MARKERS = "osD^vPX*"
@@ -137,9 +138,9 @@ def tracking(maps: Any, table: Any) -> Figure:  # noqa: ANN401
     rows = -(-len(lines) // columns)
     figure = Figure(figsize=(2.4 * columns + 0.6, 2.4 * rows + 0.6), dpi=150, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    true = _distances(maps.worth)
+    true = _distances(stability.shares_of_worth(maps.worth))
     for axes, (name, line) in zip(panels.flat, lines.iterrows(), strict=False):
-        _cloud(axes, true, _distances(maps.shown[name]), line)
+        _cloud(axes, true, _distances(shares(maps.shown[name][..., :-1])), line)
         axes.set_title(words(name), fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
     for axes in panels.flat[len(lines) :]:
@@ -151,10 +152,10 @@ def tracking(maps: Any, table: Any) -> Figure:  # noqa: ANN401
 
 def clouds(maps: Any, table: Any) -> dict[str, Figure]:  # noqa: ANN401
     """The panels of `tracking` by explainer, over the same range."""
-    made, end, true = {}, 0.0, _distances(maps.worth)
+    made, end, true = {}, 0.0, _distances(stability.shares_of_worth(maps.worth))
     for name, line in _lines(table).iterrows():
         _, axes = made[str(name)] = ink.canvas(1.9, wide=_PANEL)
-        _cloud(axes, true, _distances(maps.shown[name]), line)
+        _cloud(axes, true, _distances(shares(maps.shown[name][..., :-1])), line)
         ink.plain(axes)
         end = max(end, axes.get_ylim()[1])
     for _, axes in made.values():
@@ -166,9 +167,9 @@ def _lines(table: Any) -> Any:  # noqa: ANN401
     return table[table["distance"] == "parts"].set_index("explainer")
 
 
-def _distances(values: Array) -> Array:
+def _distances(given: Array) -> Array:
     """Of the part shares of every two networks, image by image."""
-    found = stability.apart(stability.shares_of_worth(values))
+    found = stability.apart(given)
     return found[np.triu_indices(len(found), 1)].ravel()
 
 

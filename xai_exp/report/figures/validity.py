@@ -7,8 +7,12 @@ from matplotlib.figure import Figure
 from xai_exp.report import tables
 from xai_exp.report.figures import ink
 
-_COLOURS = {"within": ink.BLUE, "means": ink.RED}
-_LABELS = {"within": "within an image", "means": "over explainers' means"}
+_COLOURS = {"within": ink.BLUE, "means": ink.RED, "doses": ink.SOFT}
+_LABELS = {
+    "within": "within an image",
+    "means": "over explainers' means",
+    "doses": "cost of known damage",
+}
 
 
 def chart(table: pd.DataFrame, *, truth: str) -> Figure:
@@ -21,7 +25,8 @@ def chart(table: pd.DataFrame, *, truth: str) -> Figure:
     rows = table.iloc[::-1].reset_index(drop=True)
     figure, axes = ink.canvas(1 + 0.22 * len(rows))
     axes.axvline(0, color=ink.SOFT, linewidth=0.8)
-    for name, offset in (("within", 0.12), ("means", -0.12)):
+    there = [name for name in _LABELS if name in table and table[name].notna().any()]
+    for name, offset in zip(there, (0.2, 0.0, -0.2), strict=False):
         place = np.arange(len(rows)) + offset
         value = rows[name].to_numpy(float)
         low, high = (rows[f"{name}_{end}"].fillna(rows[name]).to_numpy(float) for end in _ENDS)
@@ -37,7 +42,8 @@ def chart(table: pd.DataFrame, *, truth: str) -> Figure:
 
 def listed(table: pd.DataFrame) -> str:
     """A row a metric, as HTML."""
-    heads = ["metric", *_LABELS.values(), "images", "models", "explainers"]
+    heads = ["metric", *_LABELS.values(), "one explainer left out", "leans on", "stands"]
+    heads += ["images", "models", "explainers"]
     body = [
         [
             tables.cell(tables.words(row["metric"])),
@@ -45,6 +51,9 @@ def listed(table: pd.DataFrame) -> str:
                 tables.estimate(row[kind], row[f"{kind}_low"], row[f"{kind}_high"])
                 for kind in _LABELS
             ),
+            tables.cell(f"{row['within_least']:.3g} .. {row['within_most']:.3g}"),
+            tables.cell(tables.words(row["leans_on"]), kind="text"),
+            tables.cell("yes" if row["stands"] else "no", kind="text"),
             *(
                 tables.cell(str(row[name]), row[name])
                 for name in ("images", "models", "explainers")

@@ -15,18 +15,21 @@ from xai_exp.report.pages import browser
 from xai_exp.report.pages.browser import Maps
 from xai_exp.report.pages.document import filled
 from xai_exp.verdicts import verdict
+from xai_exp.verdicts.scores import FACTORS
 from xai_exp.verdicts.verdict import Verdict
 
 _INTERVALS = (
-    "Several models: a two-way layout of models and images with Student's t; one model: the "
-    "bootstrap over its images (BCa)."
+    "Several networks: a two-way layout of networks and images with Student's t, never narrower "
+    "than networks as units; one network: the bootstrap over its images (BCa), below 20 of them "
+    "Student's t."
 )
 REFERENCES = (
     "Samek, Binder, Montavon, Lapuschkin, Müller: Evaluating the visualization of what a deep "
     "neural network has learned. IEEE TNNLS 2017.",
     "Shapley: A value for n-person games. 1953.",
     "Demsar: Statistical comparisons of classifiers over multiple data sets. JMLR 2006.",
-    "Holm: A simple sequentially rejective multiple test procedure. 1979.",
+    "Searle, Casella, McCulloch: Variance components. 1992.",
+    "Westfall, Young: Resampling-based multiple testing. 1993.",
     "Efron: Better bootstrap confidence intervals. JASA 1987.",
 )
 
@@ -51,7 +54,7 @@ class Study:
         title: the question.
         scores: the tidy table, as `collect.tidy` makes it.
         verdicts: on the claims, if there are any.
-        audited: which metrics passed, as `verdict.audit` has it.
+        audited: which metrics passed, as `xai_exp.verdicts.audit` has it.
         commands: that make it again.
         versions: of what it was made with, by name.
         curves: for a metric, x and each explainer's mean curve.
@@ -136,23 +139,27 @@ def _summary(scores: pd.DataFrame) -> str:
 
 
 def _claims(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
-    tests = sum(int(np.isfinite(one.rows["p"].to_numpy(float)).sum()) for one in verdicts)
+    tests = sum(len(one.rows) for one in verdicts)
     return [_claim(one, tests) for one in verdicts]
 
 
 def _claim(one: Verdict, tests: int) -> dict[str, Any]:
     rows = one.rows.to_dict("records")
-    heads = ["setting", "metric", "difference", "95 % interval", "effect"]
-    heads += ["p", "p (Holm)", "n"]
+    factors = [name for name in FACTORS if name in rows[0]] if rows else []
+    heads = ["setting", "metric", *factors, "outcome", "difference", "simultaneous 95 %"]
+    heads += ["detectable", "effect", "p (simultaneous)", "networks", "images"]
     body = [
         [
             tables.cell(row["setting"]),
             tables.cell(tables.judged(row), kind="text"),
+            *(tables.cell(row[name], kind="text") for name in factors),
+            tables.cell(row["outcome"], kind="text"),
             tables.cell(f"{row['difference']:+.3g}", row["difference"]),
             tables.cell(_known(f"{row['low']:+.3g} .. {row['high']:+.3g}"), row["low"]),
+            tables.cell(_known(f"{row['detectable']:.3g}"), row["detectable"]),
             tables.cell(_known(f"{row['effect']:+.2f}"), row["effect"]),
             tables.cell(tables.p_value(row["p"]), row["p"]),
-            tables.cell(tables.p_value(row["adjusted"]), row["adjusted"]),
+            tables.cell(str(row["networks"]), row["networks"]),
             tables.cell(str(row["n"]), row["n"]),
         ]
         for row in rows

@@ -16,7 +16,7 @@ _MEASURES = {
     "cosine": "cosine (-1 .. 1)",
     "ssim": "structural similarity (-1 .. 1)",
     "top": "overlap of the most relevant tenth (0 .. 1; 0.1 by chance)",
-    "parts": "agreement of the shares of positive relevance over parts (0 .. 1)",
+    "parts": "agreement of the signed shares of relevance among the parts (0 .. 1)",
 }
 _TITLES = {"stability": "How stable are heatmaps over architectures and seeds?"}
 _UNJUDGED = "can't be judged: the networks' exact part values do not differ enough."

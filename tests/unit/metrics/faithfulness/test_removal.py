@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from xai_exp.compute import ops
+from xai_exp.config import InputError
 from xai_exp.metrics.faithfulness import removal
 from xai_exp.metrics.faithfulness.removal import PixelFlipping, RegionPerturbation, region_sum
 from xai_exp.removal.imputers import Constant, Mean, Noise
@@ -300,3 +301,28 @@ def test_score_reads_the_curves(make_case, metric):
     assert {values.shape for values in curves.values()} == {curves["x"].shape}
     assert (curves["x"].diff(dim=1) > 0).all()
     assert torch.equal(metric.score(curves), metric(case))
+
+
+@pytest.mark.parametrize("score_by", ["aopc", "lerf", "area", "gain"])
+def test_a_relative_area_does_not_see_the_scale_of_the_output(make_case, score_by):
+    case = make_case()
+    plain = RegionPerturbation(imputer=BLACK, region=3, score_by=score_by)
+    relative = replace(plain, relative=True)
+    curves = plain.curves(case)
+    curve = curves["lerf" if score_by == "lerf" else "morf"]
+    lost = curve[:, 0] - curve[:, -1]
+    wanted = torch.where(lost > 0, plain(case) / lost, torch.nan)
+    assert bool(wanted.isnan().any() & wanted.isfinite().any())
+    torch.testing.assert_close(relative(case), wanted, equal_nan=True)
+    louder = copy.deepcopy(case.model)
+    for parameter in louder[-1].parameters():
+        parameter.data *= 7
+    loud = replace(case, model=louder)
+    torch.testing.assert_close(relative(loud), wanted, equal_nan=True, rtol=1e-3, atol=1e-4)
+    assert "nothing is lost" in relative.undefined
+    assert "nothing is lost" not in plain.undefined
+
+
+def test_a_relative_area_needs_all_regions_gone():
+    with pytest.raises(InputError, match=r"got 3 with relative: true; allowed: null"):
+        RegionPerturbation(imputer=BLACK, steps=3, relative=True)

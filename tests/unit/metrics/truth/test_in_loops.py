@@ -158,17 +158,18 @@ def test_a_persons_corners_are_compared_with_the_image_or_the_object(drawn, with
 
 @pytest.mark.parametrize("margin", [0, 2])
 @pytest.mark.parametrize("pooling", ["net", "positive", "absolute"])
-def test_what_a_tag_is_shown_and_deserves_are_shares_of_magnitudes(drawn, pooling, margin):
+def test_what_a_tag_is_shown_and_deserves_are_signed_shares_among_parts(drawn, pooling, margin):
     case = drawn(discs(tagged=True))
     exact = truth.attribute(case.model, case.scenes, case.targets)
     wanted = {"shown": [], "deserved": [], "error": [], "recall": []}
     for row in range(5):
-        shown, _, rest = pooled(case.heatmaps[row], case.parts[row], margin, pooling)
+        shown, _, _ = pooled(case.heatmaps[row], case.parts[row], margin, pooling)
         worth = exact.shapley[row].tolist()
-        a = over(abs(shown[2]), sum(map(abs, shown)) + abs(rest))
-        s = over(abs(worth[2]), sum(map(abs, worth)))
+        worth = list(map(abs, worth)) if pooling == "absolute" else worth
+        a = over(shown[2], sum(map(abs, shown)))
+        s = over(worth[2], sum(map(abs, worth)))
         a, s = (a, s) if exact.present[row, 2] else (math.nan, math.nan)
-        values = a, s, abs(a - s), min(a / s, 1.0) if s >= 0.01 else math.nan
+        values = a, s, abs(a - s), max(0.0, min(a / s, 1.0)) if abs(s) >= 0.01 else math.nan
         for name, value in zip(wanted, values, strict=True):
             wanted[name].append(value)
     for name, values in wanted.items():

@@ -16,8 +16,10 @@ from xai_exp.metrics.truth.measures import (
     ObjectCoverage,
     PartOrder,
     PartShapley,
+    PartSkill,
     ShortcutRecall,
     StrategyUse,
+    equal,
 )
 from xai_exp.metrics.truth.parts import exact_truth, grown, shown_and_true, worth_and_shown
 from xai_exp.truth import games as truth
@@ -82,6 +84,70 @@ def test_with_the_other_sign_signs_and_orders_are_wrong_and_shares_are_not(case)
     assert PartShapley(measure="sign")(case)[:3].tolist() == [0, 0, 0]
     assert PartShapley(measure="spearman")(case)[:2].tolist() == [-1, -1]
     assert PartOrder(against="shapley")(case)[:2].tolist() == [-1, -1]
+
+
+def test_a_signed_distance_tells_a_map_from_its_negative_and_from_equal_shares(case):
+    true, among = faithful(case), PartShapley(measure="among")
+    present = case.scenes.present
+    exact = truth.attribute(case.model, case.scenes, case.targets).shapley
+    worth = exact / exact.abs().sum(1, keepdim=True)
+    alike = present / present.sum(1, keepdim=True)
+    area = grown(case.parts, 0).sum((2, 3)).clamp(min=1)
+    even = (grown(case.parts, 0) / area[..., None, None]).sum(1)
+    for heatmaps, wanted in ((true, 0 * worth), (-true, -2 * worth), (even, alike - worth)):
+        scores = among(replace(case, heatmaps=heatmaps))
+        distance = wanted.abs().sum(1) / 2
+        torch.testing.assert_close(scores[:2], distance[:2].float(), rtol=0, atol=1e-5)
+        assert scores[2:].isnan().all()  # one part, or none: nothing to tell apart
+    skills = [PartSkill()(replace(case, heatmaps=maps))[:2] for maps in (true, even, -true)]
+    wanted = (1, 0, 1 - 1 / ((alike - worth).abs().sum(1) / 2)[:2].float())
+    for skill, due in zip(skills, wanted, strict=True):
+        torch.testing.assert_close(
+            skill, torch.as_tensor(due).float().expand(2), atol=1e-4, rtol=1e-4
+        )
+
+
+def test_parts_of_equal_worth_have_no_skill_and_say_so(case):
+    blind = nn.Sequential(nn.Flatten(), nn.Linear(24 * 24, 3, bias=False))
+    nn.init.zeros_(blind[1].weight)
+    blind = replace(case, model=blind, heatmaps=faithful(case))
+    assert PartSkill()(blind).isnan().all()
+    found = truth.attribute(case.model, case.scenes, case.targets).shapley
+    far = (equal(case.scenes.present) - found / found.abs().sum(1, keepdim=True)).abs().sum(1) / 2
+    between = float(far[:2].mean())
+    defined = ~PartSkill(least=between)(replace(case, heatmaps=faithful(case))).isnan()
+    assert defined[:2].tolist() == (far[:2] > between).tolist()
+    for metric in (PartSkill(), PartShapley(measure="among")):
+        assert metric.undefined.startswith("fewer than two parts, parts of equal worth")
+
+
+@pytest.mark.parametrize("outside", [0.0, 0.25, 3.0])
+def test_what_lies_outside_is_a_share_of_its_own_and_moves_no_distance_among_parts(case, outside):
+    heatmaps = faithful(case)
+    exact = truth.attribute(case.model, case.scenes, case.targets)
+    heatmaps[:, 23, 23] = outside * exact.shapley.abs().sum(1).float()
+    case = replace(case, heatmaps=heatmaps)
+    beyond = PartShapley(measure="outside")(case)[:3]
+    torch.testing.assert_close(beyond, torch.full((3,), outside / (1 + outside)), rtol=0, atol=1e-5)
+    assert float(PartShapley(measure="among")(case)[:2].max()) < 1e-5
+
+
+def test_the_error_is_in_units_of_the_value_for_maps_whose_sum_is_due(case):
+    exact = truth.attribute(case.model, case.scenes, case.targets)
+    true, count = faithful(case), exact.present.sum(1)
+    parts = grown(case.parts, 0)
+    area = parts.sum((2, 3)).clamp(min=1)
+    shift = torch.tensor([0.3, -0.3, 0.0])  # between the first two parts: the sum stays
+    moved = true + (parts * (shift / area)[..., None, None]).sum(1)
+    error = PartShapley(measure="error")
+    torch.testing.assert_close(
+        error(replace(case, heatmaps=true))[:3], torch.zeros(3), rtol=0, atol=1e-5
+    )
+    found = error(replace(case, heatmaps=moved))[:2]
+    torch.testing.assert_close(found, (0.6 / count[:2]).float(), rtol=1e-4, atol=1e-5)
+    for other in (2 * true, case.heatmaps):
+        assert error(replace(case, heatmaps=other)).isnan().all()
+    assert PartShapley(measure="error", pooling="absolute")(case).isnan().all()
 
 
 def test_what_is_undefined_is_missing(case):
@@ -352,8 +418,10 @@ def test_what_is_kept_of_parts_is_what_the_measures_used(case):
     ((division, (worth, shown)),) = worth_and_shown(case).items()
     assert division == "objects"
     by_heatmap, by_truth = shown_and_true(case, "objects", None, 2, "net")
-    torch.testing.assert_close(shown.abs() / shown.abs().sum(1, keepdim=True), by_heatmap)
-    shares = worth.abs() / worth.abs().sum(1, keepdim=True)
-    torch.testing.assert_close(shares, by_truth[:, :-1], equal_nan=True)
+    on_parts = shown[:, :-1]
+    shares = on_parts / on_parts.abs().sum(1, keepdim=True)
+    torch.testing.assert_close(shares, by_heatmap, equal_nan=True)
+    shares = worth / worth.abs().sum(1, keepdim=True)
+    torch.testing.assert_close(shares, by_truth, equal_nan=True)
     other = replace(case, targets=(case.targets + 1) % 3)
     assert worth_and_shown(other) == {}
