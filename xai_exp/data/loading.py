@@ -1,12 +1,13 @@
 """Splits: rendered on access or held in memory, indexed by tensors, and how data are divided."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from xai_exp.compute import ops
 from xai_exp.config import InputError
 from xai_exp.data.scene import Scene
 from xai_exp.types import Images, Index, Labels, Parts, Split
@@ -15,11 +16,41 @@ TRAIN, VALIDATION, TEST = 0, 1, 2
 
 
 @dataclass(frozen=True, kw_only=True)
+class Kept:
+    """Random parts left out of half of the images, always the same ones of an image.
+
+    How many are kept is uniform between none and all, as in a Shapley value.
+
+    Args:
+        division: whose parts.
+        seed: of what is left out.
+    """
+
+    division: str
+    seed: int
+
+    def drawn(self, scenes: Scene, index: Index) -> Images:
+        """The scenes, which lie at `index` of their split, without what is left out."""
+        divided = scenes.divided(self.division)
+        keys = ops.named_keys(index.long() + (self.seed << 32), "coalitions")
+        draws = ops.keyed_uniform(keys, divided.present.shape[1] + 2)
+        keep = (draws[:, 2:] < draws[:, 1:2]) | (draws[:, :1] < 0.5)
+        return divided.render(keep)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SceneSplit:
-    """Rendered images: only the scenes' parameters are kept."""
+    """Rendered images: only the scenes' parameters are kept.
+
+    Args:
+        everything: the scenes.
+        labels: their classes.
+        kept: which parts an image is drawn with; None: all.
+    """
 
     everything: Scene
     labels: Labels
+    kept: Kept | None = None
     _moved: dict[str, Scene] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -34,7 +65,8 @@ class SceneSplit:
 
     def images(self, index: Index) -> Images:
         """The images at `index`, drawn on its device."""
-        return self.scenes(index).render()
+        scenes = self.scenes(index)
+        return scenes.render() if self.kept is None else self.kept.drawn(scenes, index)
 
     def parts(self, index: Index) -> Parts:
         """The exact coverage of every object."""
@@ -65,6 +97,15 @@ class TensorSplit:
         if self.masks is None:
             return None
         return _floats(self.masks[index.to(self.masks.device)].to(index.device))
+
+
+def coalition_split(
+    scene: Scene, labels: Labels, division: str | None, which: int, seed: int
+) -> SceneSplit:
+    """A split whose training images lack random parts of a division, if one is named."""
+    scene = replace(scene, coalitions=division)
+    kept = None if division is None or which != TRAIN else Kept(division=division, seed=seed)
+    return SceneSplit(everything=scene, labels=labels, kept=kept)
 
 
 class Splits(ABC):
@@ -141,3 +182,14 @@ def grey_levels(
     high = low + 1 - room
     swap = draws[2] < 0.5
     return torch.where(swap, high, low), torch.where(swap, low, high)
+
+
+def levels_beside(
+    background: Tensor, count: int, min_contrast: float, generator: torch.Generator
+) -> Tensor:
+    """`count` grey levels for each background, each at least `min_contrast` away from it."""
+    draws = torch.rand(*background.shape, count, generator=generator)
+    below = (background - min_contrast).clamp(min=0)[..., None]
+    above = (1 - background - min_contrast).clamp(min=0)[..., None]
+    place = draws * (below + above)
+    return torch.where(place < below, place, place - below + background[..., None] + min_contrast)

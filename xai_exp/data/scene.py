@@ -1,48 +1,52 @@
 """What is in an image: a few numbers for each object, from which image and truth are drawn.
 
-A scene is a uniform background and up to a fixed number of uniform objects that do not overlap
-(discs and regular polygons), perhaps with a planted tag as the last of them. The size of an object
-is the radius of the disc of equal area, so that kinds do not differ in area.
+A scene is a background and up to a fixed number of objects (discs and regular polygons), perhaps
+with a planted tag as the last of them. The size of an object is the radius of the disc of equal
+area, so that kinds do not differ in area. Background and objects are uniform, grey or coloured,
+unless a texture lies behind the objects, or a skin on them.
 
-Because objects are uniform and disjoint, an image is linear in what is kept:
-image = base + sum over parts of keep * coverage * (level - background). So rendering without a
-part is exact, anti-aliased border included: nothing is painted over.
+Because objects are disjoint, an image is linear in what is kept:
+image = base + sum over parts of keep * coverage * (fill - backdrop). So rendering without a part is
+exact, anti-aliased border included: nothing is painted over. Only in `stacked` scenes may objects
+overlap, later ones hiding those before them; they are painted again for every subset.
 """
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from xai_exp.config import InputError
-from xai_exp.data import render
-from xai_exp.data.polygons import (
-    DISC,
-    circumradii,
-    circumradius,
-    divide,
-    regular_polygon,
-    regular_polygons,
-)
+from xai_exp.data.cells import Patches
+from xai_exp.data.drawing import Layered, Stacked
+from xai_exp.data.painting import Shapes, polygons_alone
+from xai_exp.data.polygons import DISC, circumradius, divide, regular_polygon
+from xai_exp.data.texture import Texture
 from xai_exp.types import (
     Centres,
+    Drawing,
+    Flags,
     Images,
     Keep,
+    Layers,
     Owners,
     Parts,
     PerObject,
-    Scores,
+    PerObjectLevels,
+    SceneLevels,
+    Scenes,
     Sides,
-    Vertices,
 )
 
+Coalitions = Literal["objects", "corners", "sides", "anatomy", "grid", "pixels"]
 DIVISIONS = ("objects", "corners", "sides", "anatomy")
-_MANY = 16  # polygons below which a second group costs more than it saves
+PATCHES = ("grid", "pixels")
+CELLS = 4  # patches of a grid's side, unless told otherwise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,42 +58,67 @@ class Scene:
         centres: (x, y) in pixels.
         radii: the radius of the disc of equal area, in pixels.
         angles: by how much a polygon is turned, in radians.
-        levels: the objects' grey level, in 0..1.
-        background: the background's grey level, in 0..1.
+        levels: the objects' grey level (batch, object) or colour (batch, object, 3), in 0..1.
+        background: the background's grey level (batch) or colour (batch, 3), in 0..1.
         size: height and width in pixels.
         division: what counts as a part.
         depth: how far a cut goes: the share of the side that a corner's chord takes from either
             end, or the share of the radius that a side's strip takes.
         tagged: whether the last object is a planted tag.
+        texture: what is added to the background, if anything; the sum is cut to 0..1.
+        skin: what is added to the objects, likewise.
+        stacked: whether objects overlap, later ones hiding those before them.
+        fewest: how many objects the generator puts into an image at least.
+        tied: whether the generator puts a tag where it speaks for the class, and nowhere else.
+        coalitions: the division whose parts were left out at random in training, if any.
     """
 
     sides: Sides
     centres: Centres
     radii: PerObject
     angles: PerObject
-    levels: PerObject
-    background: Scores
+    levels: PerObjectLevels
+    background: SceneLevels
     size: tuple[int, int]
     division: str = "objects"
     depth: float = 0.3
     tagged: bool = False
+    texture: Texture | None = None
+    skin: Texture | None = None
+    stacked: bool = False
+    fewest: int = 0
+    tied: bool = False
+    coalitions: str | None = None
 
     def __len__(self) -> int:
         return len(self.sides)
 
     def __getitem__(self, index: Any) -> "Scene":  # noqa: ANN401
-        return self._mapped(lambda tensor: tensor[index])
+        return self._mapped(lambda tensor: tensor[index], lambda texture: texture[index])
 
     def to(self, device: torch.device | str) -> "Scene":
         """The same scenes on `device`."""
-        return self._mapped(lambda tensor: tensor.to(device))
+        return self._mapped(lambda tensor: tensor.to(device), lambda texture: texture.to(device))
 
-    def _mapped(self, function: Any) -> "Scene":  # noqa: ANN401
+    def _mapped(
+        self, function: Callable[[Tensor], Tensor], textured: Callable[[Texture], Texture]
+    ) -> "Scene":
         names = ("sides", "centres", "radii", "angles", "levels", "background")
-        return dataclasses.replace(self, **{name: function(getattr(self, name)) for name in names})
+        return dataclasses.replace(
+            self,
+            texture=None if self.texture is None else textured(self.texture),
+            skin=None if self.skin is None else textured(self.skin),
+            **{name: function(getattr(self, name)) for name in names},
+        )
 
     def turned(self, angle: float) -> "Scene":
-        """The same scenes turned about the image's centre by `angle` radians, x towards y."""
+        """The same scenes turned about the image's centre by `angle` radians, x towards y.
+
+        Raises:
+            InputError: when they have a texture, which stays where it is.
+        """
+        if self.texture is not None or self.skin is not None:
+            raise InputError("turned scenes: got some with a texture; allowed: uniform ones")
         height, width = self.size
         middle = self.centres.new_tensor([width / 2, height / 2])
         x, y = (self.centres - middle).unbind(-1)
@@ -101,10 +130,17 @@ class Scene:
     def divisions(self) -> tuple[str, ...]:
         """The ways these scenes can be divided: those of a polygon need scenes of one polygon."""
         one_polygon = self._objects == 1 and not bool((self.sides[:, 0] == DISC).any())
-        return DIVISIONS if one_polygon else DIVISIONS[:1]
+        return (*(DIVISIONS if one_polygon and not self.stacked else DIVISIONS[:1]), *PATCHES)
 
-    def divided(self, division: str, depth: float | None = None) -> "Scene":
-        """The same scenes with other parts: objects, corners, sides or anatomy, cut to `depth`.
+    def divided(
+        self, division: str, depth: float | None = None, cells: int | None = None
+    ) -> Scenes:
+        """The same scenes with other parts.
+
+        Args:
+            division: objects, corners, sides, anatomy, grid or pixels.
+            depth: of cuts into a polygon.
+            cells: patches of a grid's side (null: 4).
 
         Raises:
             InputError: when these scenes have no such division, or parts so deep would overlap.
@@ -115,7 +151,18 @@ class Scene:
         if division not in self.divisions:
             allowed = ", ".join(self.divisions)
             raise InputError(f"division of a scene: got {division!r}; allowed: {allowed}")
+        if division in PATCHES:
+            return self._in_patches(division, CELLS if cells is None else cells)
         return dataclasses.replace(self, division=division, depth=depth)
+
+    def _in_patches(self, division: str, cells: int) -> Patches:
+        if not 1 <= cells <= min(self.size):
+            raise InputError(
+                f"cells of a scene's grid: got {cells}; allowed: 1 to {min(self.size)}"
+            )
+        rows, columns = self.size if division == "pixels" else (cells, cells)
+        objects = dataclasses.replace(self, division="objects")
+        return Patches(scenes=objects, rows=rows, columns=columns, division=division)
 
     @property
     def _objects(self) -> int:
@@ -146,87 +193,142 @@ class Scene:
 
     def render(self, keep: Keep | None = None) -> Images:
         """Draw the scenes, without the parts that `keep` leaves out."""
-        if keep is None:
-            return self._image(torch.ones_like(self.sides, dtype=torch.bool))[:, None]
-        if self.division == "objects":
-            return self._image(keep)[:, None]
-        base, deltas = self.layers()
-        return (base + (keep[..., None, None] * deltas).sum(1))[:, None]
+        if self.stacked or self.skin is not None or (keep is not None and not self._of_objects):
+            keep = torch.ones_like(self.present) if keep is None else keep
+            if self.stacked:
+                return self.drawing()(slice(None), keep[:, None]).contiguous()
+            base, deltas = self.layers()
+            return base + (keep[..., None, None, None] * deltas).sum(1)
+        return self._image(torch.ones_like(self.sides, dtype=torch.bool) if keep is None else keep)
 
-    def layers(self) -> tuple[Tensor, Parts]:
+    @property
+    def _of_objects(self) -> bool:
+        return self.division == "objects"
+
+    def layers(self) -> tuple[Images, Layers]:
         """What no part draws, and what each part adds: image = base + sum of the kept layers.
 
         Whoever renders many subsets of the same scenes draws each part once with this.
+
+        Raises:
+            InputError: when objects hide one another.
         """
-        parts = self.parts()
-        contrast = (self.levels - self.background[:, None]).gather(1, self._pieces[1])
-        deltas = parts * contrast[..., None, None]
+        if self.stacked:
+            raise InputError(
+                "layers of a scene: got objects that hide one another; allowed: disjoint ones, or "
+                "a drawing, which paints them again for every subset"
+            )
+        contrasts = self._fills - self._backdrop[:, None]
+        owners = self._pieces[1][..., None, None, None].expand(-1, -1, *contrasts.shape[2:])
+        deltas = self.parts()[:, :, None] * contrasts.gather(1, owners)
+        if self.skin is not None and self._of_objects:
+            return self._backdrop.expand(-1, -1, *self.size), deltas
+        if self.skin is not None:
+            objects = dataclasses.replace(self, division="objects")
+            base, added = objects.layers()
+            return base + added.sum(1) - deltas.sum(1), deltas
         whole = self._image(torch.ones_like(self.sides, dtype=torch.bool))
         return whole - deltas.sum(1), deltas
 
+    def drawing(self) -> Drawing:
+        """The scenes ready to be drawn with many subsets of their parts."""
+        if not self.stacked:
+            base, layers = self.layers()
+            return Layered(base=base, layers=layers)
+        base = self._backdrop.expand(-1, -1, *self.size)
+        return Stacked(base=base, coverage=self._alone(), fills=self._fills)
+
+    def drawable(self, keep: Keep) -> Flags:
+        """Whether the generator of these scenes draws such an image, with these parts alone.
+
+        A tied tag is taken to need all the objects that it speaks for: a lower bound.
+        """
+        if self.division == self.coalitions:
+            return torch.ones(len(self), dtype=torch.bool, device=keep.device)
+        kept, there = keep & self.present, self.present
+        objects = slice(None, -1) if self.tagged else slice(None)
+        mine, all_mine = kept[:, objects].sum(1), there[:, objects].sum(1)
+        whole = mine == all_mine
+        if self._of_objects:
+            found = mine >= self.fewest
+        else:
+            gone = (mine == 0) & (self.division == "anatomy") & (self.fewest == 0)
+            found = whole | gone
+        if self.tagged and self.tied:
+            found = found & whole & (kept[:, -1] == there[:, -1])
+        return found
+
     def parts(self) -> Parts:
-        """The exact coverage of every part; parts that a scene lacks are all zero."""
-        if self.division == "objects":
-            batch, count = self.sides.shape
-            which = torch.arange(batch * count, device=self.sides.device)
-            planes = self._draw(which, torch.ones_like(self.radii).flatten())
-            return planes.unflatten(0, (batch, count)).contiguous()
+        """The exact coverage of every part, as it is seen; parts that a scene lacks are all zero."""
+        if self._of_objects:
+            planes = self._alone()
+            return _seen(planes) if self.stacked else planes
         vertices, _, present = self._pieces
         batch, count = present.shape
         flat = vertices.reshape(batch * count, -1, 2)
-        planes = _drawn(flat, self.size).unflatten(0, (batch, count))
+        planes = polygons_alone(flat, self.size).unflatten(0, (batch, count))
         planes = planes * present[..., None, None]
         if self.tagged:
             everything = dataclasses.replace(self, division="objects").parts()
             planes[:, -1] = everything[:, -1]
         return planes
 
-    def _image(self, keep: Keep) -> Tensor:
-        """The image with the kept objects only."""
-        contrast = (self.levels - self.background[:, None]) * keep
+    def _alone(self) -> Parts:
+        """The coverage of every object as if no other were there."""
+        batch, count = self.sides.shape
+        which = torch.arange(batch * count, device=self.sides.device)
+        ones = torch.ones_like(self.radii).flatten()[:, None]
+        planes = self._shapes.painted(which, ones, len(which), self.size)
+        return planes.unflatten(0, (batch, count)).contiguous()
+
+    @property
+    def _shapes(self) -> Shapes:
+        return Shapes(
+            sides=self.sides.flatten(),
+            centres=self.centres.flatten(0, 1),
+            radii=self.radii.flatten(),
+            angles=self.angles.flatten(),
+        )
+
+    @property
+    def _levels(self) -> Tensor:
+        """(batch, object, channel)."""
+        return self.levels if self.levels.ndim == 3 else self.levels[..., None]
+
+    @property
+    def _backdrop(self) -> Tensor:
+        """(batch, channel, height or 1, width or 1)."""
+        flat = self.background if self.background.ndim == 2 else self.background[:, None]
+        return _textured(flat[..., None, None], self.texture, self.size)
+
+    @property
+    def _fills(self) -> Tensor:
+        """What objects are filled with: (batch, object, channel, height or 1, width or 1)."""
+        levels = self._levels[..., None, None]
+        if self.skin is None:
+            return levels
+        return (levels + self.skin.planes(self.size)[:, None]).clamp(0, 1)
+
+    def _image(self, keep: Keep) -> Images:
+        """The image with the kept objects only, which are uniform and disjoint."""
+        if self.texture is None:
+            contrast = self._levels - self._backdrop[:, None, :, 0, 0]
+            return self._backdrop + self._painted(contrast * keep[..., None])
+        covers = torch.cat([self._levels, torch.ones_like(self.radii)[..., None]], 2)
+        painted = self._painted(covers * keep[..., None])
+        return self._backdrop * (1 - painted[:, -1:]) + painted[:, :-1]
+
+    def _painted(self, weights: Tensor) -> Images:
+        """The sum of the objects' coverages by weights (batch, object, channel)."""
         batch, count = self.sides.shape
         plane = torch.arange(batch, device=self.sides.device).repeat_interleave(count)
-        drawn = self._draw(plane, contrast.flatten(), planes=batch)
-        return self.background[:, None, None] + drawn
-
-    def _draw(self, plane: Tensor, weight: Tensor, planes: int | None = None) -> Tensor:
-        """The weighted sum of the objects' coverages in the planes that they belong to."""
-        sides, centres = self.sides.flatten(), self.centres.flatten(0, 1)
-        radii, angles = self.radii.flatten(), self.angles.flatten()
-        drawn = render.canvas(planes or len(plane), self.size, radii)
-        for round_, which in self._alike(sides, radii):
-            kinds, middle = sides[which], centres[which]
-            radius = radii[which] * circumradii(kinds, radii)
-            corner, side = render.windows_for(middle, radius, self.size)
-            if round_:
-                windows = render.discs(middle, radius, corner, side)
-            else:
-                outline = regular_polygons(middle, radius, angles[which], kinds)
-                windows = render.polygons(outline, corner, side)
-            windows = windows * weight[which, None, None]
-            render.paint(drawn, windows, corner, plane[which])
-        return drawn[:, :-1, :-1]
-
-    def _alike(self, sides: Tensor, radii: Tensor) -> Iterator[tuple[bool, Tensor]]:
-        """Objects that are drawn together (and whether they are discs): polygons of similar size.
-
-        A window's cost grows with its area and the largest object sets it for all that are drawn
-        together, so many polygons whose sizes vary are drawn in two groups.
-        """
-        for round_ in (False, True):
-            which = (sides == DISC if round_ else sides > DISC).nonzero()[:, 0]
-            groups = 1
-            if not round_ and len(which) >= _MANY:
-                which = which[radii[which].argsort()]
-                groups = 1 + bool(radii[which[-1]] > 1.5 * radii[which[0]])
-            for group in which.tensor_split(groups):
-                if len(group):
-                    yield round_, group
+        drawn = self._shapes.painted(plane, weights.flatten(0, 1), batch, self.size)
+        return drawn.unflatten(0, (batch, weights.shape[2]))
 
     @cached_property
     def _pieces(self) -> tuple[Tensor, Owners, Keep]:
         """The parts as polygons (batch, part, vertex, 2), their owners, and which there are."""
-        if self.division == "objects":
+        if self._of_objects:
             owners = torch.arange(self.sides.shape[1], device=self.sides.device)
             return self.centres[..., None, :], owners.expand_as(self.sides), self.sides > 0
         count = len(self.part_names)
@@ -252,11 +354,11 @@ class Scene:
         return vertices, owners, present
 
 
-def _drawn(vertices: Vertices, size: tuple[int, int]) -> Tensor:
-    """The coverage of polygons, each in a plane of its own."""
-    middle = (vertices.amin(1) + vertices.amax(1)) / 2
-    reach = (vertices - middle[:, None]).norm(dim=-1).amax(1)
-    corner, side = render.windows_for(middle, reach, size)
-    plane = torch.arange(len(vertices), device=vertices.device)
-    windows = render.polygons(vertices, corner, side)
-    return render.scatter(windows, corner, plane, size, len(vertices))
+def _seen(planes: Parts) -> Parts:
+    """How much of each object is seen once all later ones are painted over it."""
+    through = (1 - planes).flip(1).cumprod(1).flip(1)
+    return planes * torch.cat([through[:, 1:], torch.ones_like(through[:, :1])], 1)
+
+
+def _textured(levels: Tensor, texture: Texture | None, size: tuple[int, int]) -> Tensor:
+    return levels if texture is None else (levels + texture.planes(size)).clamp(0, 1)

@@ -45,23 +45,24 @@ from xai_exp.compute.streamline import streamlined
 from xai_exp.config import InputError
 from xai_exp.truth.coalitions import ends_of, shapley_weights, subsets
 from xai_exp.types import (
+    Drawing,
     Effects,
     Games,
-    Images,
     Interactions,
     Keep,
     Keys,
     Labels,
-    Parts,
-    Planes,
     Scenes,
     Scores,
     Subsets,
+    Value,
 )
 
 MOST_EXACT = 12  # parts up to which all subsets are drawn: 4096 forward passes an image
 PERMUTATIONS = 256  # drawn where there are more parts
 _IMAGES_AT_ONCE = 256  # whose layers are held in memory together
+_STEPS_AT_ONCE = 1 << 25  # choices of parts (image x order x step x part) held in memory together
+_MOST_PAIRED = 64  # parts up to which interactions have room of their own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,7 @@ class Truth:
         error: (batch, part) their standard errors; 0 where they are exact.
         effect: (batch, part) what the whole image loses without the part.
         interaction: (batch, part, part) pairwise interaction indices, the diagonal 0; NaN where
-            values are sampled.
+            values are sampled, and where an image has places for more than 64 parts.
         present: (batch, part) which parts there are.
         empty: (batch) the logit without any part, v({}).
         whole: (batch) the logit with all of them, v(N).
@@ -99,6 +100,7 @@ def attribute(
     most_exact: int = MOST_EXACT,
     permutations: int = PERMUTATIONS,
     seed: int = 0,
+    value: Value = ops.pick,
 ) -> Truth:
     """The truth of every part of every scene under the scenes' division.
 
@@ -106,6 +108,7 @@ def attribute(
     the others get the mean over `permutations` random orders (Castro et al. 2009) with the standard
     error of that mean, for permutations x (k - 1) + k + 2 forward passes. Orders are drawn from
     the image's own key, so an image gets the same numbers alone and in a batch.
+    With pixels as parts that is 10^5 passes an image at 256 orders: take some 8 to 32 of them.
 
     Args:
         model: the network; it is run in evaluation mode and left as it was.
@@ -114,6 +117,7 @@ def attribute(
         most_exact: number of parts up to which all subsets are drawn.
         permutations: orders drawn for images with more parts.
         seed: of these orders.
+        value: what of the logits is explained: (logits, targets) -> a number an image.
 
     Raises:
         InputError: when most_exact or permutations are out of range.
@@ -125,7 +129,7 @@ def attribute(
     found = []
     with ops.evaluating(model), torch.no_grad():
         for rows in torch.arange(len(scenes), device=targets.device).split(_IMAGES_AT_ONCE):
-            game = Game.of(model, scenes[rows], targets[rows])
+            game = Game.of(model, scenes[rows], targets[rows], value)
             found.append(_solved(game, most_exact, permutations, seed))
     return found[0] if len(found) == 1 else _joined(found)
 
@@ -136,24 +140,26 @@ class Game:
 
     Args:
         model: in evaluation mode.
-        base: (batch, height, width) what no part draws.
-        layers: (batch, part, height, width) what each part adds to it.
+        drawing: the images with any subset of their parts.
         present: (batch, part) the players.
-        targets: whose logit is the value.
+        targets: the explained class.
+        value: what of the logits is explained.
     """
 
     model: nn.Module
-    base: Planes
-    layers: Parts
+    drawing: Drawing
     present: Keep
     targets: Labels
+    value: Value = ops.pick
 
     @staticmethod
-    def of(model: nn.Module, scenes: Scenes, targets: Labels) -> "Game":
+    def of(model: nn.Module, scenes: Scenes, targets: Labels, value: Value = ops.pick) -> "Game":
         """The game of these scenes; each part is drawn once."""
-        base, layers = scenes.layers()
-        quick = streamlined(model, base[:1, None])
-        return Game(model=quick, base=base, layers=layers, present=scenes.present, targets=targets)
+        drawing = scenes.drawing()
+        quick = streamlined(model, drawing.empty[:1])
+        return Game(
+            model=quick, drawing=drawing, present=scenes.present, targets=targets, value=value
+        )
 
     def __getitem__(self, rows: Tensor) -> "Game":
         """The games of some images, with as many parts as these have; all have equally many."""
@@ -162,10 +168,10 @@ class Game:
         players = present.nonzero()[:, 1].view(len(rows), count)
         return Game(
             model=self.model,
-            base=self.base[rows],
-            layers=self.layers[rows[:, None], players],
+            drawing=self.drawing.only(rows, players),
             present=torch.ones_like(players, dtype=torch.bool),
             targets=self.targets[rows],
+            value=self.value,
         )
 
     def values(self, subsets: Subsets) -> Games:
@@ -173,25 +179,17 @@ class Game:
 
         The images are drawn and passed in chunks, many subsets and images together.
         """
-        subsets = subsets.to(self.layers.dtype)
         shared = len(subsets) == 1
 
         def block(rows: slice, columns: slice) -> Tensor:
             chosen = subsets[:, columns] if shared else subsets[rows, columns]
-            images = self.drawn(rows, chosen)
+            images = self.drawing(rows, chosen)
             targets = self.targets[rows].repeat_interleave(chosen.shape[1])
-            found = ops.pick(self.model(images).double(), targets)
+            found = self.value(self.model(images).double(), targets)
             return found.view(-1, chosen.shape[1])
 
-        size = ops.chunk_size(self.base[:, None])
-        return ops.in_grid(block, len(self.base), subsets.shape[1], size)
-
-    def drawn(self, rows: slice, subsets: Tensor) -> Images:
-        """The images at `rows` with each subset of their parts, all of the first image first."""
-        layers, base = self.layers[rows], self.base[rows]
-        added = subsets @ layers.flatten(2)
-        images = base[:, None] + added.view(len(base), -1, *base.shape[1:])
-        return images.flatten(0, 1)[:, None].contiguous(memory_format=torch.channels_last)
+        empty = self.drawing.empty
+        return ops.in_grid(block, len(empty), subsets.shape[1], ops.chunk_size(empty))
 
 
 def _solved(game: Game, most_exact: int, permutations: int, seed: int) -> Truth:
@@ -207,20 +205,22 @@ def _solved(game: Game, most_exact: int, permutations: int, seed: int) -> Truth:
         players = game.present[rows].nonzero()[:, 1].view(len(rows), count)
         for name in ("shapley", "error", "effect"):
             getattr(out, name)[rows[:, None], players] = getattr(truth, name)
-        where = (rows[:, None, None], players[:, :, None], players[:, None, :])
-        out.interaction[where] = truth.interaction
+        if parts <= _MOST_PAIRED:
+            where = (rows[:, None, None], players[:, :, None], players[:, None, :])
+            out.interaction[where] = truth.interaction
         out.empty[rows], out.whole[rows] = truth.empty, truth.whole
     return out
 
 
 def _nothing(batch: int, parts: int, game: Game) -> Truth:
     """A truth to be filled in: absent parts are worth 0, for they are dummies."""
-    zeros = torch.zeros(batch, parts, dtype=torch.float64, device=game.base.device)
+    zeros = torch.zeros(batch, parts, dtype=torch.float64, device=game.present.device)
+    paired = parts <= _MOST_PAIRED
     return Truth(
         shapley=zeros,
         error=zeros.clone(),
         effect=zeros.clone(),
-        interaction=zeros.new_zeros(batch, parts, parts),
+        interaction=zeros.new_zeros(batch, parts, parts) if paired else _unknown(zeros),
         present=game.present,
         empty=zeros.new_zeros(batch),
         whole=zeros.new_zeros(batch),
@@ -230,7 +230,7 @@ def _nothing(batch: int, parts: int, game: Game) -> Truth:
 def _exact(game: Game) -> Truth:
     """The truth from all subsets."""
     count = game.present.shape[1]
-    everything = subsets(count).to(game.base.device)
+    everything = subsets(count).to(game.present.device)
     return solved(game.values(everything[None]))
 
 
@@ -261,38 +261,47 @@ def _sampled(game: Game, permutations: int, keys: Keys) -> Truth:
     batch, count = game.present.shape
     draws = ops.keyed_uniform(keys, permutations * count).view(batch, permutations, count)
     places = draws.argsort(2).argsort(2)
-    sizes = torch.arange(1, count, device=places.device)
-    steps = places[:, :, None, :] < sizes[:, None]
     ends = game.values(ends_of(count).to(places.device)[None])
-    inner = game.values(steps.flatten(1, 2)).view(batch, permutations, count - 1)
-    empty, whole = ends[:, 0], ends[:, 1]
-    path = torch.cat(
-        [
-            empty[:, None, None].expand(-1, permutations, 1),
-            inner,
-            whole[:, None, None].expand(-1, permutations, 1),
-        ],
-        2,
-    )
-    gains = path.diff(dim=2).gather(2, places)
+    few = max(1, _STEPS_AT_ONCE // (batch * count * count))
+    gains = torch.cat([_gains(game, part, ends) for part in places.split(few, 1)], 1)
     shapley = gains.mean(1)
     return Truth(
         shapley=shapley,
         error=gains.std(1) / math.sqrt(permutations),
-        effect=whole[:, None] - ends[:, 2:],
-        interaction=shapley.new_full((batch, count, count), torch.nan),
+        effect=ends[:, 1, None] - ends[:, 2:],
+        interaction=_unknown(shapley),
         present=game.present,
-        empty=empty,
-        whole=whole,
+        empty=ends[:, 0],
+        whole=ends[:, 1],
     )
+
+
+def _gains(game: Game, places: Tensor, ends: Games) -> Tensor:
+    """What each part adds in each order: (batch, order, part), `places` being its turn."""
+    batch, orders, count = places.shape
+    sizes = torch.arange(1, count, device=places.device)
+    steps = places[:, :, None, :] < sizes[:, None]
+    inner = game.values(steps.flatten(1, 2)).view(batch, orders, count - 1)
+    empty, whole = (ends[:, which, None, None].expand(-1, orders, 1) for which in (0, 1))
+    return torch.cat([empty, inner, whole], 2).diff(dim=2).gather(2, places)
+
+
+def _unknown(shapley: Effects) -> Interactions:
+    """NaN for every pair, in the memory of one number: pixels have millions of pairs."""
+    batch, count = shapley.shape
+    return shapley.new_full((1, 1, 1), torch.nan).expand(batch, count, count)
 
 
 def _keys(game: Game, rows: Tensor, seed: int) -> Keys:
     """A key for each image, read off the image itself."""
-    whole = game.base[rows] + (game.layers[rows] * game.present[rows][..., None, None]).sum(1)
-    return ops.named_keys(ops.image_keys(whole[:, None], seed), "truth")
+    return ops.named_keys(ops.image_keys(game.drawing.whole()[rows], seed), "truth")
 
 
 def _joined(truths: list[Truth]) -> Truth:
-    names = [field.name for field in fields(Truth)]
-    return Truth(**{name: torch.cat([getattr(t, name) for t in truths]) for name in names})
+    def of(name: str) -> Tensor:
+        return torch.cat([getattr(truth, name) for truth in truths])
+
+    known = all(truth.interaction.stride(1) for truth in truths)
+    names = [field.name for field in fields(Truth) if field.name != "interaction"]
+    interaction = of("interaction") if known else _unknown(of("shapley"))
+    return Truth(interaction=interaction, **{name: of(name) for name in names})

@@ -181,6 +181,7 @@ def test_a_linear_network_gives_each_part_its_contrast_times_its_weights():
     model = nn.Sequential(nn.Flatten(), nn.Linear(400, 3))
     found = truth.attribute(model, made, targets)
     _, layers = made.layers()
+    layers = layers[:, :, 0]
     weights = model[1].weight.detach()[targets].view(4, 1, 20, 20)
     wanted = (layers * weights).sum((2, 3)).double()
     torch.testing.assert_close(found.shapley, wanted, rtol=0, atol=1e-5)
