@@ -163,6 +163,14 @@ class Scenes(Protocol):
         """Whether the generator of these scenes draws such an image, with these parts alone."""
         ...
 
+    def redrawn(self, keep: Keep, generator: torch.Generator) -> "Scenes":
+        """The scenes with the parts that `keep` leaves out drawn anew, given those that stay.
+
+        Raises:
+            InputError: when their generator does not know how, or they are not in objects.
+        """
+        ...
+
     def parts(self) -> Parts:
         """The exact coverage of every part."""
         ...

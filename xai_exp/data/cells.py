@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from xai_exp.config import InputError
 from xai_exp.data.drawing import Patched
 from xai_exp.types import Cells, Drawing, Flags, Images, Keep, Layers, Parts, Scenes
 
@@ -125,6 +126,13 @@ class Patches:
         there, kept = touched.sum(2), (touched & keep[:, None]).sum(2)
         whole = kept == there
         return (whole | (kept == 0)).all(1) & self.scenes.drawable(whole & self.scenes.present)
+
+    def redrawn(self, keep: Keep, generator: torch.Generator) -> Scenes:  # noqa: ARG002
+        """Never: what lies in a cell is not drawn by itself."""
+        raise InputError(
+            f"conditional truth: got the division {self.division}; allowed: objects, whose "
+            "generator can draw the others anew"
+        )
 
     @cached_property
     def _touched(self) -> Tensor:

@@ -5,6 +5,7 @@ here they are given places, sizes and levels. Zero objects are always among them
 subset of the objects of an image: each coalition of parts is an image that the generator draws.
 """
 
+import dataclasses
 import math
 from abc import abstractmethod
 from typing import Annotated, Literal
@@ -19,7 +20,7 @@ from xai_exp.data.placement import Overlap, Placement, crowded, refusal
 from xai_exp.data.polygons import DISC, circumradii
 from xai_exp.data.scene import Scene
 from xai_exp.data.texture import Amplitude, Kind, backdrop
-from xai_exp.types import Labels
+from xai_exp.types import Keep, Labels
 
 By = Literal["shape", "color"]
 Color = Literal["grey", "rgb"]
@@ -132,7 +133,80 @@ class Kinds(Splits):
             size=self.size,
             texture=backdrop(self.texture, self.amplitude, count, generator),
             stacked=self.overlap > 0,
+            source=self,
         )
+
+    def redrawn(self, scene: Scene, keep: Keep, generator: torch.Generator) -> Scene:
+        r"""The scenes with the objects that `keep` leaves out drawn from their distribution.
+
+        Known are the background, the kept objects, and that there are no more objects than before.
+        With n_c objects of kind c, of which s_c are kept, in k of L places, Bayes gives
+
+            P(n | kept) ~ P(n) prod_c n_c! / (n_c - s_c)! * (L - |n|)! / (k - |n|)!  for |n| <= k;
+
+        the new ones are placed among the kept ones as any object is. (How much room a mixture
+        leaves is not part of the weights: objects fill a small part of the image.)
+        """
+        kinds = self._kinds_of(scene)
+        keep = keep & (kinds >= 0)
+        fresh = self._regrouped(kinds, keep, generator)
+        sides, radii, angles = self.shaped(fresh, generator)
+        drawn = {"sides": sides, "radii": radii, "angles": angles}
+        mixed = {k: torch.where(keep, getattr(scene, k), new) for k, new in drawn.items()}
+        outer = mixed["radii"] * circumradii(mixed["sides"].clamp(min=DISC), radii)
+        centres = self.placement.placed(outer, fresh >= 0, generator, (keep, scene.centres))
+        levels = self._relevelled(scene, fresh, keep, generator)
+        return dataclasses.replace(scene, centres=centres, levels=levels, **mixed)
+
+    def _kinds_of(self, scene: Scene) -> Tensor:
+        """The kind of each object, -1 for none."""
+        if self.by == "shape":
+            known = torch.tensor([0, *SHAPES.values()])
+            return (scene.sides[..., None] == known).int().argmax(2) - 1
+        palette = torch.tensor(list(COLORS.values()))
+        nearest = (scene.levels[:, :, None] - palette).norm(dim=3).argmin(2)
+        return torch.where(scene.sides > 0, nearest, -1)
+
+    def _regrouped(self, kinds: Tensor, keep: Tensor, generator: torch.Generator) -> Tensor:
+        """The kept kinds, and others drawn given these in the places of those left out."""
+        table, chances = self.mixtures()
+        there = (kinds >= 0).sum(1)
+        numbers = torch.arange(table.shape[1])
+        kept = ((kinds[..., None] == numbers) & keep[..., None]).sum(1)
+        more = table - kept[:, None]
+        total = table.sum(1)
+        spare = there[:, None] - total
+        possible = (more >= 0).all(2) & (spare >= 0)
+        ways = (
+            (table + 1.0).lgamma().sum(1)
+            + (self.most - total + 1.0).lgamma()
+            - (more.clamp(min=0) + 1.0).lgamma().sum(2)
+            - (spare.clamp(min=0) + 1.0).lgamma()
+        )
+        logs = torch.where(possible, chances.log() + ways, -torch.inf)
+        chosen = torch.multinomial(logs.softmax(1), 1, generator=generator)[:, 0]
+        fresh = shuffled(more[torch.arange(len(more)), chosen], self.most, generator)
+        # The new objects go to the places left out, in the random order that they are in.
+        fresh = fresh.gather(1, (fresh < 0).int().argsort(dim=1, stable=True))
+        left = (kinds >= 0) & ~keep
+        order = torch.where(left, torch.rand(left.shape, generator=generator), 2).argsort(1)
+        places = torch.full_like(kinds, -1).scatter(1, order, fresh)
+        return torch.where(keep, kinds, places)
+
+    def _relevelled(
+        self, scene: Scene, kinds: Tensor, keep: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Levels of the objects: those that share one keep it if any object is kept."""
+        if self.by == "color":
+            return torch.where(keep[..., None], scene.levels, self.coloured(kinds, generator))
+        grey = scene.levels.ndim == 2
+        levels = scene.levels[..., None] if grey else scene.levels
+        background = scene.background[:, None] if grey else scene.background
+        slots = kinds.shape[1] if self.overlap else 1
+        fresh = [levels_beside(b, slots, self.min_contrast, generator) for b in background.T]
+        stays = keep if self.overlap else keep.any(1, keepdim=True)
+        mixed = torch.where(stays[..., None], levels, torch.stack(fresh, 2))
+        return mixed[..., 0] if grey else mixed
 
     @property
     def placement(self) -> Placement:

@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -49,6 +49,15 @@ PATCHES = ("grid", "pixels")
 CELLS = 4  # patches of a grid's side, unless told otherwise
 
 
+@runtime_checkable
+class Redraws(Protocol):
+    """A dataset that can draw some objects of its scenes anew, given the others."""
+
+    def redrawn(self, scene: "Scene", keep: Keep, generator: torch.Generator) -> "Scene":
+        """The scenes with the objects that `keep` leaves out drawn from their distribution."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scene:
     """A batch of scenes.
@@ -71,6 +80,7 @@ class Scene:
         fewest: how many objects the generator puts into an image at least.
         tied: whether the generator puts a tag where it speaks for the class, and nowhere else.
         coalitions: the division whose parts were left out at random in training, if any.
+        source: what draws some of the objects anew, given the others.
     """
 
     sides: Sides
@@ -89,6 +99,7 @@ class Scene:
     fewest: int = 0
     tied: bool = False
     coalitions: str | None = None
+    source: "Redraws | None" = None
 
     def __len__(self) -> int:
         return len(self.sides)
@@ -258,8 +269,22 @@ class Scene:
             found = found & whole & (kept[:, -1] == there[:, -1])
         return found
 
+    def redrawn(self, keep: Keep, generator: torch.Generator) -> "Scene":
+        """The scenes with the objects that `keep` leaves out drawn anew, given those that stay.
+
+        Raises:
+            InputError: when the dataset does not know how, or the parts are not objects.
+        """
+        if self.source is None or not self._of_objects:
+            raise InputError(
+                f"conditional truth: got {self.division} of scenes "
+                f"{'without' if self.source is None else 'with'} a generator that draws objects "
+                "anew; allowed: objects of typed or weighted counting, one of each, parity pairs"
+            )
+        return self.source.redrawn(self, keep, generator)
+
     def parts(self) -> Parts:
-        """The exact coverage of every part, as it is seen; parts that a scene lacks are all zero."""
+        """The exact coverage of every part, as it is seen; of parts that are not there all zero."""
         if self._of_objects:
             planes = self._alone()
             return _seen(planes) if self.stacked else planes

@@ -14,7 +14,6 @@ from xai_exp.data.kinds import COLORS, SHAPES, Kinds, Mixtures, crossed, evenly
 from xai_exp.types import Labels
 
 
-
 @configured
 class TypedCounting(Kinds):
     """Discs count, squares and triangles do not (by color: red counts, green and blue do not).

@@ -35,6 +35,7 @@ Cost: 2^k forward passes an image, k its own number of parts; each part is drawn
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -194,34 +195,50 @@ class Game:
 
 def _solved(game: Game, most_exact: int, permutations: int, seed: int) -> Truth:
     """The truth of a batch, images with equally many parts together."""
-    batch, parts = game.present.shape
     counts = game.present.sum(1)
-    out = _nothing(batch, parts, game)
+    out = _nothing(game.present)
     for count in sorted(set(counts.tolist())):
         rows = (counts == count).nonzero()[:, 0]
         mine = game[rows]
         exact = count <= most_exact
-        truth = _exact(mine) if exact else _sampled(mine, permutations, _keys(game, rows, seed))
-        players = game.present[rows].nonzero()[:, 1].view(len(rows), count)
-        for name in ("shapley", "error", "effect"):
-            getattr(out, name)[rows[:, None], players] = getattr(truth, name)
-        if parts <= _MOST_PAIRED:
-            where = (rows[:, None, None], players[:, :, None], players[:, None, :])
-            out.interaction[where] = truth.interaction
-        out.empty[rows], out.whole[rows] = truth.empty, truth.whole
+        _fill(
+            out,
+            rows,
+            _exact(mine) if exact else _sampled(mine, permutations, _keys(game, rows, seed)),
+        )
     return out
 
 
-def _nothing(batch: int, parts: int, game: Game) -> Truth:
+def filled(present: Keep, truths: Sequence[Truth]) -> Truth:
+    """The truth of a batch from that of each image, whose parts are those that it has."""
+    out = _nothing(present)
+    for row, truth in enumerate(truths):
+        _fill(out, torch.tensor([row], device=present.device), truth)
+    return out
+
+
+def _fill(out: Truth, rows: Tensor, truth: Truth) -> None:
+    """Put the truth of images with equally many parts into that of a batch."""
+    players = out.present[rows].nonzero()[:, 1].view(len(rows), -1)
+    for name in ("shapley", "error", "effect"):
+        getattr(out, name)[rows[:, None], players] = getattr(truth, name)
+    if out.present.shape[1] <= _MOST_PAIRED:
+        where = (rows[:, None, None], players[:, :, None], players[:, None, :])
+        out.interaction[where] = truth.interaction
+    out.empty[rows], out.whole[rows] = truth.empty, truth.whole
+
+
+def _nothing(present: Keep) -> Truth:
     """A truth to be filled in: absent parts are worth 0, for they are dummies."""
-    zeros = torch.zeros(batch, parts, dtype=torch.float64, device=game.present.device)
+    batch, parts = present.shape
+    zeros = torch.zeros(batch, parts, dtype=torch.float64, device=present.device)
     paired = parts <= _MOST_PAIRED
     return Truth(
         shapley=zeros,
         error=zeros.clone(),
         effect=zeros.clone(),
         interaction=zeros.new_zeros(batch, parts, parts) if paired else _unknown(zeros),
-        present=game.present,
+        present=present,
         empty=zeros.new_zeros(batch),
         whole=zeros.new_zeros(batch),
     )
