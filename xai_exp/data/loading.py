@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Generic, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from xai_exp.compute import ops
 from xai_exp.config import InputError
 from xai_exp.data.scene import Scene
-from xai_exp.types import Images, Index, Labels, Parts, Split
+from xai_exp.types import Images, Index, Labels, Parts, Scenes, Split
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 
@@ -29,7 +30,7 @@ class Kept:
     division: str
     seed: int
 
-    def drawn(self, scenes: Scene, index: Index) -> Images:
+    def drawn(self, scenes: Scenes, index: Index) -> Images:
         """The scenes, which lie at `index` of their split, without what is left out."""
         divided = scenes.divided(self.division)
         keys = ops.named_keys(index.long() + (self.seed << 32), "coalitions")
@@ -38,8 +39,11 @@ class Kept:
         return divided.render(keep)
 
 
+Drawn = TypeVar("Drawn", bound=Scenes)
+
+
 @dataclass(frozen=True, kw_only=True)
-class SceneSplit:
+class SceneSplit(Generic[Drawn]):
     """Rendered images: only the scenes' parameters are kept.
 
     Args:
@@ -48,20 +52,20 @@ class SceneSplit:
         kept: which parts an image is drawn with; None: all.
     """
 
-    everything: Scene
+    everything: Drawn
     labels: Labels
     kept: Kept | None = None
-    _moved: dict[str, Scene] = field(default_factory=dict, repr=False, compare=False)
+    _moved: dict[str, Drawn] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def scenes(self, index: Index) -> Scene:
+    def scenes(self, index: Index) -> Drawn:
         """The scenes at `index`, on its device."""
         device = str(index.device)
         if device not in self._moved:
-            self._moved[device] = self.everything.to(index.device)
-        return self._moved[device][index]
+            self._moved[device] = cast(Drawn, self.everything.to(index.device))
+        return cast(Drawn, self._moved[device][index])
 
     def images(self, index: Index) -> Images:
         """The images at `index`, drawn on its device."""
