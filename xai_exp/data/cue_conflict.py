@@ -1,7 +1,7 @@
 """Texture against shape: a striped triangle or square, whose stripes may say the other class.
 
-After the cue conflict of Geirhos et al. (2019), with the agreement of the two cues as a dose: what a
-network answers where they conflict says which of them it uses.
+After the cue conflict of Geirhos et al. (2019), with the agreement of the two cues as a dose: what
+a network answers where they conflict says which of them it uses.
 """
 
 import dataclasses

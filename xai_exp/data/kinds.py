@@ -93,6 +93,11 @@ class Kinds(Splits):
         """The labels of images with these numbers of each kind (image, kind)."""
 
     @property
+    def ignored_kinds(self) -> tuple[int, ...]:
+        """The kinds that never change a label."""
+        return (2,)
+
+    @property
     def channels(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         """1 or 3."""
         return 3 if self.color == "rgb" else 1
@@ -134,6 +139,7 @@ class Kinds(Splits):
             texture=backdrop(self.texture, self.amplitude, count, generator),
             stacked=self.overlap > 0,
             source=self,
+            ignored=torch.isin(kinds, torch.tensor(self.ignored_kinds)),
         )
 
     def redrawn(self, scene: Scene, keep: Keep, generator: torch.Generator) -> Scene:
@@ -156,7 +162,8 @@ class Kinds(Splits):
         outer = mixed["radii"] * circumradii(mixed["sides"].clamp(min=DISC), radii)
         centres = self.placement.placed(outer, fresh >= 0, generator, (keep, scene.centres))
         levels = self._relevelled(scene, fresh, keep, generator)
-        return dataclasses.replace(scene, centres=centres, levels=levels, **mixed)
+        ignored = torch.isin(fresh, torch.tensor(self.ignored_kinds))
+        return dataclasses.replace(scene, centres=centres, levels=levels, ignored=ignored, **mixed)
 
     def _kinds_of(self, scene: Scene) -> Tensor:
         """The kind of each object, -1 for none."""

@@ -81,6 +81,7 @@ class Scene:
         tied: whether the generator puts a tag where it speaks for the class, and nowhere else.
         coalitions: the division whose parts were left out at random in training, if any.
         source: what draws some of the objects anew, given the others.
+        ignored: (batch, object) which objects do not decide the label, if it is known.
     """
 
     sides: Sides
@@ -100,6 +101,7 @@ class Scene:
     tied: bool = False
     coalitions: str | None = None
     source: "Redraws | None" = None
+    ignored: Keep | None = None
 
     def __len__(self) -> int:
         return len(self.sides)
@@ -119,6 +121,7 @@ class Scene:
             self,
             texture=None if self.texture is None else textured(self.texture),
             skin=None if self.skin is None else textured(self.skin),
+            ignored=None if self.ignored is None else function(self.ignored),
             **{name: function(getattr(self, name)) for name in names},
         )
 

@@ -37,6 +37,11 @@ class TypedCounting(Kinds):
         """The numbers that there can be."""
         return tuple(str(number) for number in range(self.max_counted + 1))
 
+    @property
+    def ignored_kinds(self) -> tuple[int, ...]:
+        """Squares and triangles."""
+        return (1, 2)
+
     def mixtures(self) -> Mixtures:
         """Counted and ignored objects, independent of one another."""
         return crossed(evenly(self.max_counted, 1), evenly(self.max_ignored, 2))
@@ -77,6 +82,11 @@ class WeightedCounting(Kinds):
     def classes(self) -> tuple[str, ...]:
         """The sums that there can be."""
         return tuple(str(total) for total in range(self.lowest, self.highest + 1))
+
+    @property
+    def ignored_kinds(self) -> tuple[int, ...]:
+        """Those that are worth 0."""
+        return tuple(kind for kind, worth in enumerate(self.worths) if worth == 0)
 
     def mixtures(self) -> Mixtures:
         """Any kinds, every number of objects equally often."""
