@@ -76,6 +76,9 @@ class Truth:
         effect: (batch, part) what the whole image loses without the part.
         interaction: (batch, part, part) pairwise interaction indices, the diagonal 0; NaN where
             values are sampled, and where an image has places for more than 64 parts.
+        largest: (batch, part) the largest change that the part makes to any set of the others,
+            max over S of |v(S + i) - v(S)|; 0 for a part that the network ignores. Over the sets
+            that were drawn where values are sampled.
         present: (batch, part) which parts there are.
         empty: (batch) the logit without any part, v({}).
         whole: (batch) the logit with all of them, v(N).
@@ -85,6 +88,7 @@ class Truth:
     error: Effects
     effect: Effects
     interaction: Interactions
+    largest: Effects
     present: Keep
     empty: Scores
     whole: Scores
@@ -220,7 +224,7 @@ def filled(present: Keep, truths: Sequence[Truth]) -> Truth:
 def _fill(out: Truth, rows: Tensor, truth: Truth) -> None:
     """Put the truth of images with equally many parts into that of a batch."""
     players = out.present[rows].nonzero()[:, 1].view(len(rows), -1)
-    for name in ("shapley", "error", "effect"):
+    for name in ("shapley", "error", "effect", "largest"):
         getattr(out, name)[rows[:, None], players] = getattr(truth, name)
     if out.present.shape[1] <= _MOST_PAIRED:
         where = (rows[:, None, None], players[:, :, None], players[:, None, :])
@@ -238,6 +242,7 @@ def _nothing(present: Keep) -> Truth:
         error=zeros.clone(),
         effect=zeros.clone(),
         interaction=zeros.new_zeros(batch, parts, parts) if paired else _unknown(zeros),
+        largest=zeros.clone(),
         present=present,
         empty=zeros.new_zeros(batch),
         whole=zeros.new_zeros(batch),
@@ -267,10 +272,20 @@ def solved(values: Games) -> Truth:
         error=torch.zeros_like(shapley),
         effect=whole[:, None] - without,
         interaction=(values @ pairs.flatten(0, 1).T).view(len(values), count, count),
+        largest=_largest(values, count),
         present=torch.ones_like(shapley, dtype=torch.bool),
         empty=values[:, 0],
         whole=whole,
     )
+
+
+def _largest(values: Games, count: int) -> Effects:
+    """The largest change that each part makes to any set of the others."""
+    changes = [
+        values.view(len(values), -1, 2, 2**part).diff(dim=2).abs().flatten(1).amax(1)
+        for part in range(count)
+    ]
+    return torch.stack(changes, 1) if changes else values[:, :0]
 
 
 def _sampled(game: Game, permutations: int, keys: Keys) -> Truth:
@@ -287,6 +302,7 @@ def _sampled(game: Game, permutations: int, keys: Keys) -> Truth:
         error=gains.std(1) / math.sqrt(permutations),
         effect=ends[:, 1, None] - ends[:, 2:],
         interaction=_unknown(shapley),
+        largest=gains.abs().amax(1),
         present=game.present,
         empty=ends[:, 0],
         whole=ends[:, 1],
