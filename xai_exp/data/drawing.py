@@ -58,7 +58,7 @@ class Stacked:
 
     base: Images
     coverage: Parts
-    fills: Layers
+    fills: Tensor
 
     @property
     def empty(self) -> Images:

@@ -159,11 +159,8 @@ class Tetrominoes:
         """The background, and what each tetromino adds: their places are disjoint."""
         nothing = torch.zeros_like(self.present)
         base = self.render(nothing)
-        count = self.chosen.shape[1]
-        alone = [
-            self.render(torch.arange(count, device=nothing.device) == part) - base
-            for part in range(count)
-        ]
+        numbers = torch.arange(self.chosen.shape[1], device=nothing.device)
+        alone = [self.render((numbers == part).expand_as(nothing)) - base for part in numbers]
         return base, torch.stack(alone, 1)
 
     def drawing(self) -> Drawing:

@@ -1,5 +1,7 @@
 """How much of a Shapley value asks the network about images that it could have been trained on."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -53,11 +55,9 @@ def on_manifold(scenes: Scenes, *, orders: int = _ORDERS, seed: int = 0) -> Scor
 
 def _weights(count: int) -> Tensor:
     """What each subset weighs; they sum to 1."""
-    sizes = subsets(count).sum(1).double()
-    total = torch.tensor(float(count), dtype=torch.float64)
-    ways = ((total + 1).lgamma() - (sizes + 1).lgamma() - (total - sizes + 1).lgamma()).exp()
-    ends = (sizes == 0) | (sizes == count)
-    return torch.where(ends, 0.5, 1.0) / (count * ways)
+    each = [1 / (count * math.comb(count, size)) for size in range(count + 1)]
+    each[0], each[-1] = each[0] / 2, each[-1] / 2
+    return torch.tensor(each, dtype=torch.float64)[subsets(count).sum(1)]
 
 
 def _chains(count: int, orders: int, seed: int) -> tuple[Tensor, Tensor]:
