@@ -14,7 +14,7 @@ from torch.nn import functional
 from xai_exp.compute import ops
 from xai_exp.config import Range, configured
 from xai_exp.training.store import TrainingResult
-from xai_exp.types import Dataset, Images, Index, Labels, Logits, Split
+from xai_exp.types import Dataset, Index, Labels, Logits, Split
 
 
 @configured
@@ -47,8 +47,8 @@ class Trainer:
         split: Split,
         index: Index,
         generator: torch.Generator,  # noqa: ARG002
-    ) -> tuple[Images, Labels]:
-        """What a step learns from, at `index` of the training split."""
+    ) -> tuple[Tensor, Tensor]:
+        """The images and labels that a step learns from, at `index` of the training split."""
         return split.images(index), split.labels.to(index.device)[index]
 
     def loss(self, logits: Logits, labels: Labels) -> Tensor:

@@ -22,7 +22,7 @@ from xai_exp.compute import ops
 from xai_exp.config import Range, configured
 from xai_exp.data.counterfactual import Factor, changed
 from xai_exp.training import Trainer
-from xai_exp.types import Dataset, Images, Index, Labels, Logits, Split
+from xai_exp.types import Dataset, Index, Labels, Logits, Split
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class InvariantTrainer(Trainer):
 
     def batch(
         self, split: Split, index: Index, generator: torch.Generator
-    ) -> tuple[Images, Labels]:
+    ) -> tuple[Tensor, Tensor]:
         """The images, then each in another state of the factor."""
         images, labels = super().batch(split, index, generator)
         others = changed(split, index, self.invariance, generator)

@@ -49,7 +49,7 @@ def test_on_a_line_it_is_the_area_between_the_distribution_functions(generator):
 def test_the_mask_itself_is_perfect_and_a_near_miss_better_than_a_far_one(make_case):
     parts = torch.zeros(4, 1, 16, 16)
     parts[:, 0, 2:6, 2:6] = 1
-    heatmaps = torch.stack([parts[0, 0].roll(step, (0, 1)) for step in (0, 1, 4, 9)])
+    heatmaps = torch.stack([parts[0, 0].roll((step, step), (0, 1)) for step in (0, 1, 4, 9)])
     found = EarthMover()(case_of(make_case, heatmaps, parts))
     assert float(found[0]) == pytest.approx(1, abs=1e-9)
     assert bool((found.diff() < 0).all())
