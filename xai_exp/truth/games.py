@@ -1,14 +1,16 @@
 r"""Exact truth: what a network really uses, computed by drawing the scene again without its parts.
 
 The game. An image is a scene with a set N of k parts. The PLAYERS are the parts that this scene
-has under one division of it: its objects, or the corners or the sides of its polygon; a planted tag
-is one more player. The VALUE of a set S of parts is the logit of the explained target on the image
-with the parts of S and no others,
+has under one division of it: its objects, the corners or the sides of its polygon, the patches of a
+grid or the pixels that have content; a planted tag is one more player. The VALUE of a set S of
+parts is the logit of the explained target (or what `value` makes of the logits) on the image with
+the parts of S and no others,
 
     v(S) = f_t(render(keep=S)),
 
 where an absent part leaves background (objects, tag) or is cut off (a corner by a chord, a side by
-a strip of the division's depth); anti-aliased borders are drawn for S, nothing is painted over.
+a strip of the division's depth), and a patch or pixel shows the scene without objects; anti-aliased
+borders are drawn for S, nothing is painted over.
 Pixels of no part (the background; the core of a polygon divided into corners) are in every image.
 
 The truth of a part is its Shapley value (Shapley 1953; for features of a model Strumbelj and
@@ -23,15 +25,20 @@ interaction index (Grabisch and Roubens 1999, eq. 6),
     I_ij = sum over S in N \ {i, j} of |S|! (k - |S| - 2)! / (k - 1)! *
            [v(S + i + j) - v(S + i) - v(S + j) + v(S)].
 
-Which subsets are on the training manifold, so that v(S) asks the network nothing it never saw:
+Which subsets are on the training manifold, so that v(S) asks the network nothing it never saw (how
+much of a truth is: `xai_exp.truth.manifold`; how to stay on it: `xai_exp.truth.conditional`):
 
 - objects of counting with min_objects 0: all 2^k, each is an image that the dataset draws;
 - objects of counting with min_objects m > 0: those with at least m objects;
 - the object of triangles and squares: only the whole image, the empty one was never seen;
-- corners and sides: only the whole polygon; one with a corner cut off was never seen;
+- objects of typed and weighted counting, one of each and parity pairs: all 2^k;
+- corners and sides: only the whole polygon; one with a corner cut off was never seen, unless it
+  was in training (dataset.coalitions);
+- patches and pixels: those that hold some objects whole and the others not at all;
 - a tag: with and without it, since both occur in each class (unless agreement is 1).
 
-Cost: 2^k forward passes an image, k its own number of parts; each part is drawn once.
+Cost: 2^k forward passes an image, k its own number of parts; each part is drawn once. Where objects
+hide one another they are painted k times for each subset instead of summed (benchmarks/truth.py).
 """
 
 import math
