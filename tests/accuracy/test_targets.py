@@ -36,7 +36,7 @@ SAMPLES = {  # of the training, where the YAML states another number than the de
     "weighted_counting_small": 100_000,
     "one_of_each_small": 60_000,
     "parity_pairs_small": 60_000,
-    "suppressor": 60_000,
+    "suppressor": 30_000,
     "cue_conflict": 60_000,
 }
 

@@ -86,9 +86,13 @@ class Patches:
         places = self._places.flatten(1).expand(len(content), -1)
         return found.scatter_reduce(1, places, content.to(found), "amax") > 0
 
-    @cached_property
+    @property
     def present(self) -> Keep:
         """Which cells have content."""
+        return self._present
+
+    @cached_property
+    def _present(self) -> Keep:
         empty, whole = self._both
         return self._in_cells((empty != whole).any(1).flatten(1))
 
