@@ -18,8 +18,8 @@ from skimage import draw
 from xai_exp.compute import machine
 from xai_exp.data.counting import Counting
 from xai_exp.data.loading import SceneSplit
-from xai_exp.data.polygons import DISC, circumradius, regular_polygon
-from xai_exp.data.scene import Scene
+from xai_exp.data.scenes.polygons import DISC, circumradius, regular_polygon
+from xai_exp.data.scenes.scene import Scene
 from xai_exp.data.triangles_squares import TrianglesSquares
 
 SMOOTH = 4  # by how much the anti-aliased drawing of scikit-image is larger

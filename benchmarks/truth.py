@@ -38,11 +38,34 @@ def main() -> None:
     print(f"{'objects':>8}{'passes':>8}{'ms/image':>10}{'floor':>8}{'ratio':>7}")
     for line in table(options.objects, options.images, options.repeats, device):
         print(line)
+    print("the same by how parts are drawn, over the cost of passes alone")
+    for name, overlap, division in WAYS:
+        print(f"{name:>24}: {way(overlap, division, options.images, options.repeats, device):.3f}")
 
 
 def table(objects: Sequence[int], count: int, repeats: int, device: torch.device) -> list[str]:
     """A line for each number of objects."""
     return [row(number, count, repeats, device) for number in objects]
+
+
+WAYS = (
+    ("layers (disjoint)", 0.0, "objects"),
+    ("painted (overlapping)", 0.4, "objects"),
+    ("patches of a 3x3 grid", 0.0, "grid"),
+)
+
+
+def way(overlap: float, division: str, count: int, repeats: int, device: torch.device) -> float:
+    """The time of exact truth, with drawing, over that of the same passes without."""
+    case = tiny_case(count, device)
+    data = Counting(count=10 * count, min_objects=6, max_objects=6, overlap=overlap)
+    scenes = data.test.scenes(torch.arange(count)).to(device).divided(division, cells=3)
+    passes = int((2 ** scenes.present.sum(1)).sum())
+    own, forward = [], []
+    for _ in range(repeats):
+        own.append(seconds(lambda: truth.attribute(case.model, scenes, case.targets), device))
+        forward.append(forward_time(case, best_size(case), passes))
+    return min(own) / min(forward)
 
 
 def row(objects: int, count: int, repeats: int, device: torch.device) -> str:

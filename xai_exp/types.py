@@ -53,6 +53,11 @@ Sides = Int[Tensor, "batch object"]
 Centres = Float[Tensor, "batch object 2"]
 Owners = Int[Tensor, "batch part"]
 Planes = Float[Tensor, "batch height width"]
+Layers = Float[Tensor, "batch part channel height width"]
+PerObjectLevels = Float[Tensor, "batch object *channel"]
+SceneLevels = Float[Tensor, "batch *channel"]
+Cells = Int[Tensor, "batch height width"]
+Players = Int[Tensor, "batch part"]
 FeatureMaps = Float[Tensor, "batch map rows columns"]
 PlanesLast = Float[Tensor, "height width plane"]
 Stack = Float[Tensor, "1 plane _ _"]
@@ -70,6 +75,34 @@ Precision = Literal["float32", "bfloat16"]
 Value = Literal["centred", "pair", "log_odds", "probability", "logit"]
 Nested = Callable[[slice, Counts], Copies]
 Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
+
+
+Readout = Callable[[Tensor, Tensor], Tensor]  # what a game is about: (outputs, targets) -> scores
+
+
+@runtime_checkable
+class Drawing(Protocol):
+    """Images with any subsets of their parts, each part being drawn once for all subsets."""
+
+    @property
+    def empty(self) -> Images:
+        """The images without any part."""
+        ...
+
+    def whole(self) -> Images:
+        """The images with every part, the same bit for bit alone and in a batch."""
+        ...
+
+    def only(self, rows: Index, players: Players) -> "Drawing":
+        """The images at `rows`, with these of their parts; other parts are never drawn."""
+        ...
+
+    def __call__(self, rows: slice, subsets: Subsets) -> Images:
+        """The images at `rows` with each subset of their parts, all of the first image first.
+
+        Subsets are (rows or 1, subset, part), true for a part that is kept.
+        """
+        ...
 
 
 @runtime_checkable
@@ -93,10 +126,12 @@ class Scenes(Protocol):
         """The ways these scenes can be divided into parts, such as ("objects", "corners")."""
         ...
 
-    def divided(self, division: str, depth: float | None = None) -> "Scenes":
+    def divided(
+        self, division: str, depth: float | None = None, cells: int | None = None
+    ) -> "Scenes":
         """The same scenes with other parts; a scene starts out divided into "objects".
 
-        `depth` says how far cuts go (null: as before).
+        `depth` says how far cuts go, `cells` how many patches a grid's side has (null: as before).
         """
         ...
 
@@ -114,8 +149,28 @@ class Scenes(Protocol):
         """Draw the scenes, without the parts that `keep` leaves out (None: with all)."""
         ...
 
-    def layers(self) -> tuple[Planes, Parts]:
-        """What no part draws and what each part adds: image = the first + the sum of those kept."""
+    def layers(self) -> tuple[Images, Layers]:
+        """What no part draws and what each part adds: image = the first + the sum of those kept.
+
+        Raises:
+            InputError: when parts hide one another, so that there are no such layers.
+        """
+        ...
+
+    def drawing(self) -> Drawing:
+        """The scenes ready to be drawn with many subsets of their parts."""
+        ...
+
+    def drawable(self, keep: Keep) -> Flags:
+        """Whether the generator of these scenes draws such an image, with these parts alone."""
+        ...
+
+    def redrawn(self, keep: Keep, generator: torch.Generator) -> "Scenes":
+        """The scenes with the parts that `keep` leaves out drawn anew, given those that stay.
+
+        Raises:
+            InputError: when their generator does not know how, or they are not in objects.
+        """
         ...
 
     def parts(self) -> Parts:

@@ -20,6 +20,24 @@ TARGETS = {
     "counting": 0.99,
     "mnist": 0.99,
     "digits": 0.97,
+    "typed_counting": 0.97,
+    "typed_counting_small": 0.97,
+    "weighted_counting": 0.97,
+    "weighted_counting_small": 0.97,
+    "one_of_each": 0.99,
+    "one_of_each_small": 0.98,
+    "parity_pairs": 0.99,
+    "parity_pairs_small": 0.99,
+    "suppressor": 0.8,
+    "cue_conflict": 0.97,
+}
+SAMPLES = {  # of the training, where the YAML states another number than the default's
+    "typed_counting_small": 100_000,
+    "weighted_counting_small": 100_000,
+    "one_of_each_small": 60_000,
+    "parity_pairs_small": 60_000,
+    "suppressor": 30_000,
+    "cue_conflict": 60_000,
 }
 
 
@@ -27,6 +45,8 @@ TARGETS = {
 @pytest.mark.parametrize("dataset", sorted(TARGETS))
 def test_the_default_model_reaches_its_target(dataset, tmp_path):
     overrides = [f"dataset={dataset}"]
+    if dataset in SAMPLES:
+        overrides.append(f"trainer.samples={SAMPLES[dataset]}")
     if dataset == "mnist" and "XAI_EXP_MNIST" in os.environ:
         overrides.append(f"dataset.root={os.environ['XAI_EXP_MNIST']}")
     with initialize_config_dir(str(CONF), version_base="1.3"):

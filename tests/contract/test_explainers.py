@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from xai_exp.config import InputError
-from xai_exp.data.scene import Scene
+from xai_exp.data.scenes.scene import Scene
 from xai_exp.explainers.cost import Cost
 from xai_exp.models.vit import ViT
 from xai_exp.types import Explainer

@@ -56,6 +56,7 @@ NO_LUCK = {  # of equal pixels and regions, by definition or since the regions a
     "average_drop": "a constant heatmap has no score",
     "attribution_localisation": "a sum",
     "relevance_mass": "a sum",
+    "earth_mover": "a sum",
     "auc": "ties count half",
     "faithfulness_estimate": "a correlation, undefined without differences",
 }

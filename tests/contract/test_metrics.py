@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from xai_exp.compute import ops
-from xai_exp.data.scene import Scene
+from xai_exp.data.scenes.scene import Scene
 from xai_exp.types import CurveMetric, Imputer, Metric
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -59,7 +59,8 @@ def test_the_metrics_of_a_study_score_each_image(case, name):
         scores = metric(case)
         assert scores.shape == (6,)
         # Regions of 16 pixels leave no order on 12.
-        assert scores.isfinite().any() or "one region" in metric.undefined, key
+        known = scores.isfinite().any() or "certainly ignored" in metric.undefined
+        assert known or "one region" in metric.undefined, key
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -75,7 +76,8 @@ def test_every_choice_of_metric_scores_each_image(case, name):
         assert metric.undefined
         scores = metric(case)
         assert scores.shape == (6,)
-        assert scores.isfinite().all()
+        # Of this network's parts none is ignored.
+        assert scores.isfinite().all() or "certainly ignored" in metric.undefined
         if hasattr(metric, "curves"):
             assert isinstance(metric, CurveMetric)
             assert torch.equal(metric.score(metric.curves(case)), scores)
@@ -87,7 +89,10 @@ def test_a_heatmap_that_is_not_finite_has_no_score_and_spoils_no_other(case, nam
     heatmaps[1, 0, 0], heatmaps[4, 7, 5] = torch.nan, torch.inf
     config = composed(f"metric={name}").metric
     for key in list(config)[:1]:  # presets name what has its own choice
-        scores = instantiate(config[key], _convert_="all")(replace(case, heatmaps=heatmaps))
+        metric = instantiate(config[key], _convert_="all")
+        if "certainly ignored" in metric.undefined:
+            pytest.skip("of this network's parts none is ignored")
+        scores = metric(replace(case, heatmaps=heatmaps))
         assert scores.isnan().nonzero().flatten().tolist() == [1, 4], key
 
 

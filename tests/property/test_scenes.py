@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xai_exp.data.counting import Counting
-from xai_exp.data.polygons import DISC
-from xai_exp.data.scene import Scene
+from xai_exp.data.scenes.polygons import DISC
+from xai_exp.data.scenes.scene import Scene
 from xai_exp.data.triangles_squares import TrianglesSquares
 
 SIZE = 24

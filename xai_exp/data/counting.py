@@ -13,17 +13,14 @@ from torch import Tensor
 
 from xai_exp.config import InputError, Range, configured
 from xai_exp.data import loading
-from xai_exp.data.loading import SceneSplit, Splits, grey_levels, stream
-from xai_exp.data.polygons import DISC, circumradii
-from xai_exp.data.scene import Scene
-from xai_exp.types import Flags
+from xai_exp.data.loading import SceneSplit, Splits, grey_levels, levels_beside, stream
+from xai_exp.data.scenes.placement import Overlap, Placement, anywhere, crowded, refusal
+from xai_exp.data.scenes.polygons import DISC, circumradii
+from xai_exp.data.scenes.scene import Scene
+from xai_exp.data.scenes.texture import Amplitude, Kind, backdrop
 
 Shape = Literal["disc", "square", "triangle", "mixed"]
 _SIDES = {"disc": DISC, "square": 4, "triangle": 3}
-_CANDIDATES = 16
-_ROUNDS = 200
-_LEAST = 0.01  # with fewer successes a round, many scenes would remain after all rounds
-_ENOUGH = 200  # scenes that tell so
 
 
 @configured
@@ -40,6 +37,10 @@ class Counting(Splits):
         gap: the least distance between two objects' circumcircles, in pixels.
         min_contrast: the least difference between the grey levels of objects and background.
         validation_share, test_share: the share of images held out.
+        texture: of the background: none, stripes or noise.
+        amplitude: the texture's, in grey levels.
+        overlap: by which share of the sum of two circumradii objects may overlap, each then having
+            a level of its own and hiding those drawn before it; 0: they keep the gap.
         seed: of the scenes; models of all seeds see the same images.
     """
 
@@ -57,6 +58,9 @@ class Counting(Splits):
     min_contrast: Annotated[float, Range(0, 0.9)] = 0.1
     validation_share: Annotated[float, Range(0, 0.5, exclusive_low=True)] = 0.03
     test_share: Annotated[float, Range(0, 0.5, exclusive_low=True)] = 0.1
+    texture: Kind = "none"
+    amplitude: Amplitude = 0.1
+    overlap: Overlap = 0.0
     seed: Annotated[int, Range(0)] = 0
 
     undeciding = frozenset({"test_shape", "test_min_radius", "test_max_radius"})
@@ -73,6 +77,8 @@ class Counting(Splits):
                 raise InputError(
                     f"Counting.min_radius: got {low:g}; allowed: at most max_radius = {high:g}"
                 )
+            if not self.overlap and crowded(self.max_objects, low, self.gap, self.pixels):
+                raise refusal("Counting.max_objects", self.max_objects, low, self.pixels)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -105,16 +111,30 @@ class Counting(Splits):
         sides = self._kinds(shape, there.shape, generator)
         radii = low + (high - low) * torch.rand(there.shape, generator=generator)
         outer = radii * circumradii(sides, radii)
-        centres = self._placed(outer, there, generator)
+        place = Placement(
+            pixels=self.pixels,
+            gap=self.gap,
+            overlap=self.overlap,
+            free=self._free,
+            name="Counting.max_objects",
+        )
+        centres = place.placed(outer, there, generator)
         level, background = grey_levels(count, self.min_contrast, generator)
+        angles = 2 * math.pi * torch.rand(there.shape, generator=generator)
+        levels = level[:, None].expand(there.shape).contiguous()
+        if self.overlap:
+            levels = levels_beside(background, there.shape[1], self.min_contrast, generator)
         scene = Scene(
             sides=sides * there,
             centres=centres,
             radii=radii,
-            angles=2 * math.pi * torch.rand(there.shape, generator=generator),
-            levels=level[:, None].expand(there.shape).contiguous(),
+            angles=angles,
+            levels=levels,
             background=background,
             size=self.size,
+            texture=backdrop(self.texture, self.amplitude, count, generator),
+            stacked=self.overlap > 0,
+            fewest=self.min_objects,
         )
         return SceneSplit(everything=scene, labels=labels)
 
@@ -124,53 +144,6 @@ class Counting(Splits):
         kinds = torch.tensor(list(_SIDES.values()))
         return kinds[torch.randint(len(kinds), where, generator=generator)]
 
-    def _placed(self, outer: Tensor, there: Tensor, generator: torch.Generator) -> Tensor:
-        """Centres such that no two objects come nearer than the gap.
-
-        Objects are placed one by one, each at the first of some random candidates that is free; a
-        scene in which none is free starts again from its first object.
-        """
-        centres = torch.full((*outer.shape, 2), self.pixels / 2)
-        todo = torch.arange(len(outer))
-        most = there.sum(1) == self.max_objects
-        for attempt in range(_ROUNDS):
-            placed, fits = self._one_round(outer[todo], there[todo], generator)
-            centres[todo[fits]] = placed[fits]
-            if attempt == 0 and hopeless(fits[most]):
-                break
-            todo = todo[~fits]
-            if len(todo) == 0:
-                return centres
-        raise InputError(
-            f"Counting.max_objects: got {self.max_objects} objects of radius up to "
-            f"{float(outer.max()):.1f} in {self.pixels} pixels; allowed: fewer or smaller ones, "
-            "so that they fit without overlap"
-        )
-
-    def _one_round(
-        self, outer: Tensor, there: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        scenes, slots = outer.shape
-        centres = torch.full((scenes, slots, 2), self.pixels / 2)
-        fits = torch.ones(scenes, dtype=torch.bool)
-        for slot in range(slots):
-            draws = torch.rand(scenes, _CANDIDATES, 2, generator=generator)
-            mine = outer[:, slot, None, None]
-            candidates = mine + (self.pixels - 2 * mine).clamp(min=0) * draws
-            apart = torch.cdist(candidates, centres[:, :slot])
-            needed = (outer[:, slot, None] + outer[:, :slot] + self.gap)[:, None]
-            free = (apart >= needed).all(2) & (2 * mine[..., 0] <= self.pixels)
-            free &= self._free(candidates, mine[..., 0])
-            choice = free.int().argmax(1)
-            centres[:, slot] = candidates[torch.arange(scenes), choice]
-            fits &= free.any(1) | ~there[:, slot]
-        return centres, fits
-
     def _free(self, candidates: Tensor, outer: Tensor) -> Tensor:
         """Which candidates keep off what a subclass keeps free; by itself nothing is."""
-        return torch.ones_like(candidates[..., 0] + outer, dtype=torch.bool)
-
-
-def hopeless(fits: Flags) -> bool:
-    """Whether so few scenes could be placed that further rounds are a waste of minutes."""
-    return len(fits) >= _ENOUGH and float(fits.float().mean()) < _LEAST
+        return anywhere(candidates, outer)

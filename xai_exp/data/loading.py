@@ -1,41 +1,81 @@
 """Splits: rendered on access or held in memory, indexed by tensors, and how data are divided."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Generic, TypeVar, cast
 
 import torch
 from torch import Tensor
 
+from xai_exp.compute import ops
 from xai_exp.config import InputError
-from xai_exp.data.scene import Scene
-from xai_exp.types import Images, Index, Labels, Parts, Positions, Split
+from xai_exp.data.scenes.scene import Scene
+from xai_exp.types import Images, Index, Labels, Parts, Positions, Scenes, Split
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class SceneSplit:
-    """Rendered images: only the scenes' parameters are kept."""
+class Kept:
+    """Random parts left out of half of the images, always the same ones of an image.
 
-    everything: Scene
+    How many are kept is uniform between none and all, as in a Shapley value.
+
+    Args:
+        division: whose parts.
+        seed: of what is left out.
+    """
+
+    division: str
+    seed: int
+
+    def drawn(self, scenes: Scenes, index: Index) -> Images:
+        """The scenes, which lie at `index` of their split, without what is left out."""
+        divided = scenes.divided(self.division)
+        keys = ops.named_keys(index.long() + (self.seed << 32), "coalitions")
+        draws = ops.keyed_uniform(keys, divided.present.shape[1] + 2)
+        keep = (draws[:, 2:] < draws[:, 1:2]) | (draws[:, :1] < 0.5)
+        return divided.render(keep)
+
+
+Drawn = TypeVar("Drawn", bound=Scenes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneSplit(Generic[Drawn]):
+    """Rendered images: only the scenes' parameters are kept.
+
+    Args:
+        everything: the scenes.
+        labels: their classes.
+        kept: which parts an image is drawn with; None: all.
+    """
+
+    everything: Drawn
     labels: Labels
-    _moved: dict[str, Scene] = field(default_factory=dict, repr=False, compare=False)
+    kept: Kept | None = None
+    _moved: dict[str, Drawn] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def scenes(self, index: Positions) -> Scene:
+    def scenes(self, index: Positions) -> Drawn:
         """The scenes at `index`, on its device."""
         where = positions(index, len(self))
         device = str(where.device)
         if device not in self._moved:
-            self._moved[device] = self.everything.to(where.device)
-        return self._moved[device][where]
+            self._moved[device] = cast(Drawn, self.everything.to(where.device))
+        return cast(Drawn, self._moved[device][where])
 
     def images(self, index: Positions) -> Images:
         """The images at `index`, drawn on its device."""
-        return self.scenes(index).render()
+        scenes = self.scenes(index)
+        return (
+            scenes.render()
+            if self.kept is None
+            else self.kept.drawn(scenes, positions(index, len(self)))
+        )
 
     def parts(self, index: Positions) -> Parts:
         """The exact coverage of every object."""
@@ -78,6 +118,15 @@ class TensorSplit:
     def files(self, index: Index) -> list[str] | None:
         """The file names of the images at `index`, if they were read from files of their own."""
         return None if self.names is None else [self.names[int(place)] for place in index]
+
+
+def coalition_split(
+    scene: Scene, labels: Labels, division: str | None, which: int, seed: int
+) -> SceneSplit:
+    """A split whose training images lack random parts of a division, if one is named."""
+    scene = replace(scene, coalitions=division)
+    kept = None if division is None or which != TRAIN else Kept(division=division, seed=seed)
+    return SceneSplit(everything=scene, labels=labels, kept=kept)
 
 
 class Splits(ABC):
@@ -175,3 +224,14 @@ def grey_levels(
     high = low + 1 - room
     swap = draws[2] < 0.5
     return torch.where(swap, high, low), torch.where(swap, low, high)
+
+
+def levels_beside(
+    background: Tensor, count: int, min_contrast: float, generator: torch.Generator
+) -> Tensor:
+    """`count` grey levels for each background, each at least `min_contrast` away from it."""
+    draws = torch.rand(*background.shape, count, generator=generator)
+    below = (background - min_contrast).clamp(min=0)[..., None]
+    above = (1 - background - min_contrast).clamp(min=0)[..., None]
+    place = draws * (below + above)
+    return torch.where(place < below, place, place - below + background[..., None] + min_contrast)

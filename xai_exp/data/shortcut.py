@@ -18,8 +18,8 @@ from xai_exp.config import InputError, Range, configured
 from xai_exp.data import loading
 from xai_exp.data.counting import Counting
 from xai_exp.data.loading import SceneSplit, stream
-from xai_exp.data.polygons import circumradii, circumradius
-from xai_exp.data.scene import Scene
+from xai_exp.data.scenes.polygons import circumradii, circumradius
+from xai_exp.data.scenes.scene import Scene
 from xai_exp.data.triangles_squares import TrianglesSquares
 from xai_exp.types import Flags, Scores
 
@@ -75,7 +75,8 @@ class TrianglesSquaresShortcut(TrianglesSquares):
         there = presence(
             plain.labels == 1, which, self.tag_agreement, self.test_tag, _tags(self.seed, which)
         )
-        return SceneSplit(everything=planted(moved, there, self.tag_size), labels=plain.labels)
+        tagged = planted(moved, there, self.tag_size, tied=self.tag_agreement == 1)
+        return dataclasses.replace(plain, everything=tagged)
 
 
 @configured
@@ -111,9 +112,8 @@ class CountingShortcut(Counting):
         there = presence(
             positive, which, self.tag_agreement, self.test_tag, _tags(self.seed, which)
         )
-        return SceneSplit(
-            everything=planted(plain.everything, there, self.tag_size), labels=plain.labels
-        )
+        tagged = planted(plain.everything, there, self.tag_size, tied=self.tag_agreement == 1)
+        return dataclasses.replace(plain, everything=tagged)
 
     def _free(self, candidates: Tensor, outer: Tensor) -> Tensor:
         """Which candidates leave the tag's place alone."""
@@ -134,8 +134,8 @@ def presence(
     return positive == agrees
 
 
-def planted(scene: Scene, there: Flags, size: int) -> Scene:
-    """The scenes with a tag as their last object where it is due."""
+def planted(scene: Scene, there: Flags, size: int, *, tied: bool = False) -> Scene:
+    """The scenes with a tag as their last object where it is due, `tied` if nowhere else ever."""
     count = len(scene)
     ones: Scores = torch.ones(count, 1)
     tag = {
@@ -146,7 +146,7 @@ def planted(scene: Scene, there: Flags, size: int) -> Scene:
         "levels": scene.levels[:, :1],
     }
     joined = {name: torch.cat([getattr(scene, name), more], 1) for name, more in tag.items()}
-    return dataclasses.replace(scene, tagged=True, **joined)
+    return dataclasses.replace(scene, tagged=True, tied=tied, **joined)
 
 
 def _tags(seed: int, which: int) -> torch.Generator:

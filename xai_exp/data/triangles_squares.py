@@ -11,9 +11,10 @@ import torch
 
 from xai_exp.config import InputError, Range, configured
 from xai_exp.data import loading
-from xai_exp.data.loading import SceneSplit, Splits, grey_levels, stream
-from xai_exp.data.polygons import circumradii, circumradius
-from xai_exp.data.scene import Scene
+from xai_exp.data.loading import SceneSplit, Splits, coalition_split, grey_levels, stream
+from xai_exp.data.scenes.polygons import circumradii, circumradius
+from xai_exp.data.scenes.scene import Coalitions, Scene
+from xai_exp.data.scenes.texture import Amplitude, Kind, backdrop
 
 
 @configured
@@ -29,6 +30,11 @@ class TrianglesSquares(Splits):
         min_contrast: the least difference between the grey levels of object and background; below
             0.1 the earlier research line saw most of its errors.
         validation_share, test_share: the share of images held out.
+        texture: of the background: none, stripes or noise.
+        amplitude: the texture's, in grey levels.
+        coalitions: the division whose parts are left out at random of half of the training images,
+            the label staying, so that a network knows images without parts (after Hesse et al.
+            2024, IDSDS); null: none are.
         seed: of the scenes; models of all seeds see the same images.
     """
 
@@ -41,6 +47,9 @@ class TrianglesSquares(Splits):
     min_contrast: Annotated[float, Range(0, 0.9)] = 0.1
     validation_share: Annotated[float, Range(0, 0.5, exclusive_low=True)] = 0.02
     test_share: Annotated[float, Range(0, 0.5, exclusive_low=True)] = 0.1
+    texture: Kind = "none"
+    amplitude: Amplitude = 0.1
+    coalitions: Coalitions | None = None
     seed: Annotated[int, Range(0)] = 0
 
     def __post_init__(self) -> None:
@@ -88,5 +97,7 @@ class TrianglesSquares(Splits):
             levels=level[:, None],
             background=background,
             size=self.size,
+            texture=backdrop(self.texture, self.amplitude, count, generator),
+            fewest=1,
         )
-        return SceneSplit(everything=scene, labels=labels)
+        return coalition_split(scene, labels, self.coalitions, which, self.seed)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from xai_exp.config import InputError, Range, configured
 from xai_exp.models.blocks import fitted
@@ -24,7 +25,7 @@ class LinearSum:
         """The network for images of this kind."""
         pixels = channels * size[0] * size[1]
         weight = torch.linspace(-1, 1, classes)[:, None].expand(-1, pixels) / pixels
-        return _frozen(nn.Sequential(nn.Flatten(), _linear(weight)), channels, size, "linear")
+        return frozen(nn.Sequential(nn.Flatten(), linear(weight)), channels, size, "linear")
 
 
 @configured
@@ -62,11 +63,11 @@ class Counter:
             nn.Flatten(),
             _euler_and_majority(windows, size[0] * size[1]),
             nn.ReLU(),
-            _linear(torch.tensor([[1.0, 0, -_GATE, 0], [0, 1.0, 0, -_GATE]])),
+            linear(torch.tensor([[1.0, 0, -_GATE, 0], [0, 1.0, 0, -_GATE]])),
             nn.ReLU(),
-            _linear(2 * numbers[:, None].expand(-1, 2), -(numbers**2)),
+            linear(2 * numbers[:, None].expand(-1, 2), -(numbers**2)),
         )
-        return _frozen(network, channels, size, "counter")
+        return frozen(network, channels, size, "counter")
 
     def _threshold(self, channels: int) -> nn.Conv2d:
         """Four maps a, b, c, d: white is relu(a) - relu(b), black is relu(c) - relu(d)."""
@@ -74,7 +75,7 @@ class Counter:
         sign = torch.tensor([1.0, 1, -1, -1])
         start = torch.tensor([0.5 - half, 0.5 + half, -0.5 - half, -0.5 + half])
         weight = self.steepness * sign[:, None].expand(-1, channels) / channels
-        return _conv(weight[..., None, None], -self.steepness * start)
+        return conv(weight[..., None, None], -self.steepness * start)
 
 
 _GATE = 1000.0  # what silences the count of the majority colour
@@ -85,7 +86,7 @@ def _quads() -> nn.Conv2d:
     """For both colours the white pixels s of each 2x2 window as s, s - 1 and s - 3."""
     weight = torch.zeros(6, 4, 2, 2)
     weight[:3, 0], weight[:3, 1], weight[3:, 2], weight[3:, 3] = 1, -1, 1, -1
-    return _conv(weight, torch.tensor([0.0, -1, -3, 0, -1, -3]), padding=1)
+    return conv(weight, torch.tensor([0.0, -1, -3, 0, -1, -3]), padding=1)
 
 
 def _euler_and_majority(windows: int, pixels: int) -> nn.Linear:
@@ -99,7 +100,7 @@ def _euler_and_majority(windows: int, pixels: int) -> nn.Linear:
     none = torch.zeros(3)
     rows = [[euler, none], [none, euler], [share, none], [none, share]]
     weight = torch.stack([torch.cat(row) for row in rows])
-    return _linear(weight, torch.tensor([0.0, 0, -_MAJORITY, -_MAJORITY]))
+    return linear(weight, torch.tensor([0.0, 0, -_MAJORITY, -_MAJORITY]))
 
 
 @configured
@@ -137,11 +138,11 @@ class TagReader:
         sign = torch.where(torch.arange(classes) > (classes - 1) / 2, 10.0, -10.0)
         network = nn.Sequential(
             nn.Flatten(),
-            _linear(torch.stack([contrast, -contrast])),
+            linear(torch.stack([contrast, -contrast])),
             nn.ReLU(),
-            _linear(sign[:, None].expand(-1, 2), -self.threshold * sign),
+            linear(sign[:, None].expand(-1, 2), -self.threshold * sign),
         )
-        return _frozen(network, channels, size, "whitebox_tag")
+        return frozen(network, channels, size, "whitebox_tag")
 
 
 @configured
@@ -185,10 +186,73 @@ class Blind:
                 spread = (2 / layer.weight[0].numel()) ** 0.5
                 nn.init.normal_(layer.weight, std=spread, generator=source)
                 nn.init.normal_(layer.bias, std=0.1, generator=source)  # pyright: ignore
-        return _frozen(network, channels, size, "whitebox_blind")
+        return frozen(network, channels, size, "whitebox_blind")
 
 
-def _linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
+@configured
+class CentreSurround:
+    r"""Subtracts a suppressor: f_c(x) = g s_c u with u = (p_L - a_L) - (p_T - a_T), in two layers.
+
+    p is the mean over the pixels of a tetromino's place (T the first, L the last class, as the
+    dataset suppressor puts them) and a that over the pixels around it, up to a unit away, which
+    hold background alone and so tell nothing of the class by themselves: they are used with a
+    negative weight, to take the background off the tetromino (a suppressor; Haufe et al. 2014).
+    s_c runs evenly from -1 to 1 over the classes. The first layer computes relu(u) and relu(-u),
+    the second their difference: the reason is g s_c times the weight of each pixel times its value.
+
+    Args:
+        gain: g.
+    """
+
+    gain: Annotated[float, Range(0, exclusive_low=True)] = 40.0
+
+    def build(self, channels: int, size: tuple[int, int], classes: int) -> nn.Module:
+        """The network for images of this kind.
+
+        Raises:
+            InputError: when a tetromino has no place in them.
+        """
+        if min(size) < UNITS:
+            raise InputError(
+                f"model whitebox_suppressor: got images of {size[0]}x{size[1]} pixels; allowed: "
+                f"{UNITS}x{UNITS} or larger"
+            )
+        reason = (self.contrast(size, 1) - self.contrast(size, 0)) / channels
+        flat = reason.expand(channels, *size).flatten()
+        signs = torch.linspace(-1, 1, classes)[:, None] * torch.tensor([1.0, -1.0])
+        network = nn.Sequential(
+            nn.Flatten(),
+            linear(torch.stack([flat, -flat])),
+            nn.ReLU(),
+            linear(self.gain * signs),
+        )
+        return frozen(network, channels, size, "whitebox_suppressor")
+
+    def contrast(self, size: tuple[int, int], which: int) -> Tensor:
+        """The weights (height, width) of one tetromino's pixels, and of those around it."""
+        mine = pattern(size, which)
+        near = functional.max_pool2d(mine[None, None], 3, stride=1, padding=1)
+        for _ in range(min(size) // UNITS - 1):
+            near = functional.max_pool2d(near, 3, stride=1, padding=1)
+        around = near[0, 0] - mine
+        return mine / mine.sum() - around / around.sum()
+
+
+UNITS = 8  # units of an image's side; a tetromino's squares have a side of one
+_PLACES = ((1, 1), (4, 5))
+_SQUARES = (((0, 0), (1, 0), (1, 1), (2, 0)), ((0, 0), (1, 0), (2, 0), (2, 1)))
+
+
+def pattern(size: tuple[int, int], which: int) -> Tensor:
+    """The pixels (height, width) of the T (0) or the L (1) in its own place, one inside."""
+    plane, unit = torch.zeros(size), min(size) // UNITS
+    for row, column in _SQUARES[which]:
+        top, left = (unit * (at + by) for at, by in zip(_PLACES[which], (row, column), strict=True))
+        plane[top : top + unit, left : left + unit] = 1
+    return plane
+
+
+def linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
     """A linear layer with these weights."""
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
     layer.weight.data = weight.contiguous()
@@ -197,7 +261,7 @@ def _linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
     return layer
 
 
-def _conv(weight: Tensor, bias: Tensor, padding: int = 0) -> nn.Conv2d:
+def conv(weight: Tensor, bias: Tensor, padding: int = 0) -> nn.Conv2d:
     """A convolution with these weights."""
     out, inside, *kernel = weight.shape
     layer = nn.Conv2d(inside, out, tuple(kernel), padding=padding)  # pyright: ignore
@@ -205,6 +269,6 @@ def _conv(weight: Tensor, bias: Tensor, padding: int = 0) -> nn.Conv2d:
     return layer
 
 
-def _frozen(network: nn.Module, channels: int, size: tuple[int, int], name: str) -> nn.Module:
+def frozen(network: nn.Module, channels: int, size: tuple[int, int], name: str) -> nn.Module:
     """The network with nothing left to learn."""
     return fitted(network, channels, size, name).requires_grad_(False)

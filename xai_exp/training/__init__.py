@@ -3,17 +3,18 @@
 Lightning takes seconds to import, which a run that trains nothing need not wait for.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from xai_exp.compute import ops
 from xai_exp.config import Range, configured
 from xai_exp.training.store import TrainingResult
-from xai_exp.types import Dataset, Split
+from xai_exp.types import Dataset, Index, Labels, Logits, Split
 
 
 @runtime_checkable
@@ -54,6 +55,29 @@ class Trainer:
     gradient_clip: Annotated[float, Range(0, exclusive_low=True)] | None = 1.0
     target_accuracy: Annotated[float, Range(0, 1)] = 0.9995
     precision: Literal["auto", "32", "bf16"] = "auto"
+
+    def batch(
+        self,
+        split: Split,
+        index: Index,
+        generator: torch.Generator,  # noqa: ARG002
+    ) -> tuple[Tensor, Tensor]:
+        """The images and labels that a step learns from, at `index` of the training split."""
+        return split.images(index), split.labels.to(index.device)[index]
+
+    def loss(self, logits: Logits, labels: Labels) -> Tensor:
+        """What a step lowers: cross entropy."""
+        return functional.cross_entropy(logits, labels)
+
+    def certificate(
+        self,
+        network: nn.Module,  # noqa: ARG002
+        data: Dataset,  # noqa: ARG002
+        device: torch.device,  # noqa: ARG002
+        seed: int,  # noqa: ARG002
+    ) -> Mapping[str, float] | None:
+        """What is known for certain of the trained network: nothing."""
+        return None
 
     def epochs(self, images: int) -> int:
         """How many epochs there are at most."""

@@ -80,6 +80,7 @@ def fit(
         seconds=sum(row["seconds"] for row in learner.history),
         parameters=sum(p.numel() for p in network.parameters()),
         history=tuple(learner.history),
+        certificate=config.certificate(network, data, device, seed),
     )
 
 
@@ -131,28 +132,36 @@ class _Batches:
     """One epoch of a split as (images, labels), indexed or rendered on the device."""
 
     def __init__(
-        self,
-        split: Split,
-        size: int,
-        device: torch.device,
-        order: Tensor | None,
-        layout: torch.memory_format,
+        self, split: Split, size: int, device: torch.device, layout: torch.memory_format
     ) -> None:
-        self.split, self.size, self.device, self.order = split, size, device, order
-        self.layout = layout
+        self.split, self.size, self.device, self.layout = split, size, device, layout
 
     def __len__(self) -> int:
-        if self.order is None:
-            return math.ceil(len(self.split) / self.size)
+        return math.ceil(len(self.split) / self.size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        labels = self.split.labels.to(self.device)
+        for index in torch.arange(len(self.split), device=self.device).split(self.size):
+            yield self.split.images(index).contiguous(memory_format=self.layout), labels[index]
+
+
+class _Shuffled(_Batches):
+    """One epoch in the order that its generator draws, as the trainer wants its batches."""
+
+    def __init__(self, learner: "_Learner", generator: torch.Generator) -> None:
+        super().__init__(
+            learner.data.train, learner.config.batch_size, learner.where, learner.layout
+        )
+        self.config, self.generator = learner.config, generator
+
+    def __len__(self) -> int:
         return max(1, len(self.split) // self.size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        order = torch.arange(len(self.split)) if self.order is None else self.order
-        labels = self.split.labels.to(self.device)
-        order = order.to(self.device)
-        for step in range(len(self)):
-            index = order[step * self.size : (step + 1) * self.size]
-            yield self.split.images(index).contiguous(memory_format=self.layout), labels[index]
+        order = torch.randperm(len(self.split), generator=self.generator).to(self.device)
+        for index in order.split(self.size)[: len(self)]:
+            images, labels = self.config.batch(self.split, index, self.generator)
+            yield images.contiguous(memory_format=self.layout), labels
 
 
 class _Learner(lightning.LightningModule):
@@ -172,14 +181,12 @@ class _Learner(lightning.LightningModule):
 
     def train_dataloader(self) -> _Batches:
         """The training images in this epoch's order."""
-        draw = _drawn(self.seed, self.current_epoch)
-        order = torch.randperm(len(self.data.train), generator=draw)
-        return _Batches(self.data.train, self.config.batch_size, self.where, order, self.layout)
+        return _Shuffled(self, _drawn(self.seed, self.current_epoch))
 
     def val_dataloader(self) -> _Batches:
         """The validation images."""
         size = 2 * self.config.batch_size
-        return _Batches(self.data.validation, size, self.where, None, self.layout)
+        return _Batches(self.data.validation, size, self.where, self.layout)
 
     def on_train_epoch_start(self) -> None:
         """Seed dropout by the epoch; the caller keeps the global generator from changing."""
@@ -189,7 +196,7 @@ class _Learner(lightning.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], number: int) -> Tensor:
         """The loss of one batch."""
         images, labels = batch
-        loss = functional.cross_entropy(self.network(images).float(), labels)
+        loss = self.config.loss(self.network(images).float(), labels)
         if self.where.type == "cpu" or number % _CHECK_EVERY == 0:
             self._refuse_if_not_finite(loss)
         self._losses.append(loss.detach())

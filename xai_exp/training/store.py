@@ -35,6 +35,8 @@ class TrainingResult:
         parameters: how many numbers were learnt.
         history: a row an epoch: epoch, train_loss, validation_loss, validation_accuracy,
             learning_rate, images_per_second, seconds.
+        certificate: how far the network ignores what it was trained to ignore, if it was; see
+            `xai_exp.training.invariance`.
     """
 
     accuracy: float
@@ -43,6 +45,7 @@ class TrainingResult:
     seconds: float
     parameters: int
     history: tuple[Mapping[str, float | int], ...]
+    certificate: Mapping[str, float] | None = None
 
 
 def model_key(deciding: Mapping[str, Any]) -> str:

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from xai_exp.config import InputError
-from xai_exp.data import counting, loading
+from xai_exp.data import loading
 from xai_exp.data.counting import Counting
 from xai_exp.data.digits import Digits
 from xai_exp.data.loading import grey_levels, sizes, stratified
-from xai_exp.data.polygons import DISC, circumradius
+from xai_exp.data.scenes.placement import Placement
+from xai_exp.data.scenes.polygons import DISC, circumradius
 from xai_exp.data.triangles_squares import TrianglesSquares
 from xai_exp.types import Dataset
 
@@ -232,28 +233,27 @@ def test_a_test_variant_changes_the_test_split_alone(changes, radii, kinds):
         {"max_objects": 2, "min_radius": 20.0, "max_radius": 20.0},
         {"max_objects": 1, "min_radius": 33.0, "max_radius": 33.0},
         {"max_objects": 1, "max_radius": 4.0, "test_max_radius": 200.0, "test_min_radius": 100.0},
+        {"max_objects": 100},
+        {"min_objects": 20, "max_objects": 25, "pixels": 32},
+        {"min_objects": 13, "max_objects": 14, "pixels": 32},
     ],
 )
-def test_objects_that_do_not_fit_are_refused_in_one_line(impossible, monkeypatch):
-    monkeypatch.setattr(counting, "_ROUNDS", 5)
-    data = Counting(count=60, **impossible)
-    with pytest.raises(InputError, match="so that they fit without overlap") as caught:
-        _ = data.test
-    assert "\n" not in str(caught.value)
-
-
-def test_what_does_not_fit_is_not_tried_for_long(monkeypatch):
+def test_objects_that_do_not_fit_are_refused_at_once_and_in_one_line(impossible, monkeypatch):
     rounds = []
-    one_round = Counting._one_round
+    one_round = Placement._one_round
 
-    def counted(self, *given):
-        rounds.append(1)
-        return one_round(self, *given)
+    def counted(self, outer, *given):
+        rounds.append(len(outer))
+        return one_round(self, outer, *given)
 
-    monkeypatch.setattr(Counting, "_one_round", counted)
-    with pytest.raises(InputError, match="so that they fit without overlap"):
-        _ = Counting(count=6000, min_objects=20, max_objects=25, pixels=32).train
-    assert len(rounds) == 1
+    monkeypatch.setattr(Placement, "_one_round", counted)
+    with pytest.raises(InputError, match="so that they fit without overlap") as caught:
+        _ = Counting(count=60_000, **impossible).test
+    assert "\n" not in str(caught.value)
+    assert sum(rounds) <= 200  # a trial on the fullest scenes, or none
+
+
+def test_full_scenes_that_do_fit_are_drawn():
     assert len(Counting(count=6000, min_objects=9).train) == 5220
 
 

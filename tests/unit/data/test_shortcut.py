@@ -8,7 +8,7 @@ import torch
 
 from xai_exp.config import InputError
 from xai_exp.data.counting import Counting
-from xai_exp.data.polygons import circumradius
+from xai_exp.data.scenes.polygons import circumradius
 from xai_exp.data.shortcut import CountingShortcut, TrianglesSquaresShortcut
 from xai_exp.data.triangles_squares import TrianglesSquares
 

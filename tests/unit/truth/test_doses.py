@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from xai_exp.config import InputError
-from xai_exp.data.scene import Scene
+from xai_exp.data.scenes.scene import Scene
 from xai_exp.explainers.damaged import TrueMap
 from xai_exp.metrics.truth import PartShapley
 from xai_exp.truth import games

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from xai_exp.config import InputError
-from xai_exp.data.scene import Scene
+from xai_exp.data.scenes.scene import Scene
 from xai_exp.truth import coalitions
 from xai_exp.truth import games as truth
 from xai_exp.truth.games import Truth, solved
@@ -181,6 +181,7 @@ def test_a_linear_network_gives_each_part_its_contrast_times_its_weights():
     model = nn.Sequential(nn.Flatten(), nn.Linear(400, 3))
     found = truth.attribute(model, made, targets)
     _, layers = made.layers()
+    layers = layers[:, :, 0]
     weights = model[1].weight.detach()[targets].view(4, 1, 20, 20)
     wanted = (layers * weights).sum((2, 3)).double()
     torch.testing.assert_close(found.shapley, wanted, rtol=0, atol=1e-5)

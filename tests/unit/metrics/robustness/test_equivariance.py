@@ -9,8 +9,8 @@ from scipy import stats
 from torch import nn
 
 from xai_exp.config import InputError
-from xai_exp.data.polygons import DISC
-from xai_exp.data.scene import Scene
+from xai_exp.data.scenes.polygons import DISC
+from xai_exp.data.scenes.scene import Scene
 from xai_exp.explainers.controls import ExactMask, Random, Sobel
 from xai_exp.explainers.gradients.gradients import Gradient, InputXGradient
 from xai_exp.metrics.robustness.equivariance import Equivariance, SceneEquivariance, changes

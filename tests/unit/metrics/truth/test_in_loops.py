@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from xai_exp.data.scene import Scene
+from xai_exp.data.scenes.scene import Scene
 from xai_exp.metrics.truth.measures import (
     HumanStrategy,
     ObjectCoverage,

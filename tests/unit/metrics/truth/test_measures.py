@@ -9,7 +9,7 @@ from scipy import stats
 from torch import nn
 
 from xai_exp.config import InputError
-from xai_exp.data.scene import Scene
+from xai_exp.data.scenes.scene import Scene
 from xai_exp.metrics.truth.likeness import concordance, sign_agreement, spearman
 from xai_exp.metrics.truth.measures import (
     HumanStrategy,

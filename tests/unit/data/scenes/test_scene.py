@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from xai_exp.config import InputError
-from xai_exp.data import render, scene
-from xai_exp.data.polygons import DISC, circumradius, divide, regular_polygon
-from xai_exp.data.scene import DIVISIONS, Scene
+from xai_exp.data.scenes import render, scene
+from xai_exp.data.scenes.polygons import DISC, circumradius, divide, regular_polygon
+from xai_exp.data.scenes.scene import DIVISIONS, Scene
 from xai_exp.types import Scenes
 
 ROUNDING = 4e-5
@@ -120,11 +120,11 @@ def test_without_a_corner_a_polygon_ends_at_the_chord(sides, corner):
 def test_an_image_is_its_base_and_the_layers_of_what_is_kept(division, tagged, generator):
     made = polygons(tagged=tagged).divided(division)
     base, layers = made.layers()
-    torch.testing.assert_close((base + layers.sum(1))[:, None], made.render(), rtol=0, atol=1e-6)
+    torch.testing.assert_close(base + layers.sum(1), made.render(), rtol=0, atol=1e-6)
     for _ in range(4):
         keep = torch.rand(layers.shape[:2], generator=generator) < 0.5
-        wanted = base + (keep[..., None, None] * layers).sum(1)
-        torch.testing.assert_close(made.render(keep)[:, 0], wanted, rtol=0, atol=1e-6)
+        wanted = base + (keep[..., None, None, None] * layers).sum(1)
+        torch.testing.assert_close(made.render(keep), wanted, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("division", DIVISIONS)
@@ -229,13 +229,13 @@ def test_the_tag_is_a_part_in_every_division():
 
 
 def test_a_division_that_scenes_do_not_have_is_refused():
-    assert several().divisions == ("objects",)
-    with pytest.raises(InputError, match=r"got 'corners'; allowed: objects$"):
+    assert several().divisions == ("objects", "grid", "pixels")
+    with pytest.raises(InputError, match=r"got 'corners'; allowed: objects, grid, pixels$"):
         several().divided("corners")
     with pytest.raises(InputError, match="allowed: objects, corners, sides, anatomy"):
         polygons().divided("corner")
     discs = dataclasses.replace(polygons(), sides=torch.tensor([3, 4, 3, 4, 3, DISC])[:, None])
-    assert discs.divisions == ("objects",)
+    assert discs.divisions == ("objects", "grid", "pixels")
 
 
 @pytest.mark.parametrize("depth", [0.0, -0.1, 0.51, float("nan")])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from xai_exp.data import render
+from xai_exp.data.scenes import render
 
 PIXELS = 20
 ROUNDING = {torch.float32: 2e-5, torch.float64: 1e-12}
