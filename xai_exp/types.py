@@ -210,6 +210,20 @@ class Explainer(Protocol):
 
 
 @runtime_checkable
+class Diagnoses(Protocol):
+    """An explainer that says of every image how well it kept what it promises.
+
+    The names are guards; `explainers.promises` says what each means and what it may be at most.
+    """
+
+    def diagnostics(
+        self, model: nn.Module, images: Images, targets: Labels
+    ) -> Mapping[str, Scores]:
+        """Guards by name: a value an image, but for evenness, which is of the first image alone."""
+        ...
+
+
+@runtime_checkable
 class Removal(Protocol):
     """Images made ready to lose pixels: whatever does not depend on the pixels is done already."""
 

@@ -63,7 +63,7 @@ class GradCAM(_Weighed):
     Cost: one forward pass and one backward pass at most, which ends at the maps.
 
     Args:
-        layer: the module whose output is explained; null: the last convolution's map.
+        layer: a module or a function (relu.3); null: the last maps on every way to the logits.
         relu: keep only what speaks for the target.
     """
 
@@ -86,7 +86,7 @@ class GradCAMPlusPlus(_Weighed):
     Cost: one forward pass and one backward pass at most, which ends at the maps.
 
     Args:
-        layer: the module whose output is explained; null: the last convolution's map.
+        layer: a module or a function (relu.3); null: the last maps on every way to the logits.
         relu: keep only what speaks for the target.
     """
 
@@ -106,7 +106,7 @@ class LayerCAM(_Weighed):
     Cost: one forward pass and one backward pass at most, which ends at the maps.
 
     Args:
-        layer: the module whose output is explained; null: the last convolution's map.
+        layer: a module or a function (relu.3); null: the last maps on every way to the logits.
         relu: keep only what speaks for the target.
         positive: only positive gradients count.
     """
@@ -128,7 +128,7 @@ class EigenCAM:
     Cost: one forward pass.
 
     Args:
-        layer: the module whose output is explained; null: the last convolution's map.
+        layer: a module or a function (relu.3); null: the last maps on every way to the logits.
     """
 
     layer: str | None = None
@@ -158,7 +158,7 @@ class ScoreCAM:
     Cost: `maps` forward passes and one more; no more than the layer has maps.
 
     Args:
-        layer: the module whose output is explained; null: the last convolution's map.
+        layer: a module or a function (relu.3); null: the last maps on every way to the logits.
         maps: how many maps are tried at most.
         baseline: what hides behind a mask: a grey level (the paper's is 0), or border for each
             image's own, the median of the pixels on its border.
@@ -213,7 +213,7 @@ class GuidedGradCAM:
     Cost: two forward and two backward passes.
 
     Args:
-        layer: the module whose output Grad-CAM explains; null: the last convolution's map.
+        layer: a module or a function (relu.3); null: the last maps on every way to the logits.
     """
 
     requires: ClassVar[str] = "maps for the target"

@@ -56,6 +56,11 @@ class DeepTaylor(Propagation):
         """Passes for one heatmap of a network of convolutions behind ReLUs."""
         return Cost(forward=2, backward=1)
 
+    @property
+    def conserving(self) -> bool:
+        """Without biases all of max(logit, 0) reaches the pixels."""
+        return self.bias == "ignore"
+
     def rules(self) -> Rules:
         """z+ in every layer, and z^B in the first one if its inputs are bounded."""
         plus = AlphaBeta(1.0, 0.0, self.bias)

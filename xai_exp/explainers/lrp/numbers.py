@@ -8,6 +8,7 @@ from xai_exp.explainers.backward.propagation import Propagation
 from xai_exp.explainers.backward.rules import Rules, passed_through
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.lrp.composites import Composite
+from xai_exp.explainers.lrp.rules import Rule
 
 
 @configured
@@ -43,6 +44,20 @@ class ByPlace(Propagation):
         """Passes for one heatmap of a network of convolutions behind ReLUs."""
         forward, backward = self._composite().convolution.cost
         return Cost(forward=1 + forward, backward=backward)
+
+    @property
+    def conserving(self) -> bool:
+        """Whether every rule shares out all that it gets among inputs."""
+        return all(rule.conserving for rule in self._rules())
+
+    @property
+    def fragile(self) -> bool:
+        """Whether the rule of the convolutions divides by what may cancel."""
+        return self._composite().convolution.fragile
+
+    def _rules(self) -> list[Rule]:
+        made = self._composite()
+        return [rule for rule in (made.first, made.convolution, made.linear) if rule is not None]
 
     def rules(self) -> Rules:
         """The composite's rules for linear layers; activations pass relevance through."""

@@ -37,6 +37,16 @@ class Rule(Protocol):
         """Passes through the layer, for inputs that are not negative."""
         ...
 
+    @property
+    def conserving(self) -> bool:
+        """Whether inputs get all relevance, as they do where no bias or epsilon takes a share."""
+        ...
+
+    @property
+    def fragile(self) -> bool:
+        """Whether its shares do not follow the activations, so that rounding may decide."""
+        ...
+
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
         ...
@@ -57,6 +67,16 @@ class Epsilon:
     def cost(self) -> Cost:
         """The outputs are known already, unless the bias is to be left out."""
         return Cost(forward=int(self.bias == "ignore"), backward=1)
+
+    @property
+    def conserving(self) -> bool:
+        """See `Rule`."""
+        return self.bias == "ignore"
+
+    @property
+    def fragile(self) -> bool:
+        """See `Rule`."""
+        return True
 
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
@@ -92,6 +112,16 @@ class AlphaBeta:
         """One pass each way for each part that counts."""
         return Cost(forward=1, backward=1) * (2 if self.beta else 1)
 
+    @property
+    def conserving(self) -> bool:
+        """See `Rule`."""
+        return self.bias == "ignore"
+
+    @property
+    def fragile(self) -> bool:
+        """See `Rule`."""
+        return self.bias == "both"
+
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
         up, down = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
@@ -124,6 +154,16 @@ class Gamma:
     def cost(self) -> Cost:
         """Twice as much if relevance reaches negative outputs, as none does behind a ReLU."""
         return Cost(forward=1, backward=1)
+
+    @property
+    def conserving(self) -> bool:
+        """See `Rule`."""
+        return False
+
+    @property
+    def fragile(self) -> bool:
+        """See `Rule`."""
+        return False
 
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
@@ -166,6 +206,16 @@ class ZPlusFast:
         """One pass each way."""
         return Cost(forward=1, backward=1)
 
+    @property
+    def conserving(self) -> bool:
+        """See `Rule`."""
+        return True
+
+    @property
+    def fragile(self) -> bool:
+        """See `Rule`."""
+        return False
+
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
         up = layer.weight.clamp(min=0)
@@ -182,6 +232,16 @@ class WSquare:
         """The denominator is that of a single image."""
         return Cost(forward=0, backward=1)
 
+    @property
+    def conserving(self) -> bool:
+        """See `Rule`."""
+        return True
+
+    @property
+    def fragile(self) -> bool:
+        """See `Rule`."""
+        return True
+
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
         return _by_weight(layer, relevance, layer.weight.square())
@@ -195,6 +255,16 @@ class Flat:
     def cost(self) -> Cost:
         """The denominator is that of a single image."""
         return Cost(forward=0, backward=1)
+
+    @property
+    def conserving(self) -> bool:
+        """See `Rule`."""
+        return True
+
+    @property
+    def fragile(self) -> bool:
+        """See `Rule`."""
+        return True
 
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
@@ -221,6 +291,16 @@ class ZBox:
     def cost(self) -> Cost:
         """One pass each way for either end of the box."""
         return Cost(forward=2, backward=2)
+
+    @property
+    def conserving(self) -> bool:
+        """See `Rule`."""
+        return True
+
+    @property
+    def fragile(self) -> bool:
+        """See `Rule`."""
+        return False
 
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
