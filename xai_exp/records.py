@@ -134,6 +134,7 @@ def _gallery(
     skipped: Sequence[str] = (),
 ) -> Figure:
     first = next(iter(done.values()))
+    marks = show.marks({name: scored.diagnostics for name, scored in done.items()})
     lines = {
         name: show.score_lines(scored.scores, len(sample.images)) for name, scored in done.items()
     }
@@ -144,10 +145,14 @@ def _gallery(
         scores=lines,
         masks=_masks(sample),
         overlay=overlay,
-        note=f"skipped, as they can't explain this network: {', '.join(skipped)}"
-        if skipped
-        else "",
+        note="; ".join(
+            [*_skipped(skipped), *show.marks({n: s.diagnostics for n, s in done.items()})]
+        ),
     )
+
+
+def _skipped(names: Sequence[str]) -> list[str]:
+    return [f"skipped, as they can't explain this network: {', '.join(names)}"] if names else []
 
 
 def _masks(sample: Sample) -> Tensor | None:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import torch
 from rich.console import Console
 
 from xai_exp.metrics.complexity import Complexity, Sparseness
@@ -21,7 +22,7 @@ class Shown:
         }
 
 
-def printed(count, explainers=("lrp", "gradient", "deconvnet", "random")):
+def printed(count, explainers=("lrp", "gradient", "deconvnet", "random"), guards=None):
     experiment = Shown(count)
     tables = {
         explainer: pd.DataFrame(
@@ -34,7 +35,7 @@ def printed(count, explainers=("lrp", "gradient", "deconvnet", "random")):
         for i, explainer in enumerate(explainers)
     }
     console = Console(width=100, file=StringIO())
-    inspect.unwrap(show.results)(console, experiment, RESULT, tables)
+    inspect.unwrap(show.results)(console, experiment, RESULT, tables, guards)
     return console.file.getvalue().splitlines(), experiment
 
 
@@ -53,6 +54,15 @@ def test_no_line_is_wider_than_the_terminal_and_every_metric_is_there(count):
         rows = [line for line in lines if "complexity of" in line]
         assert len(rows) == count
         assert all(all(f"{10 * i + 0.188:.3f}" in row for i in range(4)) for row in rows)
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_a_broken_promise_is_a_line_under_the_table(count):
+    gaps = {"completeness_gap": torch.tensor([0.0, 0.2341, 0.05]), "distance": torch.ones(3)}
+    good = {"completeness_gap": torch.zeros(3)}
+    lines, _ = printed(count, guards={"lrp": gaps, "random": {}, "gradient": good})
+    assert lines[-2] == "lrp: sum off by up to 23 % (bound 1 %) on 2 of 3 images"
+    assert sum("sum off" in line for line in lines) == 1
 
 
 NAN = float("nan")

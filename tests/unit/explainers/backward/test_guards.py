@@ -1,6 +1,8 @@
 """What relevance propagation says of its own work is stored with its run."""
 
+import inspect
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -60,3 +62,16 @@ def test_the_distance_is_zero_for_equal_maps_and_one_for_opposite_ones():
 def test_relevance_from_nothing_is_an_infinite_error():
     found = lost(torch.tensor([0.0, 0.0, -4.0]), torch.tensor([0.0, 1.0, -3.0]))
     assert found.tolist() == [0.0, torch.inf, 0.25]
+
+
+def test_a_broken_promise_is_at_the_foot_of_the_gallery(make_case, monkeypatch):
+    sample, found = scored(make_case(), Gradient())
+    seen = {}
+    monkeypatch.setattr(records.gallery, "gallery", lambda *_, **given: seen.update(given))
+    spoilt = replace(found, diagnostics={"completeness_gap": torch.tensor([0.5, 0.0])})
+    data = SimpleNamespace(dataset=SimpleNamespace(classes=("a", "b", "c")))
+    inspect.unwrap(records._gallery)(data, sample, {"ig": spoilt}, overlay=False, skipped=["cam"])
+    assert seen["note"] == (
+        "skipped, as they can't explain this network: cam; "
+        "ig: sum off by up to 50 % (bound 1 %) on 1 of 2 images"
+    )
