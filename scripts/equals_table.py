@@ -382,8 +382,9 @@ def line(row: Row) -> str:
 
 def stored(found: Mapping[str, Any]) -> list[str]:
     """The rows of heatmaps that the original libraries made: in float32, against ours."""
+    row = "| {} | {} | {:.0e} | golden heatmaps, float32 |"
     return [
-        f"| {name} | {label.replace(': ', ' ').replace('|', ', ')} | {error:.0e} | golden heatmaps, float32 |"
+        row.format(name, label.replace(": ", " ").replace("|", ", "), error)
         for name, one in sorted(found.items())
         for label, error in sorted(one["errors"].items())
     ]

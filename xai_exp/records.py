@@ -145,9 +145,7 @@ def _gallery(
         scores=lines,
         masks=_masks(sample),
         overlay=overlay,
-        note="; ".join(
-            [*_skipped(skipped), *show.marks({n: s.diagnostics for n, s in done.items()})]
-        ),
+        note="; ".join([*_skipped(skipped), *marks]),
     )
 
 

@@ -19,9 +19,9 @@ class DeepTaylor(Propagation):
     """The z+ rule in every layer, from max(logit, 0); with bounds the z^B rule in the first one.
 
     Where the target's logit is not positive the heatmap is zero everywhere. Equal to iNNvestigate
-    2.1.2 and 1.0.9 (1.0.8: with `bias="both"`) but for average pooling and residual sums: it lets their
-    gradient through, which does not conserve relevance; here they share it in proportion, as the
-    paper does (sec. 5.1). Pixels without bounds get z+ with either sign of the input, as there.
+    2.1.2 and 1.0.9 (1.0.8: with `bias="both"`) but for average pooling and residual sums: it lets
+    their gradient through, which does not conserve relevance; here they share it in proportion, as
+    the paper does (sec. 5.1). Pixels without bounds get z+ with either sign of the input, as there.
 
     Cost: two forward passes and one backward pass.
 
