@@ -211,15 +211,12 @@ class Explainer(Protocol):
 
 @runtime_checkable
 class Diagnoses(Protocol):
-    """An explainer that says of every image how well it kept what it promises.
-
-    The names are guards; `explainers.promises` says what each means and what it may be at most.
-    """
+    """An explainer that says how its own work went: what it promises and how far off it is."""
 
     def diagnostics(
         self, model: nn.Module, images: Images, targets: Labels
-    ) -> Mapping[str, Scores]:
-        """Guards by name: a value an image, but for evenness, which is of the first image alone."""
+    ) -> Mapping[str, Tensor]:
+        """Numbers by name, one an image."""
         ...
 
 

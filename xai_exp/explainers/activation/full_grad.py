@@ -9,7 +9,7 @@ backward.py, so it does not matter how a network is written.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +59,7 @@ class FullGrad(Promises):
         InputError: for a network with a step whose bias is not known, by its name.
     """
 
+    version: ClassVar[int] = 2
     postprocess: Literal["none", "paper"] = "none"
 
     @property

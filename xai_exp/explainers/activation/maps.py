@@ -30,6 +30,7 @@ _ONCE = Cost(forward=1, backward=1)
 class _Weighed(ABC):
     """The sum of maps times the weights that a subclass gives them."""
 
+    version: ClassVar[int] = 2
     layer: str | None = None
     relu: bool = True
 
@@ -131,6 +132,7 @@ class EigenCAM:
         layer: a module or a function (relu.3); null: the last maps on every way to the logits.
     """
 
+    version: ClassVar[int] = 2
     layer: str | None = None
 
     @property
@@ -165,6 +167,7 @@ class ScoreCAM:
         relu: keep only what is positive.
     """
 
+    version: ClassVar[int] = 2
     layer: str | None = None
     maps: Annotated[int, Range(1)] = 64
     baseline: Level | Literal["border"] = 0.0
@@ -217,6 +220,7 @@ class GuidedGradCAM:
     """
 
     requires: ClassVar[str] = "maps for the target"
+    version: ClassVar[int] = 2
     layer: str | None = None
 
     @property

@@ -1,7 +1,7 @@
 """What layer-wise relevance propagation has in common, however its rules are chosen."""
 
 from abc import abstractmethod
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from xai_exp.config import InputError, Range, configured
 from xai_exp.explainers.backward.propagation import Propagation
@@ -24,6 +24,7 @@ class ByPlace(Propagation):
         until: the last layer to have the rule of the first one, counted from 0.
     """
 
+    version: ClassVar[int] = 2
     epsilon: Annotated[float, Range(0, exclusive_low=True)] = 1e-6
     gamma: Annotated[float, Range(0)] = 0.25
     alpha: Annotated[float, Range(1)] = 2.0

@@ -60,6 +60,7 @@ class Sensitivity:
     needs: ClassVar[frozenset[str]] = frozenset()
     undefined: ClassVar[str] = "the heatmap is all zero, or none was finite around the image"
 
+    version: ClassVar[int] = 2
     score_by: Literal["max", "mean"] = "max"
     samples: Count = 10
     radius: Positive = 0.02
@@ -98,6 +99,7 @@ class LocalLipschitz:
     needs: ClassVar[frozenset[str]] = frozenset()
     undefined: ClassVar[str] = "the heatmap is all zero, or none was finite around the image"
 
+    version: ClassVar[int] = 2
     samples: Count = 10
     radius: Positive = 0.02
     scale: Scale = "heatmap"

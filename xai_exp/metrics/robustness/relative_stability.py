@@ -45,6 +45,7 @@ class RelativeStability:
         "the heatmap is all zero, every neighbour has another prediction, or no layer has weights"
     )
 
+    version: ClassVar[int] = 2
     against: Literal["input", "representation", "output"] = "input"
     samples: Annotated[int, Range(1)] = 10
     radius: Annotated[float, Range(0, exclusive_low=True)] = 0.02
