@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from xai_exp.compute import ops
 from xai_exp.explainers.backward import guards
 from xai_exp.explainers.backward.engine import backpropagate
-from xai_exp.explainers.backward.precision import in_double, needs_double
+from xai_exp.explainers.backward.precision import Fragile, in_double, needs_double
 from xai_exp.explainers.backward.rules import Account, Rules
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.promises import evenness, gap, value
@@ -35,9 +35,9 @@ class Propagation(ABC):
         return False
 
     @property
-    def fragile(self) -> bool:
-        """Whether rounding may decide on deep or branching networks; see `precision`."""
-        return False
+    def fragile(self) -> Fragile:
+        """On which networks rounding may decide; see `precision`."""
+        return "never"
 
     @abstractmethod
     def rules(self) -> Rules:
@@ -72,7 +72,7 @@ class Propagation(ABC):
         self, model: nn.Module, images: Images, targets: Labels, account: Account | None
     ) -> Images:
         given = images
-        if self.fragile and needs_double(model, images):
+        if needs_double(model, images, self.fragile):
             model, given = in_double(model), images.double()
         rules, cut = self.rules(), self.positive
         found = backpropagate(

@@ -7,6 +7,7 @@ It decomposes a function that is not negative, so only a positive logit has an e
 from typing import ClassVar, Literal
 
 from xai_exp.config import InputError, configured
+from xai_exp.explainers.backward.precision import Fragile
 from xai_exp.explainers.backward.propagation import Propagation
 from xai_exp.explainers.backward.rules import Rules, passed_through
 from xai_exp.explainers.cost import Cost
@@ -60,6 +61,11 @@ class DeepTaylor(Propagation):
     def conserving(self) -> bool:
         """Without biases all of max(logit, 0) reaches the pixels."""
         return self.bias == "ignore"
+
+    @property
+    def fragile(self) -> Fragile:
+        """As z+ with all of the bias in its denominators is."""
+        return "deep" if self.bias == "both" else "never"
 
     def rules(self) -> Rules:
         """z+ in every layer, and z^B in the first one if its inputs are bounded."""

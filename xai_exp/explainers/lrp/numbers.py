@@ -4,6 +4,7 @@ from abc import abstractmethod
 from typing import Annotated, ClassVar, Literal
 
 from xai_exp.config import InputError, Range, configured
+from xai_exp.explainers.backward.precision import Fragile
 from xai_exp.explainers.backward.propagation import Propagation
 from xai_exp.explainers.backward.rules import Rules, passed_through
 from xai_exp.explainers.cost import Cost
@@ -52,8 +53,8 @@ class ByPlace(Propagation):
         return all(rule.conserving for rule in self._rules())
 
     @property
-    def fragile(self) -> bool:
-        """Whether the rule of the convolutions divides by what may cancel."""
+    def fragile(self) -> Fragile:
+        """As the rule of the convolutions is."""
         return self._composite().convolution.fragile
 
     def _rules(self) -> list[Rule]:

@@ -156,7 +156,7 @@ class BoundPattern:
             return layer.transpose(relevance, pattern)
 
         rules, given = Rules(linear=linear, activation=_gradient, shares=False), images
-        if needs_double(model, images):
+        if needs_double(model, images, "deep"):
             model, given = in_double(model), images.double()
         from_logit = self.explainer.start == "logit"
         found = backpropagate(model, given, targets, rules, from_logit=from_logit)

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from xai_exp.explainers.backward.calls import stabilized
 from xai_exp.explainers.backward.layer import Layer
+from xai_exp.explainers.backward.precision import Fragile
 from xai_exp.explainers.cost import Cost
 
 Bias = Literal["paper", "both", "ignore"]
@@ -43,8 +44,8 @@ class Rule(Protocol):
         ...
 
     @property
-    def fragile(self) -> bool:
-        """Whether its shares do not follow the activations, so that rounding may decide."""
+    def fragile(self) -> Fragile:
+        """On which networks rounding may decide what becomes of its shares; see `precision`."""
         ...
 
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
@@ -74,9 +75,9 @@ class Epsilon:
         return self.bias == "ignore"
 
     @property
-    def fragile(self) -> bool:
+    def fragile(self) -> Fragile:
         """See `Rule`."""
-        return True
+        return "always" if self.bias == "ignore" else "deep"
 
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
@@ -118,9 +119,9 @@ class AlphaBeta:
         return self.bias == "ignore"
 
     @property
-    def fragile(self) -> bool:
+    def fragile(self) -> Fragile:
         """See `Rule`."""
-        return self.bias == "both"
+        return "deep" if self.bias == "both" else "never"
 
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
@@ -161,9 +162,9 @@ class Gamma:
         return False
 
     @property
-    def fragile(self) -> bool:
+    def fragile(self) -> Fragile:
         """See `Rule`."""
-        return False
+        return "never"
 
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
@@ -212,9 +213,9 @@ class ZPlusFast:
         return True
 
     @property
-    def fragile(self) -> bool:
+    def fragile(self) -> Fragile:
         """See `Rule`."""
-        return False
+        return "never"
 
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
@@ -238,9 +239,9 @@ class WSquare:
         return True
 
     @property
-    def fragile(self) -> bool:
+    def fragile(self) -> Fragile:
         """See `Rule`."""
-        return True
+        return "deep"
 
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
@@ -262,9 +263,9 @@ class Flat:
         return True
 
     @property
-    def fragile(self) -> bool:
+    def fragile(self) -> Fragile:
         """See `Rule`."""
-        return True
+        return "deep"
 
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
@@ -298,9 +299,9 @@ class ZBox:
         return True
 
     @property
-    def fragile(self) -> bool:
+    def fragile(self) -> Fragile:
         """See `Rule`."""
-        return False
+        return "never"
 
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
