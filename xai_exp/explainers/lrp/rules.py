@@ -72,7 +72,7 @@ class Epsilon:
     @property
     def conserving(self) -> bool:
         """See `Rule`."""
-        return self.bias == "ignore"
+        return self.bias == "ignore" and not self.epsilon
 
     @property
     def fragile(self) -> Fragile:
