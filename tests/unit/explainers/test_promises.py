@@ -95,7 +95,8 @@ def test_a_crude_way_is_seen_in_the_books(network, images):
     few = IntegratedGradients(steps=1, method="left")
     many = IntegratedGradients(steps=64)
     gaps = [one.diagnostics(network, images, TARGETS)["completeness_gap"] for one in (few, many)]
-    assert gaps[0].min() > 0.01 > gaps[1].max()
+    assert gaps[0].min() > 0.1
+    assert gaps[1].max() < 0.03
 
 
 def test_guided_ig_says_what_is_missing(network, images):
