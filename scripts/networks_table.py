@@ -35,7 +35,8 @@ What each method does on each of torchvision's classifiers, measured by `make ne
 {version}): one image of noise, seeded weights, the smallest of 64, 96, 128, 224 pixels that fits.
 
 - a percentage: the heatmap is there, and its sum is off by this much from what the method promises
-  (relevance propagation with biases: what its rules lose to these by definition is in it);
+  (relevance propagation with biases: what its rules lose to these by definition is in it; ways and
+  draws have 16 points here, fewer than by default, and are off by more);
 - **bold**: more than the bound that is stated for the promise;
 - `+`: the heatmap is there, the method promises no sum;
 - a letter: refused by the line of that letter below; `!`: not finite.
