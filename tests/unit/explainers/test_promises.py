@@ -84,7 +84,7 @@ def test_who_promises_no_sum_says_nothing(network, images, explainer):
 
 
 def test_a_sum_over_draws_has_a_guard_of_its_own(network, images):
-    explain = bound(ExpectedGradients(samples=2000, sigma=0.1), network, images)
+    explain = bound(ExpectedGradients(samples=500, sigma=0.1), network, images)
     found = explain.diagnostics(network, images, TARGETS)
     assert set(found) == {"sampling_gap"}
     assert found["sampling_gap"].max() < 0.1

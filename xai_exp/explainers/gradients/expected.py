@@ -119,9 +119,14 @@ class BoundExpectedGradients(Promises):
         """The mean of f at the (noisy) image less that at the references that were drawn."""
         count, keys = self.explainer.samples, ops.image_keys(images, self.explainer.seed)
         total = images.new_zeros(len(images))
-        for number in range(count):
-            start, _, end = self._drawn(keys, range(number, number + 1), images)
-            total += value(model, end[0], targets) - value(model, start[0], targets)
+        together = max(1, ops.chunk_size(images) // max(1, len(images)))
+        for first in range(0, count, together):
+            group = range(first, min(first + together, count))
+            start, _, end = self._drawn(keys, group, images)
+            wanted = targets.repeat(len(group))
+            found = value(model, end.flatten(0, 1), wanted)
+            found = found - value(model, start.flatten(0, 1), wanted)
+            total += found.view(len(group), -1).sum(0)
         return total / count
 
     def _drawn(self, keys: Tensor, group: range, images: Images) -> tuple[Tensor, Tensor, Tensor]:
