@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint type ui sweep dashboard study replications bench docs accuracy screenshots lock clean
+.PHONY: help setup run test lint type ui sweep dashboard study replications bench docs networks accuracy screenshots lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,7 +68,11 @@ docs: $(STAMP)  ## write the generated pages of docs/ anew, run the commands of 
 	$(BIN)/python scripts/architecture.py
 	$(BIN)/python scripts/metric_table.py
 	$(BIN)/python scripts/explainer_table.py
+	$(BIN)/python scripts/equals_table.py
 	$(BIN)/python -m pytest -q tests/e2e/test_docs.py
+
+networks: $(STAMP)  ## every classifier of torchvision by every method, into docs/networks.md (hours; goes on where it was)
+	$(BIN)/python scripts/networks_table.py
 
 accuracy: $(STAMP)  ## train the default models to their target accuracy (half an hour)
 	$(BIN)/python -m pytest -q -m accuracy tests/accuracy

@@ -129,6 +129,7 @@ def _gallery(
     skipped: Sequence[str] = (),
 ) -> Figure:
     first = next(iter(done.values()))
+    marks = show.marks({name: scored.diagnostics for name, scored in done.items()})
     lines = {
         name: show.score_lines(scored.scores, len(sample.images)) for name, scored in done.items()
     }
@@ -139,10 +140,12 @@ def _gallery(
         scores=lines,
         masks=_masks(sample),
         overlay=overlay,
-        note=f"skipped, as they can't explain this network: {', '.join(skipped)}"
-        if skipped
-        else "",
+        note="; ".join([*_skipped(skipped), *marks]),
     )
+
+
+def _skipped(names: Sequence[str]) -> list[str]:
+    return [f"skipped, as they can't explain this network: {', '.join(names)}"] if names else []
 
 
 def _masks(sample: Sample) -> Tensor | None:

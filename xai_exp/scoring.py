@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from xai_exp.compute import ops
 from xai_exp.compute.values import Question, valued
 from xai_exp.config import InputError
+from xai_exp.explainers.promises import guards
 from xai_exp.explainers.reference import Reference, referred
 from xai_exp.metrics.truth.parts import worth_and_shown
 from xai_exp.types import (
@@ -20,7 +21,6 @@ from xai_exp.types import (
     Case,
     CurveMetric,
     Dataset,
-    Diagnoses,
     Explainer,
     IsFitted,
     Labels,
@@ -222,7 +222,6 @@ def _scored(
     explainer, start = case.explain, time.perf_counter()
     heatmaps = explainer(case.model, case.images, case.targets).detach()
     seconds = time.perf_counter() - start
-    diagnosed = isinstance(explainer, Diagnoses)
     case = replace(case, heatmaps=heatmaps)
     usable = {n: m for n, m in metrics.items() if m.needs <= chosen.truths}
     curves = {n: m.curves(case) for n, m in usable.items() if isinstance(m, CurveMetric)}
@@ -237,9 +236,7 @@ def _scored(
         scores=pd.concat(tables, ignore_index=True) if tables else _EMPTY.copy(),
         curves=curves,
         seconds_per_image=seconds / len(heatmaps),
-        diagnostics=explainer.diagnostics(case.model, case.images, case.targets)
-        if diagnosed
-        else {},
+        diagnostics=guards(explainer, case.model, case.images, case.targets, heatmaps),
         parts=worth_and_shown(case),
     )
 

@@ -102,6 +102,16 @@ def _reasons(rows: pd.DataFrame) -> str:
 
 def skipped(rows: Sequence[tuple[str, str, str]]) -> str:
     """Explainers that a network did not get, and why."""
+    return _explainers(rows, "skipped because", "skipped")
+
+
+def broken(rows: Sequence[tuple[str, str, str]]) -> str:
+    """Explainers whose heatmaps did not keep what they promise, and by how much."""
+    return _explainers(rows, "what was not kept", "broken")
+
+
+def _explainers(rows: Sequence[tuple[str, str, str]], heading: str, name: str) -> str:
+    """What happened to explainers, where it is the same in one row."""
     if not rows:
         return ""
     places: dict[tuple[str, str], list[str]] = {}
@@ -115,7 +125,7 @@ def skipped(rows: Sequence[tuple[str, str, str]]) -> str:
         ]
         for (explainer, why), where in places.items()
     ]
-    return table(["explainer", "on", "skipped because"], body, name="skipped")
+    return table(["explainer", "on", heading], body, name=name)
 
 
 def poor(networks: pd.DataFrame) -> str:

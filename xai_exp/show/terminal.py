@@ -10,6 +10,7 @@ from rich.table import Table
 from torch import Tensor
 
 from xai_exp.build import Experiment
+from xai_exp.explainers.promises import broken
 from xai_exp.statistics import Interval, mean_interval
 from xai_exp.tracking import Tracker
 from xai_exp.training.store import TrainingResult
@@ -55,10 +56,12 @@ def results(
     experiment: Experiment,
     result: TrainingResult,
     scores: Mapping[str, pd.DataFrame],
+    guards: Mapping[str, Mapping[str, Tensor]] | None = None,
 ) -> None:
     """The table: mean and 95 % interval over images for every explainer and metric.
 
-    A row an explainer and a column a metric if they fit the terminal, else a row a metric.
+    A row an explainer and a column a metric if they fit the terminal, else a row a metric. Below it
+    a line for each promise that an explainer broke, as the guards of those just made say.
     """
     names = [
         n for n in experiment.metrics if any((t["metric"] == n).any() for t in scores.values())
@@ -76,7 +79,18 @@ def results(
             some = explainers[start : start + fit]
             console.print(_long_table(names, experiment.metrics, scores, some, found))
         console.print(_LONG_CAPTION, style="italic", highlight=False)
+    for line in marks(guards or {}):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
     console.print(f"test accuracy {100 * result.accuracy:.2f} %", highlight=False)
+
+
+def marks(guards: Mapping[str, Mapping[str, Tensor]]) -> list[str]:
+    """A line for each promise that an explainer broke.
+
+    >>> marks({"lrp_flat": {"completeness_gap": torch.tensor([0.23, 0.0])}, "gradient": {}})
+    ['lrp_flat: sum off by up to 23 % (bound 1 %) on 1 of 2 images']
+    """
+    return [f"{name}: {line}" for name, kept in guards.items() for line in broken(kept)]
 
 
 _COLUMN = 19

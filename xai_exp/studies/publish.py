@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from xai_exp.config import InputError
+from xai_exp.explainers.promises import broken
 from xai_exp.report.pages import index
 from xai_exp.report.pages.page import Maps, Section, Study, render
 from xai_exp.report.tables import means
@@ -85,7 +86,7 @@ def publish(kept: Sequence[Kept], tracker: Tracker, asked: Question) -> tuple[Pa
     audited = audit(scores, asked.truths)
     verdicts = verdict.answers(asked.claims, scores, audited)
     known = set(scores["metric"])
-    curves, maps = _drawn(good, scores)
+    curves, maps, marks = _drawn(good, scores)
     page = render(
         Study(
             title=asked.title,
@@ -102,6 +103,7 @@ def publish(kept: Sequence[Kept], tracker: Tracker, asked: Question) -> tuple[Pa
             poor=_poor(kept, asked.least_accuracy),
             least_accuracy=asked.least_accuracy,
             skipped=asked.skipped,
+            broken=marks,
         )
     )
     tables = {"scores": scores, "means": means(scores), "claims": _claims(verdicts)}
@@ -181,16 +183,22 @@ def _claims(verdicts: Sequence[Verdict]) -> pd.DataFrame:
 
 def _drawn(
     kept: Sequence[Kept], scores: pd.DataFrame
-) -> tuple[Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]], list[Maps]]:
-    """What the page draws of heatmaps and curves; each run's arrays are fetched once.
+) -> tuple[
+    Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]],
+    list[Maps],
+    list[tuple[str, str, str]],
+]:
+    """What the page draws and says of heatmaps and curves; each run's arrays are fetched once.
 
     Returns:
         Mean curves, the most relevant first, by setting and metric, over the models; and what the
-        image browser shows: the images of each setting and the heatmaps of its first models.
+        image browser shows: the images of each setting and the heatmaps of its first models; and
+        the promises that explainers broke: explainer, where, by how much.
     """
     drawn: dict[str, dict[str, list[np.ndarray]]] = {}
     places: dict[str, np.ndarray] = {}
     shown: dict[str, _Shown] = {}
+    marks: list[tuple[str, str, str]] = []
     for one, setting in zip(kept, collect.settings([one.params for one in kept]), strict=True):
         arrays, name = one.arrays(), one.tags["explainer"]
         for metric in _curved(arrays):
@@ -199,13 +207,22 @@ def _drawn(
             drawn.setdefault(title, {}).setdefault(name, []).append(arrays[f"curve/{metric}/morf"])
         group = shown.setdefault(setting, _Shown(first=one.run, arrays=arrays))
         model = f"{one.tags.get('model', '')} seed {one.tags.get('seed', '')}"
+        marks += [(name, f"{setting}, {model}", line) for line in broken(_guards(arrays))]
         if model in group.models or len(group.models) < _MODELS:
             group.models.setdefault(model, {})[name] = arrays["heatmaps"]
     curves = {
         title: (places[title], {name: np.mean(rows, 0) for name, rows in lines.items()})
         for title, lines in drawn.items()
     }
-    return curves, [_maps(s, group, scores) for s, group in shown.items() if group.has_images]
+    maps = [_maps(s, group, scores) for s, group in shown.items() if group.has_images]
+    return curves, maps, marks
+
+
+def _guards(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What an explainer said of its own work, by name."""
+    return {
+        name.removeprefix("guard/"): arrays[name] for name in arrays if name.startswith("guard/")
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,11 +66,17 @@ def test_what_failed_is_on_the_page_with_its_reasons():
     skipped = [("grad_cam", "d, mlp", "needs <convolutions>"), ("grad_cam", "d, vit", "none")]
     scores = scored()
     scores.loc[0, ["score", "reason"]] = [np.nan, "empty heatmap"]
-    study = Study(title="t", scores=scores, poor=poor, least_accuracy=0.97, skipped=skipped)
+    broken = [("lrp_flat", "d, cnn seed 3", "sum off by up to 23 % (bound 1 %)")]
+    study = Study(
+        title="t", scores=scores, poor=poor, least_accuracy=0.97, skipped=skipped, broken=broken
+    )
     page = render(study)
     for words in ("51.20 %", "below 97.0%", "needs &lt;convolutions&gt;", "empty heatmap"):
         assert words in page
-    assert "Explainers that were skipped" not in render(Study(title="t", scores=scored()))
+    assert "sum off by up to 23 % (bound 1 %)" in page
+    plain = render(Study(title="t", scores=scored()))
+    assert "Explainers that were skipped" not in plain
+    assert "Promises that were not kept" not in plain
 
 
 def test_the_head_of_the_page_has_its_answers_for_the_index():

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import torch
 from rich.console import Console
 
 from xai_exp.metrics.complexity import Complexity, Sparseness
@@ -23,7 +24,11 @@ class Shown:
 
 
 def printed(
-    count, explainers=("lrp", "gradient", "deconvnet", "random"), width=100, terminal=False
+    count,
+    explainers=("lrp", "gradient", "deconvnet", "random"),
+    width=100,
+    terminal=False,
+    guards=None,
 ):
     experiment = Shown(count)
     tables = {
@@ -37,7 +42,7 @@ def printed(
         for i, explainer in enumerate(explainers)
     }
     console = Console(width=width, file=StringIO(), force_terminal=terminal)
-    inspect.unwrap(show.results)(console, experiment, RESULT, tables)
+    inspect.unwrap(show.results)(console, experiment, RESULT, tables, guards)
     return console.file.getvalue().splitlines(), experiment
 
 
@@ -78,6 +83,15 @@ def test_where_the_table_is_split_the_best_of_all_explainers_is_bold_once():
 def test_a_lone_explainer_is_never_bold():
     lines, _ = printed(20, ("lrp",), width=80, terminal=True)
     assert [number for row in bold(lines) for number in row] == []
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_a_broken_promise_is_a_line_under_the_table(count):
+    gaps = {"completeness_gap": torch.tensor([0.0, 0.2341, 0.05]), "distance": torch.ones(3)}
+    good = {"completeness_gap": torch.zeros(3)}
+    lines, _ = printed(count, guards={"lrp": gaps, "random": {}, "gradient": good})
+    assert lines[-2] == "lrp: sum off by up to 23 % (bound 1 %) on 2 of 3 images"
+    assert sum("sum off" in line for line in lines) == 1
 
 
 NAN = float("nan")

@@ -1,39 +1,41 @@
-"""The feature map that activation maps are read off, found by what a network computes.
+"""The feature maps that activation maps are read off, found by what a network computes.
 
-It is the last map of the last convolution that still has spatial extent: torch's functions are
-watched (`conv2d`, `relu`, ...), which modules call, too, so reused modules and functional code make
-no difference. Norms, activations, sums, scales and concatenations after that convolution belong to
-it, pooling does not: of a residual network it is the last stage's output (torchvision: `layer4`).
-A module's own output can be named instead. Maps are enlarged to the image by bilinear interpolation
-(pixel centres, `align_corners=False`): on small images the last map has few cells, 4x4 for a CNN of
-four poolings on 64x64, and the heatmap is as coarse. Maps are laid over the whole image, which is
-wrong where a network crops it or pads one side more.
+They are the last maps of convolutions that still have spatial extent on every way to the logits:
+torch's functions are watched (`conv2d`, `relu`, ...), which modules call, too, so reused modules
+and functional code make no difference, and so does not the order in which branches run. Norms,
+activations, sums, scales and concatenations of a map belong to it, pooling does not: of a residual
+network it is the last stage's output (torchvision: `layer4`). Where branches meet behind their last
+maps (each pooled, then joined) the maps of all of them are laid side by side, coarser ones enlarged
+to the finest grid and their gradients divided by as much as their cells grew in number, so that
+what a branch adds up to is kept.
+
+Transformers' tokens are a map, too: of the last layer norm whose patches reach the logits (with a
+class token that before the last attention, since behind it other tokens are lost), tokens that are
+no patch left out.
+
+A layer can be named instead: a module (`layer4`), or a function by its name and the number of its
+call (`relu.3` is the fourth, `relu` the last), maps of one cell included. Maps are enlarged to the
+image by bilinear interpolation (pixel centres, `align_corners=False`): on small images the last map
+has few cells, 4x4 for a CNN of four poolings on 64x64, and the heatmap is as coarse. Maps are laid
+over the whole image, which is wrong where a network crops it or pads one side more.
 """
 
+import difflib
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from xai_exp.compute import ops
 from xai_exp.config import InputError
-from xai_exp.errors import unknown
-from xai_exp.explainers.backward import functions
-from xai_exp.explainers.backward.calls import tracked
-from xai_exp.explainers.backward.functions import bare, refuse_hidden_modules
+from xai_exp.explainers.activation.watching import Called, Deciding, Modules, Watch, as_maps, is_map
+from xai_exp.explainers.backward.functions import refuse_hidden_modules
 from xai_exp.explainers.pullback import differentiable, forward
-from xai_exp.types import FeatureMaps, Images, Labels
+from xai_exp.explainers.sizes import enlarged, size_of
+from xai_exp.types import Images, Labels
 
 Combine = Callable[[Tensor, Tensor], Tensor]
-_NORMS = frozenset(["group_norm", "instance_norm", "layer_norm", "rms_norm", "local_response_norm"])
-_JOINS = frozenset(["cat", "concat", "concatenate", "where", "stochastic_depth"])
-_SAME = functions.ACTIVATIONS | functions.BATCH_NORM | functions.SUMS | functions.SCALES
-_SAME |= _NORMS | _JOINS
-_PRODUCTS = functions.PRODUCTS | {"einsum", "baddbmm"}
-_MIXERS = functions.PRODUCT_ATTENTION | functions.MULTI_HEAD
+_SHOWN = 5
 
 
 def from_maps(
@@ -54,145 +56,105 @@ def from_maps(
         model: the network.
         images: (batch, channel, height, width).
         targets: the class of each image.
-        layer: a module's name; None: the last map of a convolution.
+        layer: a module's or function's name; None: the last maps on every way to the logits.
         combine: of two tensors (batch, map, rows, columns), a row for each of theirs.
         sloped: whether the gradient is of use; else it is the maps once more.
 
     Raises:
         InputError: when there is no such map.
     """
+    refuse_hidden_modules(model)
 
     def chunk(part: Tensor, wanted: Tensor) -> Tensor:
-        watch = _Named(model, layer) if layer is not None else _Last(model)
+        watch = _watch(model, layer, part)
         _, chosen = forward(model, part, wanted, lambda: watch)
-        maps = watch.found
-        if maps is None or len(maps) != len(part):
-            raise watch.refusal(part)
+        found = watch.maps(chosen)
+        fit = [is_map(one, size_of(part)) and len(one) == len(part) for one in found]
+        if not found or not all(fit):
+            raise _refusal(model, layer, watch, part)
         if not sloped:
-            return combine(maps.detach(), maps.detach())
-        slopes = torch.autograd.grad(chosen.sum(), maps, allow_unused=True)[0]
-        if slopes is None:
+            maps, _ = _side_by_side(found, found, part)
+            return combine(maps, maps)
+        slopes = torch.autograd.grad(chosen.sum(), found, allow_unused=True)
+        if any(slope is None for slope in slopes):
             raise InputError(
                 f"activation maps: got layer {layer!r}, on which the logits do not depend; "
                 "allowed: one between images and logits"
             )
-        return combine(maps.detach(), slopes)
+        return combine(*_side_by_side(found, slopes, part))
 
     with differentiable(model):
         return ops.in_chunks(chunk, images, targets).detach()
 
 
-def _spatial(value: object) -> bool:
-    """Whether a value is a stack of maps of more than one cell that depends on the image."""
-    return tracked(value) and value.dim() == 4 and value.shape[2] * value.shape[3] > 1  # pyright: ignore
+def layer_of(model: nn.Module, images: Images, layer: str | None) -> str:
+    """The layer whose maps are read off for these images, several with `+` between them.
+
+    Raises:
+        InputError: when there is no such map.
+    """
+    if layer is not None:
+        return layer
+    refuse_hidden_modules(model)
+    part = images[:1]
+    watch, modules = Deciding(size_of(part)), Modules(model)
+    with differentiable(model), modules:
+        _, chosen = forward(model, part, torch.zeros_like(part[:, 0, 0, 0]).long(), lambda: watch)
+        found = watch.maps(chosen)
+    if not found:
+        raise _refusal(model, None, watch, part)
+    named = [modules.name_of(maps) or watch.name_of(maps) for maps in found]
+    return " + ".join(dict.fromkeys(named))
 
 
-class _Last(TorchFunctionMode):
-    """Finds the last map of the last convolution while the model runs."""
+def _watch(model: nn.Module, layer: str | None, part: Images) -> Watch:
+    if layer is None:
+        return Deciding(size_of(part))
+    module = dict(model.named_modules()).get(layer)
+    return Called(layer) if module is None else Modules(model, layer)
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        refuse_hidden_modules(model)
-        self.model = model
-        self.found: FeatureMaps | None = None
-        self.tokens = False
 
-    def __torch_function__(
-        self,
-        func: Any,  # noqa: ANN401
-        types: Any,  # noqa: ANN401
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
-        """Run one function, and remember its result if it is a map."""
-        kwargs = kwargs or {}
-        result = func(*args, **kwargs)
-        name = bare(getattr(func, "__name__", str(func)))
-        if name in functions.CONVOLUTIONS:
-            if _spatial(result):
-                self.found, self.tokens = result, False
-        elif self.found is not None:
-            self._after(name, args, result)
-        return result
+def _side_by_side(
+    found: list[Tensor], slopes: "tuple[Tensor, ...] | list[Tensor]", part: Images
+) -> tuple[Tensor, Tensor]:
+    """The maps of all branches as those of one layer, and the gradients there."""
+    size = size_of(part)
+    laid = [(as_maps(a, size), as_maps(b, size)) for a, b in zip(found, slopes, strict=True)]
+    finest = max((size_of(maps) for maps, _ in laid), key=lambda grid: grid[0] * grid[1])
+    cells = finest[0] * finest[1]
+    large = [_at(maps.detach(), finest) for maps, _ in laid]
+    steep = [_at(s, finest) * (s.shape[2] * s.shape[3] / cells) for _, s in laid]
+    return torch.cat(large, 1), torch.cat(steep, 1)
 
-    def _after(self, name: str, args: tuple[Any, ...], result: object) -> None:
-        """A function after a convolution: its result is the map, or shows that there is none."""
-        assert self.found is not None
-        if name in _SAME and _spatial(result):
-            maps: Tensor = result  # pyright: ignore[reportAssignmentType]
-            if maps.shape[2:] == self.found.shape[2:]:
-                self.found = maps
-        elif _mixes(name, args, result):
-            self.found, self.tokens = None, True
 
-    def refusal(self, _part: Images) -> InputError:
-        """The error that says that there is no map."""
-        got = "whose convolution only makes tokens" if self.tokens else "without a convolution"
+def _at(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps on a finer grid."""
+    if size_of(maps) == size:
+        return maps
+    return enlarged(maps.flatten(0, 1), size).unflatten(0, maps.shape[:2])
+
+
+def _refusal(model: nn.Module, layer: str | None, watch: Watch, part: Images) -> InputError:
+    """The error that says that there is no map, and which there are."""
+    if layer is None:
+        got = "whose tokens are no map of the image" if watch.tokens else "without a convolution"
         return InputError(
-            f"activation maps: got a network ({type(self.model).__name__}) {got}; allowed: networks"
-            " whose last convolution still sees places, such as cnn or resnet18, or a layer by name"
+            f"activation maps: got a network ({type(model).__name__}) {got}; allowed: networks "
+            "whose last convolution still sees places, such as cnn or resnet18, transformers with a"
+            " token for each square patch, or a layer by name"
         )
-
-
-def _mixes(name: str, args: tuple[Any, ...], result: object) -> bool:
-    """Whether a function works on tokens: attention, or a linear layer for each of them."""
-    if name == "linear":
-        return tracked(result) and result.dim() == 3  # pyright: ignore[reportAttributeAccessIssue]
-    return name in _MIXERS or (name in _PRODUCTS and sum(map(tracked, args)) > 1)
-
-
-class _Named:
-    """Finds the output of a module while the model runs; its hook is gone afterwards."""
-
-    def __init__(self, model: nn.Module, layer: str) -> None:
-        self.model, self.layer = model, layer
-        self.found: FeatureMaps | None = None
-        self.handles: list[Any] = []
-
-    def __enter__(self) -> "_Named":
-        module = dict(self.model.named_modules()).get(self.layer)
-        if module is not None:
-            self.handles.append(module.register_forward_hook(self._seen))
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        while self.handles:
-            self.handles.pop().remove()
-
-    def _seen(self, _module: nn.Module, _given: object, output: object) -> object:
-        if not _spatial(output):
-            return output
-        self.found = output  # pyright: ignore[reportAttributeAccessIssue]
-        return output.clone()  # pyright: ignore  # so that work in place after it leaves it alone
-
-    def refusal(self, part: Images) -> InputError:
-        """The error that lists the layers that can be named."""
-        allowed = _layers_with_maps(self.model, part[:1])
-        near = [name for name in allowed if name.count(".") == 0] or allowed
-        rest = len(allowed) - len(near)
-        inside = f"; and {rest} inside these, such as {allowed[-1]}" if rest else ""
-        if not allowed:
-            return InputError(
-                f"activation maps: got layer {self.layer!r} of a network without feature maps; "
-                "allowed: networks with convolutions"
-            )
-        return InputError(unknown("layer with feature maps", self.layer, near) + inside)
-
-
-def _layers_with_maps(model: nn.Module, part: Images) -> list[str]:
-    """The names of the modules whose outputs are feature maps, those inside others last."""
-    watches = [_Named(model, name) for name, _ in model.named_modules() if name]
-    try:
-        for watch in watches:
-            watch.__enter__()
-        forward(model, part, torch.zeros(len(part), dtype=torch.long, device=part.device))
-    finally:
-        for watch in watches:
-            watch.__exit__(None, None, None)
-    names = [watch.layer for watch in watches if watch.found is not None]
-    return sorted(names, key=lambda name: name.count("."))
+    modules, calls = Modules(model), Called("")
+    with modules:
+        forward(model, part[:1], torch.zeros_like(part[:1, 0, 0, 0]).long(), lambda: calls)
+    names = [*modules.with_maps(part), *calls.with_maps(part)]
+    if not names:
+        return InputError(
+            f"activation maps: got layer {layer!r} of a network without feature maps; allowed: "
+            "networks with convolutions"
+        )
+    near = sorted(names, key=lambda one: -difflib.SequenceMatcher(None, layer, one).ratio())
+    rest = len(names) - _SHOWN
+    return InputError(
+        f"unknown layer with feature maps: got {layer!r}; allowed: {', '.join(near[:_SHOWN])}"
+        + (f" and {rest} more modules and functions" if rest > 0 else "")
+    )

@@ -9,7 +9,7 @@ backward.py, so it does not matter how a network is written.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +27,10 @@ from xai_exp.explainers.backward.functions import (
     refuse_hidden_modules,
 )
 from xai_exp.explainers.cost import Cost
+from xai_exp.explainers.promises import Promises, value
 from xai_exp.explainers.pullback import differentiable, forward
 from xai_exp.explainers.sizes import enlarged, shared_out, size_of
-from xai_exp.types import Heatmaps, Images, Labels
+from xai_exp.types import Heatmaps, Images, Labels, Scores
 
 Place = Callable[[Tensor, tuple[int, int], int], Tensor]
 _JOINS = frozenset(["cat", "concat", "concatenate", "stack"])
@@ -39,7 +40,7 @@ _BENT_AT_ZERO = frozenset({"relu", "leaky_relu", "prelu", "rrelu"})
 
 
 @configured
-class FullGrad:
+class FullGrad(Promises):
     r"""FullGrad: input x gradient and all bias gradients, each where it arises.
 
     Bias gradients of a convolution, batch norm or activation are maps; they are summed over
@@ -58,6 +59,7 @@ class FullGrad:
         InputError: for a network with a step whose bias is not known, by its name.
     """
 
+    version: ClassVar[int] = 2
     postprocess: Literal["none", "paper"] = "none"
 
     @property
@@ -81,6 +83,10 @@ class FullGrad:
                 return ops.in_chunks(chunk, images, targets).detach()
             except InputError as error:
                 raise located(error, model) from error
+
+    def promised(self, model: nn.Module, images: Images, targets: Labels) -> Scores | None:
+        """f(x); the published saliency map has no sum."""
+        return value(model, images, targets) if self.postprocess == "none" else None
 
 
 class _Biases(TorchFunctionMode):
@@ -109,7 +115,7 @@ class _Biases(TorchFunctionMode):
         if offset is not None:
             axes = 0 if name == "linear" or result.dim() != 4 else 1
             # It sees the gradient of this result, also if that is overwritten in place later.
-            result.register_hook(lambda slope: self._add(slope * offset, axes))
+            result.register_hook(lambda slope: self._add(_weighed(offset, slope), axes))
         return result
 
     def _add(self, term: Tensor, axes: int) -> None:
@@ -137,6 +143,11 @@ class _Biases(TorchFunctionMode):
         if name in _AFFINE:
             return _constant(func, args, kwargs)
         raise refusal(name)
+
+
+def _weighed(offset: Tensor, slope: Tensor) -> Tensor:
+    """What a bias gives; nothing where nothing asks, be it infinite (padding of a maximum)."""
+    return torch.where(slope == 0, 0, slope * offset)
 
 
 def _bias(name: str, call: dict[str, Any]) -> Tensor | None:

@@ -30,6 +30,7 @@ _ONCE = Cost(forward=1, backward=1)
 class _Weighed(ABC):
     """The sum of maps times the weights that a subclass gives them."""
 
+    version: ClassVar[int] = 2
     layer: str | None = None
     relu: bool = True
 
@@ -63,7 +64,7 @@ class GradCAM(_Weighed):
     Cost: one forward pass and one backward pass at most, which ends at the maps.
 
     Args:
-        layer: the module whose output is explained; null: the last convolution's map.
+        layer: a module or a function (relu.3); null: the last maps on every way to the logits.
         relu: keep only what speaks for the target.
     """
 
@@ -86,7 +87,7 @@ class GradCAMPlusPlus(_Weighed):
     Cost: one forward pass and one backward pass at most, which ends at the maps.
 
     Args:
-        layer: the module whose output is explained; null: the last convolution's map.
+        layer: a module or a function (relu.3); null: the last maps on every way to the logits.
         relu: keep only what speaks for the target.
     """
 
@@ -106,7 +107,7 @@ class LayerCAM(_Weighed):
     Cost: one forward pass and one backward pass at most, which ends at the maps.
 
     Args:
-        layer: the module whose output is explained; null: the last convolution's map.
+        layer: a module or a function (relu.3); null: the last maps on every way to the logits.
         relu: keep only what speaks for the target.
         positive: only positive gradients count.
     """
@@ -128,9 +129,10 @@ class EigenCAM:
     Cost: one forward pass.
 
     Args:
-        layer: the module whose output is explained; null: the last convolution's map.
+        layer: a module or a function (relu.3); null: the last maps on every way to the logits.
     """
 
+    version: ClassVar[int] = 2
     layer: str | None = None
 
     @property
@@ -158,13 +160,14 @@ class ScoreCAM:
     Cost: `maps` forward passes and one more; no more than the layer has maps.
 
     Args:
-        layer: the module whose output is explained; null: the last convolution's map.
+        layer: a module or a function (relu.3); null: the last maps on every way to the logits.
         maps: how many maps are tried at most.
         baseline: what hides behind a mask: a grey level (the paper's is 0), or border for each
             image's own, the median of the pixels on its border.
         relu: keep only what is positive.
     """
 
+    version: ClassVar[int] = 2
     layer: str | None = None
     maps: Annotated[int, Range(1)] = 64
     baseline: Level | Literal["border"] = 0.0
@@ -213,10 +216,11 @@ class GuidedGradCAM:
     Cost: two forward and two backward passes.
 
     Args:
-        layer: the module whose output Grad-CAM explains; null: the last convolution's map.
+        layer: a module or a function (relu.3); null: the last maps on every way to the logits.
     """
 
     requires: ClassVar[str] = "maps for the target"
+    version: ClassVar[int] = 2
     layer: str | None = None
 
     @property

@@ -31,11 +31,11 @@ def of_relevance(
     gradient = images * pullback(model, images, targets)
     rows = account.closed()
     found = {
-        f"conservation_error/{len(rows) - 1 - place:02d} {name}": lost(got, passed)
+        f"conservation_error/{len(rows) - 1 - place:02d} {name}": lost(got, passed).to(relevance)
         for place, (name, got, passed) in enumerate(rows)
     }
     if rows:
-        found["conservation_error"] = lost(rows[0][1], relevance.flatten(1).sum(1))
+        found["conservation_error"] = lost(rows[0][1].to(relevance), relevance.flatten(1).sum(1))
     found["distance_to_input_x_gradient"] = distance(relevance, gradient)
     return found
 

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from xai_exp.compute import ops
 from xai_exp.explainers.backward import guards
 from xai_exp.explainers.backward.engine import backpropagate
+from xai_exp.explainers.backward.precision import Fragile, in_double, needs_double
 from xai_exp.explainers.backward.rules import Account, Rules
 from xai_exp.explainers.cost import Cost
+from xai_exp.explainers.promises import evenness, gap, value
 from xai_exp.types import Heatmaps, Images, Labels
 
 
@@ -26,6 +28,16 @@ class Propagation(ABC):
     @abstractmethod
     def cost(self) -> Cost:
         """Passes for one heatmap."""
+
+    @property
+    def conserving(self) -> bool:
+        """Whether no rule lets anything but pixels keep relevance, so that the sum is the start."""
+        return False
+
+    @property
+    def fragile(self) -> Fragile:
+        """On which networks rounding may decide; see `precision`."""
+        return "never"
 
     @abstractmethod
     def rules(self) -> Rules:
@@ -46,15 +58,24 @@ class Propagation(ABC):
     def diagnostics(
         self, model: nn.Module, images: Images, targets: Labels
     ) -> Mapping[str, Tensor]:
-        """Conservation error by layer and distance to input x gradient; see `guards`."""
+        """Conservation by layer, distance to input x gradient (`guards`), gap, evenness."""
         account = Account()
         relevance = self._relevance(model, images, targets, account)
-        return guards.of_relevance(model, images, targets, relevance, account)
+        found = dict(guards.of_relevance(model, images, targets, relevance, account))
+        if self.conserving:
+            start = value(model, images, targets)
+            start = start.clamp(min=0) if self.positive else start
+            found["completeness_gap"] = gap(ops.channel_sum(relevance), start)
+        return {**found, **evenness(self, model, images, targets)}
 
     def _relevance(
         self, model: nn.Module, images: Images, targets: Labels, account: Account | None
     ) -> Images:
+        given = images
+        if needs_double(model, images, self.fragile):
+            model, given = in_double(model), images.double()
         rules, cut = self.rules(), self.positive
-        return backpropagate(
-            model, images, targets, rules, from_logit=True, positive=cut, account=account
+        found = backpropagate(
+            model, given, targets, rules, from_logit=True, positive=cut, account=account
         )
+        return found.to(images.dtype)

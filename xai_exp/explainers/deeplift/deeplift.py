@@ -7,6 +7,7 @@ difference of the logits (Shrikumar et al. 2017). It is made on torch's function
 with functions and reused modules are explained as any other.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import torch
@@ -21,7 +22,8 @@ from xai_exp.explainers.backward.rules import Activated, Other, Rules
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.deeplift.reveal_cancel import reveal_cancel
 from xai_exp.explainers.gradients.baselines import uniform
-from xai_exp.types import Heatmaps, Images, Labels
+from xai_exp.explainers.promises import Promises, evenness, value
+from xai_exp.types import Heatmaps, Images, Labels, Scores
 
 _POOLS = ("max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool2d")
 _NEAR = 1e-6
@@ -30,7 +32,7 @@ Pooling = Literal["rescale", "gradient"]
 
 
 @configured
-class DeepLIFT:
+class DeepLIFT(Promises):
     r"""DeepLIFT: each pixel's contribution to the difference of the logits.
 
     $(x - x') m$, where multipliers chain like gradients. By the rescale rule the multiplier m of an
@@ -75,6 +77,18 @@ class DeepLIFT:
         start = uniform(images, self.baseline)
         found = contributions(model, images, start, targets, rule=self.rule, pooling=self.pooling)
         return ops.channel_sum(found)
+
+    def promised(self, model: nn.Module, images: Images, targets: Labels) -> Scores:
+        """f(x) - f(x')."""
+        start = uniform(images, self.baseline)
+        return value(model, images, targets) - value(model, start, targets)
+
+    def gaps(
+        self, model: nn.Module, images: Images, targets: Labels, heatmaps: Heatmaps
+    ) -> Mapping[str, Scores]:
+        """The gap of the sum, and how even the first image's heatmap is."""
+        found = super().gaps(model, images, targets, heatmaps)
+        return {**found, **evenness(self, model, images, targets)}
 
 
 def checked(rule: Rule, pooling: Pooling) -> None:

@@ -16,7 +16,8 @@ from xai_exp.compute import ops
 from xai_exp.config import InputError, Range, configured
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.deeplift.deeplift import Pooling, Rule, checked, contributions, passes
-from xai_exp.types import Heatmaps, Images, Labels
+from xai_exp.explainers.promises import Promises, value
+from xai_exp.types import Heatmaps, Images, Labels, Scores
 
 
 @configured
@@ -68,7 +69,7 @@ class DeepLIFTSHAP:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoundDeepLIFTSHAP:
+class BoundDeepLIFTSHAP(Promises):
     """DeepLIFT SHAP with its references."""
 
     explainer: DeepLIFTSHAP
@@ -96,3 +97,9 @@ class BoundDeepLIFTSHAP:
 
         size = max(1, ops.chunk_size(images) // count)
         return ops.in_chunks(chunk, images, targets, size=size)
+
+    def promised(self, model: nn.Module, images: Images, targets: Labels) -> Scores:
+        """f(x) less the mean of f over the references."""
+        with ops.evaluating(model):
+            empty = ops.logits(model, self.references.to(images)).mean(0)
+        return value(model, images, targets) - empty[targets]

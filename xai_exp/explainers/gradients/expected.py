@@ -14,8 +14,9 @@ from xai_exp.compute import ops
 from xai_exp.config import InputError, Range, configured
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.gradients.averaged import noise
+from xai_exp.explainers.promises import Promises, value
 from xai_exp.explainers.pullback import gradients_at
-from xai_exp.types import Heatmaps, Images, Labels
+from xai_exp.types import Heatmaps, Images, Labels, Scores
 
 
 @configured
@@ -73,7 +74,7 @@ class ExpectedGradients:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoundExpectedGradients:
+class BoundExpectedGradients(Promises):
     """Expected gradients with their references."""
 
     explainer: ExpectedGradients
@@ -83,6 +84,11 @@ class BoundExpectedGradients:
     def cost(self) -> Cost:
         """Passes for one heatmap."""
         return self.explainer.cost
+
+    @property
+    def gap(self) -> str:
+        """The sum holds in the mean over draws."""
+        return "sampling_gap"
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """Expected gradients at every pixel, summed over channels.
@@ -108,6 +114,20 @@ class BoundExpectedGradients:
         for group, found in gradients_at(model, images, targets, count, points):
             total += (ways.pop(group) * found).sum(0)
         return ops.channel_sum(total / count)
+
+    def promised(self, model: nn.Module, images: Images, targets: Labels) -> Scores:
+        """The mean of f at the (noisy) image less that at the references that were drawn."""
+        count, keys = self.explainer.samples, ops.image_keys(images, self.explainer.seed)
+        total = images.new_zeros(len(images))
+        together = max(1, ops.chunk_size(images) // max(1, len(images)))
+        for first in range(0, count, together):
+            group = range(first, min(first + together, count))
+            start, _, end = self._drawn(keys, group, images)
+            wanted = targets.repeat(len(group))
+            found = value(model, end.flatten(0, 1), wanted)
+            found = found - value(model, start.flatten(0, 1), wanted)
+            total += found.view(len(group), -1).sum(0)
+        return total / count
 
     def _drawn(self, keys: Tensor, group: range, images: Images) -> tuple[Tensor, Tensor, Tensor]:
         """The references, places and noisy images of some samples, for each image its own."""

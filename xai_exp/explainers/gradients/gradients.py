@@ -15,8 +15,9 @@ from xai_exp.compute import ops
 from xai_exp.config import Range, configured
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.gradients.baselines import Baseline, Share, baseline_images, several
+from xai_exp.explainers.promises import Promises, value
 from xai_exp.explainers.pullback import gradients_at, pullback
-from xai_exp.types import Heatmaps, Images, Labels
+from xai_exp.types import Heatmaps, Images, Labels, Scores
 
 _ONCE = Cost(forward=1, backward=1)
 
@@ -67,7 +68,7 @@ class InputXGradient:
 
 
 @configured
-class IntegratedGradients:
+class IntegratedGradients(Promises):
     r"""Gradients averaged along the straight way from a baseline to the image, times the way.
 
     $(x - x') \int_0^1 \partial f_t(x' + a (x - x')) / \partial x \, da$ (Sundararajan et al. 2017,
@@ -112,6 +113,12 @@ class IntegratedGradients:
             start = baseline_images(images, baseline, self.blur)
             total += path_integral(model, images, start, targets, places, weights)
         return ops.channel_sum(total / len(self._baselines))
+
+    def promised(self, model: nn.Module, images: Images, targets: Labels) -> Scores:
+        """f(x) - f(x'), in the mean over the baselines."""
+        starts = [baseline_images(images, one, self.blur) for one in self._baselines]
+        empty = sum(value(model, start, targets) for start in starts) / len(starts)
+        return value(model, images, targets) - empty
 
 
 def path_integral(

@@ -15,6 +15,7 @@ from xai_exp.compute import ops
 from xai_exp.config import InputError, Range, configured
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.gradients.baselines import Baseline, Share, baseline_images
+from xai_exp.explainers.promises import Promises, value
 from xai_exp.explainers.pullback import gradients_at, pullback
 from xai_exp.types import Heatmaps, Images, Labels, Rows, Scores
 
@@ -23,7 +24,7 @@ _NEAR = 1e-6
 
 
 @configured
-class BlurIG:
+class BlurIG(Promises):
     r"""Gradients integrated along the way from a blurred image to the sharp one.
 
     $\int \partial f_t(L(x, s)) / \partial x \cdot \partial L(x, s) / \partial s \, ds$, s from
@@ -59,6 +60,11 @@ class BlurIG:
             total += (-scale_space(images, ends).diff(dim=0) * found).sum(0)
         return ops.channel_sum(total)
 
+    def promised(self, model: nn.Module, images: Images, targets: Labels) -> Scores:
+        """f(x) - f(the blurred image)."""
+        start = scale_space(images, [self._sigma(images, float(self.steps))])[0]
+        return value(model, images, targets) - value(model, start, targets)
+
     def _sigma(self, images: Images, step: float) -> float:
         """The blur in pixels at a place on the way, 0 at the sharp image."""
         return self.sigma * max(images.shape[2:]) * step / self.steps
@@ -88,7 +94,7 @@ def _blurring(images: Images, size: int, sigmas: list[float]) -> Tensor:
 
 
 @configured
-class GuidedIG:
+class GuidedIG(Promises):
     r"""Gradients integrated along a way that goes first where the network hardly answers.
 
     From the baseline each step moves the share `fraction` of the values whose gradients are the
@@ -158,6 +164,11 @@ class GuidedIG:
         if behind:
             total += behind * move * pullback(model, at, targets)
         return ops.channel_sum(total)
+
+    def promised(self, model: nn.Module, images: Images, targets: Labels) -> Scores:
+        """f(x) - f(x')."""
+        start = baseline_images(images, self.baseline, self.blur)
+        return value(model, images, targets) - value(model, start, targets)
 
 
 def shares(slopes: Rows, apart: Rows, left: Scores, fraction: float) -> Rows:

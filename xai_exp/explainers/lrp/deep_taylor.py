@@ -7,6 +7,7 @@ It decomposes a function that is not negative, so only a positive logit has an e
 from typing import ClassVar, Literal
 
 from xai_exp.config import InputError, configured
+from xai_exp.explainers.backward.precision import Fragile
 from xai_exp.explainers.backward.propagation import Propagation
 from xai_exp.explainers.backward.rules import Rules, passed_through
 from xai_exp.explainers.cost import Cost
@@ -19,9 +20,9 @@ class DeepTaylor(Propagation):
     """The z+ rule in every layer, from max(logit, 0); with bounds the z^B rule in the first one.
 
     Where the target's logit is not positive the heatmap is zero everywhere. Equal to iNNvestigate
-    2.1.2 (version 1: with `bias="both"`) but for average pooling and residual sums: it lets their
-    gradient through, which does not conserve relevance; here they share it in proportion, as the
-    paper does (sec. 5.1). Pixels without bounds get z+ with either sign of the input, as there.
+    2.1.2 and 1.0.9 (1.0.8: with `bias="both"`) but for average pooling and residual sums: it lets
+    their gradient through, which does not conserve relevance; here they share it in proportion, as
+    the paper does (sec. 5.1). Pixels without bounds get z+ with either sign of the input, as there.
 
     Cost: two forward passes and one backward pass.
 
@@ -55,6 +56,16 @@ class DeepTaylor(Propagation):
     def cost(self) -> Cost:
         """Passes for one heatmap of a network of convolutions behind ReLUs."""
         return Cost(forward=2, backward=1)
+
+    @property
+    def conserving(self) -> bool:
+        """Without biases all of max(logit, 0) reaches the pixels."""
+        return self.bias == "ignore"
+
+    @property
+    def fragile(self) -> Fragile:
+        """As z+ with all of the bias in its denominators is."""
+        return "deep" if self.bias == "both" else "never"
 
     def rules(self) -> Rules:
         """z+ in every layer, and z^B in the first one if its inputs are bounded."""

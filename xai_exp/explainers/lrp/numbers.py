@@ -1,13 +1,15 @@
 """What layer-wise relevance propagation has in common, however its rules are chosen."""
 
 from abc import abstractmethod
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from xai_exp.config import InputError, Range, configured
+from xai_exp.explainers.backward.precision import Fragile
 from xai_exp.explainers.backward.propagation import Propagation
 from xai_exp.explainers.backward.rules import Rules, passed_through
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.lrp.composites import Composite
+from xai_exp.explainers.lrp.rules import Rule
 
 
 @configured
@@ -23,6 +25,7 @@ class ByPlace(Propagation):
         until: the last layer to have the rule of the first one, counted from 0.
     """
 
+    version: ClassVar[int] = 2
     epsilon: Annotated[float, Range(0, exclusive_low=True)] = 1e-6
     gamma: Annotated[float, Range(0)] = 0.25
     alpha: Annotated[float, Range(1)] = 2.0
@@ -43,6 +46,20 @@ class ByPlace(Propagation):
         """Passes for one heatmap of a network of convolutions behind ReLUs."""
         forward, backward = self._composite().convolution.cost
         return Cost(forward=1 + forward, backward=backward)
+
+    @property
+    def conserving(self) -> bool:
+        """Whether every rule shares out all that it gets among inputs."""
+        return all(rule.conserving for rule in self._rules())
+
+    @property
+    def fragile(self) -> Fragile:
+        """As the rule of the convolutions is."""
+        return self._composite().convolution.fragile
+
+    def _rules(self) -> list[Rule]:
+        made = self._composite()
+        return [rule for rule in (made.first, made.convolution, made.linear) if rule is not None]
 
     def rules(self) -> Rules:
         """The composite's rules for linear layers; activations pass relevance through."""

@@ -14,7 +14,7 @@ none. A neuron that no datum activates, or only with one answer, gets the patter
 class whose logit is positive for no reference image has empty heatmaps.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
@@ -27,8 +27,10 @@ from xai_exp.config import InputError, Range, configured
 from xai_exp.explainers.backward.engine import ModifiedBackward, backpropagate
 from xai_exp.explainers.backward.functions import located, refusal
 from xai_exp.explainers.backward.layer import Layer
+from xai_exp.explainers.backward.precision import in_double, needs_double
 from xai_exp.explainers.backward.rules import Rules
 from xai_exp.explainers.cost import Cost
+from xai_exp.explainers.promises import evenness, value
 from xai_exp.explainers.pullback import differentiable, forward
 from xai_exp.types import Heatmaps, Images, Labels
 
@@ -40,6 +42,7 @@ class _Pattern:
     """What both methods share; see the module."""
 
     requires: ClassVar[str] = "positive logits"
+    version: ClassVar[int] = 2
     attribution: ClassVar[bool]
     kind: Kind = "relu"
     references: Annotated[int, Range(2)] = 1024
@@ -152,9 +155,21 @@ class BoundPattern:
                 pattern = pattern * layer.weight
             return layer.transpose(relevance, pattern)
 
-        rules = Rules(linear=linear, activation=_gradient, shares=False)
+        rules, given = Rules(linear=linear, activation=_gradient, shares=False), images
+        if needs_double(model, images, "deep"):
+            model, given = in_double(model), images.double()
         from_logit = self.explainer.start == "logit"
-        return ops.channel_sum(backpropagate(model, images, targets, rules, from_logit=from_logit))
+        found = backpropagate(model, given, targets, rules, from_logit=from_logit)
+        return ops.channel_sum(found).to(images.dtype)
+
+    def diagnostics(
+        self, model: nn.Module, images: Images, targets: Labels
+    ) -> Mapping[str, Tensor]:
+        """How far values grow beyond what was sent back, and how even the first heatmap is."""
+        largest = self(model, images, targets).flatten(1).abs().amax(1)
+        start = value(model, images, targets).abs() if self.explainer.start == "logit" else 1
+        growth = torch.where(largest == 0, 0, largest / start)
+        return {"growth": growth, **evenness(self, model, images, targets)}
 
 
 def fitted(model: nn.Module, images: Images, kind: Kind) -> list[Tensor]:

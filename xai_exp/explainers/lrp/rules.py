@@ -23,6 +23,7 @@ from torch import Tensor
 
 from xai_exp.explainers.backward.calls import stabilized
 from xai_exp.explainers.backward.layer import Layer
+from xai_exp.explainers.backward.precision import Fragile
 from xai_exp.explainers.cost import Cost
 
 Bias = Literal["paper", "both", "ignore"]
@@ -35,6 +36,16 @@ class Rule(Protocol):
     @property
     def cost(self) -> Cost:
         """Passes through the layer, for inputs that are not negative."""
+        ...
+
+    @property
+    def conserving(self) -> bool:
+        """Whether inputs get all relevance, as they do where no bias or epsilon takes a share."""
+        ...
+
+    @property
+    def fragile(self) -> Fragile:
+        """On which networks rounding may decide what becomes of its shares; see `precision`."""
         ...
 
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
@@ -57,6 +68,16 @@ class Epsilon:
     def cost(self) -> Cost:
         """The outputs are known already, unless the bias is to be left out."""
         return Cost(forward=int(self.bias == "ignore"), backward=1)
+
+    @property
+    def conserving(self) -> bool:
+        """See `Rule`."""
+        return self.bias == "ignore" and not self.epsilon
+
+    @property
+    def fragile(self) -> Fragile:
+        """See `Rule`."""
+        return "always" if self.bias == "ignore" else "deep"
 
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
@@ -92,6 +113,16 @@ class AlphaBeta:
         """One pass each way for each part that counts."""
         return Cost(forward=1, backward=1) * (2 if self.beta else 1)
 
+    @property
+    def conserving(self) -> bool:
+        """See `Rule`."""
+        return self.bias == "ignore"
+
+    @property
+    def fragile(self) -> Fragile:
+        """See `Rule`."""
+        return "deep" if self.bias == "both" else "never"
+
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
         up, down = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
@@ -124,6 +155,16 @@ class Gamma:
     def cost(self) -> Cost:
         """Twice as much if relevance reaches negative outputs, as none does behind a ReLU."""
         return Cost(forward=1, backward=1)
+
+    @property
+    def conserving(self) -> bool:
+        """See `Rule`."""
+        return False
+
+    @property
+    def fragile(self) -> Fragile:
+        """See `Rule`."""
+        return "never"
 
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
@@ -166,6 +207,16 @@ class ZPlusFast:
         """One pass each way."""
         return Cost(forward=1, backward=1)
 
+    @property
+    def conserving(self) -> bool:
+        """See `Rule`."""
+        return True
+
+    @property
+    def fragile(self) -> Fragile:
+        """See `Rule`."""
+        return "never"
+
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
         up = layer.weight.clamp(min=0)
@@ -182,6 +233,16 @@ class WSquare:
         """The denominator is that of a single image."""
         return Cost(forward=0, backward=1)
 
+    @property
+    def conserving(self) -> bool:
+        """See `Rule`."""
+        return True
+
+    @property
+    def fragile(self) -> Fragile:
+        """See `Rule`."""
+        return "deep"
+
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
         return _by_weight(layer, relevance, layer.weight.square())
@@ -195,6 +256,16 @@ class Flat:
     def cost(self) -> Cost:
         """The denominator is that of a single image."""
         return Cost(forward=0, backward=1)
+
+    @property
+    def conserving(self) -> bool:
+        """See `Rule`."""
+        return True
+
+    @property
+    def fragile(self) -> Fragile:
+        """See `Rule`."""
+        return "deep"
 
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
@@ -221,6 +292,16 @@ class ZBox:
     def cost(self) -> Cost:
         """One pass each way for either end of the box."""
         return Cost(forward=2, backward=2)
+
+    @property
+    def conserving(self) -> bool:
+        """See `Rule`."""
+        return True
+
+    @property
+    def fragile(self) -> Fragile:
+        """See `Rule`."""
+        return "never"
 
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""

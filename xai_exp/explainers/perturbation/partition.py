@@ -13,8 +13,24 @@ from xai_exp.compute.streamline import streamlined
 from xai_exp.config import Count, configured
 from xai_exp.explainers.cost import SIDE, Cost
 from xai_exp.explainers.perturbation.players import Kept
-from xai_exp.explainers.perturbation.removal import Output, Removing, Seed, outputs_of_subsets
-from xai_exp.types import Curves, Heatmaps, Images, Imputer, Labels, Scenes, Segments, Subsets
+from xai_exp.explainers.perturbation.removal import (
+    Output,
+    Removing,
+    Seed,
+    outputs_of_subsets,
+    worth,
+)
+from xai_exp.types import (
+    Curves,
+    Heatmaps,
+    Images,
+    Imputer,
+    Labels,
+    Scenes,
+    Scores,
+    Segments,
+    Subsets,
+)
 
 _STEPS = 1000  # in which worths are compared between one and its double
 
@@ -98,8 +114,14 @@ class PartitionSHAP(Removing):
             mixed = values(parents.with_one_half(levels).contexts(levels), 2 * count)
             terms = terms.without(chosen, levels).joined(parents.halves(mixed, levels))
             left -= count
-        worth = terms.shared_out(cut[0], levels)
-        return worth.gather(1, cut.flatten(1)).view(cut.shape).to(images.dtype)
+        shown = terms.shared_out(cut[0], levels)
+        return shown.gather(1, cut.flatten(1)).view(cut.shape).to(images.dtype)
+
+    def promised_with(
+        self, model: nn.Module, images: Images, targets: Labels, scenes: Scenes | None
+    ) -> Scores | None:
+        """f(x) - f(imputed)."""
+        return worth(model, images, targets, self.removal(images, scenes), self.output)
 
 
 def _halvings(height: int, width: int, smallest: int) -> tuple[int, int]:

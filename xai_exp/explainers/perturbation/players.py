@@ -16,6 +16,7 @@ from xai_exp.explainers.perturbation.removal import (
     existing,
     outputs_of_subsets,
     spread,
+    worth,
 )
 from xai_exp.removal import segments
 from xai_exp.removal.segments import Cut
@@ -125,6 +126,14 @@ class Playing(Removing):
             output=self.output,
         )
         return spread(self.effects(game).to(images.dtype), cut, shared=self.shared)
+
+    def worth(
+        self, model: nn.Module, images: Images, targets: Labels, scenes: Scenes | None
+    ) -> Scores | None:
+        """What efficient effects add up to: f(x) - f(imputed), if the pixels share them."""
+        if not self.shared:
+            return None
+        return worth(model, images, targets, self.removal(images, scenes), self.output)
 
     def number(self, height: int = SIDE, width: int = SIDE) -> int:
         """The number of segments that an image of this size is cut into."""

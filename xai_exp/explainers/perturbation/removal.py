@@ -4,7 +4,7 @@ An explanation should not change because a metric is asked with another imputer,
 explainers has its own (`border` by default, the background of rendered scenes).
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
@@ -16,6 +16,7 @@ from xai_exp.compute import ops
 from xai_exp.compute.streamline import streamlined
 from xai_exp.config import Range
 from xai_exp.explainers.cost import Cost, Costing
+from xai_exp.explainers.promises import Promises
 from xai_exp.removal.segments import means
 from xai_exp.types import (
     Copies,
@@ -30,6 +31,7 @@ from xai_exp.types import (
     NeedsScenes,
     Removal,
     Scenes,
+    Scores,
     Segments,
     Subsets,
 )
@@ -38,7 +40,7 @@ Output = Literal["logit", "probability"]
 Seed = Annotated[int, Range(0)]
 
 
-class Removing(ABC):
+class Removing(Promises):
     """An explainer that takes pixels away by an imputer; bound to scenes if that one needs them."""
 
     imputer: Imputer
@@ -60,6 +62,20 @@ class Removing(ABC):
     ) -> Heatmaps:
         """The heatmap of each image, whose scenes an imputer may look at."""
 
+    def promised(self, model: nn.Module, images: Images, targets: Labels) -> Scores | None:
+        """What the heatmap adds up to without scenes."""
+        return self.promised_with(model, images, targets, None)
+
+    def promised_with(
+        self,
+        model: nn.Module,  # noqa: ARG002
+        images: Images,  # noqa: ARG002
+        targets: Labels,  # noqa: ARG002
+        scenes: Scenes | None,  # noqa: ARG002
+    ) -> Scores | None:
+        """What the heatmap adds up to; nothing that is known."""
+        return None
+
     def removal(self, images: Images, scenes: Scenes | None) -> Removal:
         """The images made ready to lose pixels, a random imputer's draw being each image's own."""
         keys = ops.named_keys(ops.image_keys(images, self.seed), "imputer")
@@ -67,7 +83,7 @@ class Removing(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WithScenes:
+class WithScenes(Promises):
     """An explainer whose imputer gets the scene of the nearest image that this is bound to.
 
     `only_known_images` tells metrics that an image which is moved or turned has no scene here.
@@ -88,6 +104,11 @@ class WithScenes:
         """The heatmap of each image."""
         own = self.scenes[ops.nearest(images, self.images)]
         return self.explainer.explain(model, images, targets, own)
+
+    def promised(self, model: nn.Module, images: Images, targets: Labels) -> Scores | None:
+        """What the heatmap adds up to."""
+        own = self.scenes[ops.nearest(images, self.images)]
+        return self.explainer.promised_with(model, images, targets, own)
 
 
 @torch.no_grad()
@@ -162,3 +183,19 @@ def gone_entirely(images: Images, removal: Removal) -> Images:
     """The images with all of their pixels taken away."""
     everything = torch.ones_like(images[:, :1], dtype=torch.bool)
     return removal(slice(0, len(images)), everything)
+
+
+def worth(
+    model: nn.Module, images: Images, targets: Labels, removal: Removal, output: Output
+) -> Scores:
+    """The target's output on each image less that with all of its pixels taken away."""
+
+    def copies(rows: slice, columns: slice) -> Copies:
+        steps = torch.arange(2, device=images.device)[columns]
+        gone = (steps == 1)[None, :, None, None].expand(
+            rows.stop - rows.start, -1, *images.shape[2:]
+        )
+        return removal(rows, gone)
+
+    found = outputs(model, images, targets, copies, 2, output)
+    return found[:, 0] - found[:, 1]

@@ -14,7 +14,7 @@ the samples, they are all taken, and the values are exact.
 from typing import Annotated
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from xai_exp.compute import ops
 from xai_exp.config import Count, Range, configured
@@ -22,7 +22,19 @@ from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.perturbation.players import Game, Playing, ranked
 from xai_exp.explainers.perturbation.removal import Output, Seed
 from xai_exp.removal.segments import Compactness, Cut
-from xai_exp.types import Curves, Effects, Imputer, Keep, Keys, Order, Scores, Subsets
+from xai_exp.types import (
+    Curves,
+    Effects,
+    Images,
+    Imputer,
+    Keep,
+    Keys,
+    Labels,
+    Order,
+    Scenes,
+    Scores,
+    Subsets,
+)
 
 # Where samples are too few to tell segments apart, this much of a ridge takes the smallest values.
 _RIDGE = 1e-10
@@ -70,6 +82,12 @@ class ShapleySampling(Playing):
         """Passes for one heatmap of 64 x 64 pixels."""
         number = self.number()
         return Cost(forward=min(2**number, self._passes(number)), backward=0)
+
+    def promised_with(
+        self, model: nn.Module, images: Images, targets: Labels, scenes: Scenes | None
+    ) -> Scores | None:
+        """f(x) - f(imputed), unless each pixel has its segment's whole value."""
+        return self.worth(model, images, targets, scenes)
 
     def effects(self, game: Game) -> Effects:
         """The Shapley value of each segment."""
@@ -149,6 +167,12 @@ class KernelSHAP(Playing):
     def cost(self) -> Cost:
         """Passes for one heatmap of 64 x 64 pixels."""
         return Cost(forward=min(2 ** self.number(), self.samples // 2 * 2 + 2), backward=0)
+
+    def promised_with(
+        self, model: nn.Module, images: Images, targets: Labels, scenes: Scenes | None
+    ) -> Scores | None:
+        """f(x) - f(imputed), unless each pixel has its segment's whole value."""
+        return self.worth(model, images, targets, scenes)
 
     def effects(self, game: Game) -> Effects:
         """The Shapley value of each segment."""

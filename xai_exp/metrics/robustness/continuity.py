@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xai_exp.config import Count, Range, configured
 from xai_exp.metrics import shared
-from xai_exp.metrics.around import around, knows_any_image, largest, mean, seen, shifted
+from xai_exp.metrics.around import Around, around, knows_any_image, largest, mean, seen, shifted
 from xai_exp.types import Case, Scores
 
 Positive = Annotated[float, Range(0, exclusive_low=True)]
@@ -20,8 +20,18 @@ Scale = Literal["heatmap", "none"]
 
 def _scale(case: Case, scale: Scale) -> Scores:
     """What heatmaps are divided by: the norm of the clean one, or 1."""
-    norms = case.heatmaps.flatten(1).norm(dim=1)
+    norms = _norms(case.heatmaps.flatten(1))
     return norms if scale == "heatmap" else torch.ones_like(norms)
+
+
+def _norms(rows: Tensor) -> Tensor:
+    """Norms along the last axis in float64, where squares of tiny numbers do not vanish."""
+    return rows.double().norm(dim=-1)
+
+
+def _moved(case: Case, near: Around) -> Tensor:
+    """How far each neighbour's heatmap is from the clean one: (batch, sample)."""
+    return _norms((near.heatmaps - case.heatmaps[:, None]).flatten(2))
 
 
 @configured
@@ -50,6 +60,7 @@ class Sensitivity:
     needs: ClassVar[frozenset[str]] = frozenset()
     undefined: ClassVar[str] = "the heatmap is all zero, or none was finite around the image"
 
+    version: ClassVar[int] = 2
     score_by: Literal["max", "mean"] = "max"
     samples: Count = 10
     radius: Positive = 0.02
@@ -58,10 +69,10 @@ class Sensitivity:
     def __call__(self, case: Case) -> Scores:
         """Score every image of the case."""
         near = around(case, self.samples, self.radius)
-        moved = (near.heatmaps - case.heatmaps[:, None]).flatten(2).norm(dim=2)
+        moved = _moved(case, near)
         reduce = {"max": largest, "mean": mean}[self.score_by]
         scale = _scale(case, self.scale)
-        scores = reduce(moved / scale[:, None], moved.isfinite())
+        scores = reduce(moved / scale[:, None], moved.isfinite()).to(case.heatmaps)
         return shared.where_defined(case, scores, scale > 0)
 
 
@@ -88,6 +99,7 @@ class LocalLipschitz:
     needs: ClassVar[frozenset[str]] = frozenset()
     undefined: ClassVar[str] = "the heatmap is all zero, or none was finite around the image"
 
+    version: ClassVar[int] = 2
     samples: Count = 10
     radius: Positive = 0.02
     scale: Scale = "heatmap"
@@ -95,9 +107,9 @@ class LocalLipschitz:
     def __call__(self, case: Case) -> Scores:
         """Score every image of the case."""
         near = around(case, self.samples, self.radius)
-        moved = (near.heatmaps - case.heatmaps[:, None]).flatten(2).norm(dim=2)
+        moved = _moved(case, near)
         scale = _scale(case, self.scale)
-        slopes = moved / near.distances / scale[:, None]
+        slopes = (moved / near.distances / scale[:, None]).to(case.heatmaps)
         return shared.where_defined(case, largest(slopes, slopes.isfinite()), scale > 0)
 
 

@@ -41,8 +41,11 @@ class RelativeStability:
 
     higher_is_better: ClassVar[bool] = False
     needs: ClassVar[frozenset[str]] = frozenset()
-    undefined: ClassVar[str] = "every neighbour has another prediction, or no layer has weights"
+    undefined: ClassVar[str] = (
+        "the heatmap is all zero, every neighbour has another prediction, or no layer has weights"
+    )
 
+    version: ClassVar[int] = 2
     against: Literal["input", "representation", "output"] = "input"
     samples: Annotated[int, Range(1)] = 10
     radius: Annotated[float, Range(0, exclusive_low=True)] = 0.02
@@ -56,7 +59,8 @@ class RelativeStability:
         if below is None:
             return shared.undefined(case)
         ratios = above / below.clamp(min=self.eps)
-        return shared.where_defined(case, largest(ratios, near.kept & ratios.isfinite()))
+        shown = case.heatmaps.flatten(1).any(1)  # a blank map is divided by eps alone
+        return shared.where_defined(case, largest(ratios, near.kept & ratios.isfinite()), shown)
 
     @torch.no_grad()
     def _change(self, case: Case, near: Around) -> Samples | None:

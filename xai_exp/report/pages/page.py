@@ -65,6 +65,7 @@ class Study:
         poor: networks that were left out: dataset, model, seed, accuracy.
         least_accuracy: for which reason.
         skipped: explainers that a network did not get: explainer, where, why.
+        broken: promises that explainers broke: explainer, where, by how much.
     """
 
     title: str
@@ -81,6 +82,7 @@ class Study:
     poor: pd.DataFrame = field(default_factory=pd.DataFrame)
     least_accuracy: float = 0.0
     skipped: Sequence[tuple[str, str, str]] = ()
+    broken: Sequence[tuple[str, str, str]] = ()
 
     @property
     def headline(self) -> str:
@@ -102,6 +104,7 @@ def render(study: Study) -> str:
         "images": browser.data(study.maps),
         "failed": tables.failed(study.scores),
         "skipped": tables.skipped(study.skipped),
+        "broken": tables.broken(study.broken),
         "poor": tables.poor(study.poor),
         "models": tables.models(study.scores),
     }

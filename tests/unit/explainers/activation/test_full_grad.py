@@ -176,3 +176,22 @@ def test_no_hook_is_left_and_a_step_without_a_known_bias_is_named(images):
 class Squared(nn.Module):
     def forward(self, x):
         return (x * x).mean((2, 3)).repeat(1, 2)[:, :3]
+
+
+def test_padding_with_minus_infinity_before_max_pooling_adds_nothing(images):
+    class Padded(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.head = nn.Conv2d(2, 3, 3), nn.Linear(3, 3)
+
+        def forward(self, x):
+            x = functional.pad(self.body(x), (1, 1, 1, 1), value=-torch.inf)
+            return self.head(functional.max_pool2d(x, 3, 2).mean((2, 3)))
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = Padded().to(images)
+    targets = torch.arange(len(images)) % 3
+    found = FullGrad()(net, images, targets)
+    logits = net(images).detach()[range(len(images)), targets]
+    torch.testing.assert_close(found.sum((1, 2)), logits)

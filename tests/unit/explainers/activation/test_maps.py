@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from xai_exp.config import InputError
-from xai_exp.explainers.activation.feature_map import from_maps
+from xai_exp.explainers.activation.feature_map import from_maps, layer_of
 from xai_exp.explainers.activation.maps import (
     EigenCAM,
     GradCAM,
@@ -292,14 +292,16 @@ def test_a_wrong_name_lists_the_layers_that_have_maps():
     with pytest.raises(InputError) as error:
         GradCAM(layer="layer5")(model, torch.rand(2, 3, 64, 64), torch.tensor([0, 1]))
     text = str(error.value)
-    assert "got 'layer5' (did you mean layer4?); allowed: bn1, conv1, layer1, layer2" in text
-    assert "avgpool" not in text
-    assert "and 57 inside these, such as layer4" in text
+    assert "got 'layer5'; allowed: layer1, layer2, layer3, layer4, " in text
+    assert " more modules and functions" in text
+    assert text.split("allowed: ")[1].count(", ") == 4
 
 
-@pytest.mark.parametrize("layer", ["1.2", "1", "nothing"])
+@pytest.mark.parametrize("layer", ["1.2", "1", "nothing", "linear.0"])
 def test_a_layer_without_places_is_refused(net, images, layer):
-    with pytest.raises(InputError, match=r"layer with feature maps: got '.*'; allowed: 0; and 7"):
+    with pytest.raises(
+        InputError, match=r"layer with feature maps: got '.*'; allowed: .*, .* more"
+    ):
         GradCAM(layer=layer)(net, images, TARGETS)
 
 
@@ -318,18 +320,111 @@ def test_a_layer_beside_the_way_to_the_logits_is_refused(images):
 
 
 @pytest.mark.parametrize("explain", EVERY, ids=lambda one: type(one).__name__)
-@pytest.mark.parametrize(
-    ("model", "words"),
-    [
-        (MLP(), "without a convolution"),
-        (ViT(patch=4, depth=1, width=8, heads=2), "whose convolution only makes tokens"),
-    ],
-)
-def test_networks_without_maps_are_refused_in_one_line(explain, model, words):
-    built = model.build(2, (8, 12), 3).eval()
-    with pytest.raises(InputError, match=f"{words}; allowed: networks") as error:
+def test_networks_without_maps_are_refused_in_one_line(explain):
+    built = MLP().build(2, (8, 12), 3).eval()
+    with pytest.raises(InputError, match="without a convolution; allowed: networks") as error:
         explain(built, torch.rand(5, 2, 8, 12), TARGETS)
     assert "\n" not in str(error.value)
+
+
+class Branches(nn.Module):
+    """Two ways from the images to the logits, of which either can run first."""
+
+    def __init__(self, first, finer=False):
+        super().__init__()
+        self.left, self.right = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(2, 5, 3, padding=1)
+        self.heads = nn.ModuleList([nn.Linear(4, 3), nn.Linear(5, 3)])
+        self.first, self.finer = first, finer
+
+    def forward(self, x):
+        parts = {}
+        for side in (0, 1) if self.first == "left" else (1, 0):
+            given = functional.avg_pool2d(x, 2) if self.finer and side else x
+            maps = (self.left, self.right)[side](given).relu()
+            parts[side] = self.heads[side](maps.mean((2, 3)))
+        return parts[0] + parts[1]
+
+
+def test_of_branches_all_count_in_whichever_order_they_run(images):
+    left, right = (drawn(lambda one=one: Branches(one)) for one in ("left", "right"))
+    found = GradCAM(relu=False)(left, images, TARGETS)
+    torch.testing.assert_close(found, GradCAM(relu=False)(right, images, TARGETS))
+    # Both heads pool over places, so the map sums to what both branches add to the logit.
+    biases = sum(head.bias for head in left.heads)
+    logits = (left(images) - biases).detach()[range(5), TARGETS]
+    torch.testing.assert_close(found.sum((1, 2)), logits)
+    assert layer_of(left, images, None) == "relu.0 + relu.1"
+
+
+def test_what_a_coarser_branch_adds_up_to_is_kept(images):
+    net = drawn(lambda: Branches("left", finer=True))
+    found = GradCAM(relu=False)(net, images, TARGETS)
+    biases = sum(head.bias for head in net.heads)
+    logits = (net(images) - biases).detach()[range(5), TARGETS]
+    torch.testing.assert_close(found.sum((1, 2)), logits)
+
+
+def test_a_layer_can_be_a_function_by_the_number_of_its_call(images):
+    net = drawn(lambda: Functional(functions=True))
+    found = GradCAM(layer="relu.2")(net, images, TARGETS)
+    torch.testing.assert_close(found, GradCAM()(net, images, TARGETS))
+    sums = GradCAM(layer="conv2d")(net, images, TARGETS)
+    torch.testing.assert_close(sums, GradCAM(layer="conv2d.2")(net, images, TARGETS))
+    assert not torch.allclose(found, GradCAM(layer="relu.0")(net, images, TARGETS))
+    assert layer_of(net, images, None) == "relu.2"
+
+
+def test_a_map_of_one_cell_can_be_named(images):
+    net = drawn(
+        lambda: nn.Sequential(
+            *(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1)),
+            *(nn.Conv2d(4, 6, 1), nn.ReLU(), nn.Conv2d(6, 3, 1), nn.Flatten()),
+        )
+    )
+    found = LayerCAM(layer="4", relu=False, positive=False)(net, images, TARGETS)
+    logits = (net(images) - net[5].bias).detach()[range(5), TARGETS]
+    torch.testing.assert_close(found, logits[:, None, None].expand(-1, 8, 12))
+
+
+@pytest.mark.parametrize("pooling", ["class", "mean"])
+def test_tokens_are_a_map_of_the_last_norm_whose_patches_decide(images, pooling):
+    built = drawn(
+        lambda: ViT(patch=4, depth=2, width=8, heads=2, pooling=pooling).build(2, (8, 12), 3)
+    )
+    seen = {}
+    name = "norm" if pooling == "mean" else "blocks.1.attend.0"
+    layer = built.get_submodule(name)
+    layer.register_forward_hook(lambda _, __, out: seen.update(out=out))
+    found = GradCAM(relu=False)(built, images, TARGETS)
+    pixels = images.clone().requires_grad_()
+    chosen = built(pixels)[range(5), TARGETS].sum()
+    tokens = seen["out"]
+    slopes = torch.autograd.grad(chosen, tokens)[0]
+    extra = int(pooling == "class")
+    weights = slopes[:, extra:].mean(1, keepdim=True)
+    coarse = (weights * tokens[:, extra:]).sum(2).view(5, 1, 2, 3)
+    large = functional.interpolate(coarse, (8, 12), mode="bilinear")[:, 0]
+    torch.testing.assert_close(found, large.detach())
+    assert layer_of(built, images, None) == name
+
+
+def test_swins_last_norm_is_a_map_with_channels_last():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = torchvision.models.swin_t(weights=None, num_classes=5).eval()
+    images, targets = torch.rand(2, 3, 64, 64), torch.tensor([1, 2])
+    assert layer_of(model, images, None) == "norm"
+    coarse = from_maps(model, images, targets, None, lambda maps, _: maps)
+    assert coarse.shape == (2, 768, 2, 2)
+    torch.testing.assert_close(coarse.movedim(1, -1), model.norm(model.features(images)).detach())
+    found = LayerCAM(relu=False, positive=False)(model, images, targets)
+    logits = (model(images) - model.head.bias).detach()[range(2), targets]
+    torch.testing.assert_close(found.mean((1, 2)) * 4, logits, rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_of_torchvision_says_which_layer_it_took():
+    model = torchvision.models.resnet18(weights=None).eval()
+    assert layer_of(model, torch.rand(1, 3, 64, 64), None) == "layer4"
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.trace")

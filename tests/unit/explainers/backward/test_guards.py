@@ -1,6 +1,8 @@
 """What relevance propagation says of its own work is stored with its run."""
 
+import inspect
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -29,7 +31,10 @@ def test_a_run_of_relevance_propagation_holds_its_guards(make_case, explainer):
         "conservation_error/01",
         "conservation_error/00",
     ]
-    assert all(rows.shape == (6,) for rows in found.diagnostics.values())
+    assert all(
+        rows.shape == ((1,) if name.startswith("evenness/") else (6,))
+        for name, rows in found.diagnostics.items()
+    )
     expected = explainer.diagnostics(case.model, case.images, case.targets)
     for name, rows in expected.items():
         assert torch.equal(found.diagnostics[name], rows)
@@ -59,3 +64,16 @@ def test_the_distance_is_zero_for_equal_maps_and_one_for_opposite_ones():
 def test_relevance_from_nothing_is_an_infinite_error():
     found = lost(torch.tensor([0.0, 0.0, -4.0]), torch.tensor([0.0, 1.0, -3.0]))
     assert found.tolist() == [0.0, torch.inf, 0.25]
+
+
+def test_a_broken_promise_is_at_the_foot_of_the_gallery(make_case, monkeypatch):
+    sample, found = scored(make_case(), Gradient())
+    seen = {}
+    monkeypatch.setattr(records.gallery, "gallery", lambda *_, **given: seen.update(given))
+    spoilt = replace(found, diagnostics={"completeness_gap": torch.tensor([0.5, 0.0])})
+    data = SimpleNamespace(dataset=SimpleNamespace(classes=("a", "b", "c")))
+    inspect.unwrap(records._gallery)(data, sample, {"ig": spoilt}, overlay=False, skipped=["cam"])
+    assert seen["note"] == (
+        "skipped, as they can't explain this network: cam; "
+        "ig: sum off by up to 50 % (bound 1 %) on 1 of 2 images"
+    )
