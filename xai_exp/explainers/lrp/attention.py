@@ -45,6 +45,8 @@ class AttnLRP(Propagation):
             layers; 0: the epsilon rule.
         softmax: taylor, or constant: attention weights get no relevance and values all of it
             (Ali et al. 2022).
+        gates: what the factors of other products get: half each (the paper), or the signal all, as
+            in `LRP`.
 
     Raises:
         InputError: for a network with a step that no rule covers, by its name.
@@ -54,6 +56,7 @@ class AttnLRP(Propagation):
     convolution_gamma: Annotated[float, Range(0)] = 0.25
     linear_gamma: Annotated[float, Range(0)] = 0.05
     softmax: Literal["taylor", "constant"] = "taylor"
+    gates: Literal["half", "signal"] = "half"
 
     @property
     def cost(self) -> Cost:
@@ -67,6 +70,7 @@ class AttnLRP(Propagation):
             activation=passed_through,
             linear=Composite(self._rule(self.convolution_gamma), self._rule(self.linear_gamma)),
             others=attention_rules(self.epsilon, self.softmax),
+            gates=self.gates,
         )
 
     def _rule(self, gamma: float) -> Rule:
