@@ -113,7 +113,8 @@ class ModifiedBackward(Watching):
             self._handle(functions.SCALES, self._multiplied)
             self._handle(frozenset(["maximum", "fmax"]), self._larger)
         if rules.linear is not None and rules.shares:
-            self._handle(functions.ELEMENTWISE | functions.ABSOLUTE, self._activation)
+            if rules.activation is not None:
+                self._handle(functions.ELEMENTWISE | functions.ABSOLUTE, self._activation)
             self._handle(functions.SUMS, self._sum)
             self._handle(functions.SCALES, self._scale)
             self._handle(functions.AVERAGES, self._average)

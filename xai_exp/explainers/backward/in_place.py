@@ -64,6 +64,19 @@ def out_of_place(
     raise refusal(name, "in place, which has no other form")
 
 
+def apart(old: Tensor) -> Tensor:
+    """The same value under another name, whose versions are counted apart.
+
+    What a function keeps of it for the way back then does not look changed once `old` is another
+    value; its memory is not touched.
+    """
+    if not old.requires_grad:
+        return old
+    same = ruled(old, lambda relevance: relevance, old)
+    vars(same).update(vars(old))
+    return same
+
+
 def grafted(name: str, old: Any, result: Any) -> Any:  # noqa: ANN401
     """`old`, which now is `result`.
 
@@ -75,8 +88,6 @@ def grafted(name: str, old: Any, result: Any) -> Any:  # noqa: ANN401
     """
     if not isinstance(result, Tensor) or result.dtype != old.dtype or old.shape != result.shape:
         raise refusal(name, "in place, with a result of another kind")
-    if result is old:
-        return old
     if old._is_view():
         base = old._base
         error = refusal(name, "in place on a view of another value, which is used again")

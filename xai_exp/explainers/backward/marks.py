@@ -41,11 +41,7 @@ class Hidden:
 
     def tells_sign_of(self, value: object) -> bool:
         """Whether it is a mask of where `value` is above (or below) zero."""
-        if self.source is None or not isinstance(value, Tensor):
-            return False
-        if self.source is value:
-            return True
-        return self.source.shape == value.shape and torch.equal(self.source, value)
+        return self.source is not None and same(self.source, value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +50,15 @@ class Stacked:
 
     members: tuple[Tensor, ...]
     axis: int
+
+
+def same(one: Tensor, other: object) -> bool:
+    """Whether two values depend on the image and hold the same."""
+    if one is other:
+        return True
+    if not (tracked(one) and isinstance(other, Tensor) and tracked(other)):
+        return False
+    return one.shape == other.shape and torch.equal(one, other)
 
 
 def tensors(value: object) -> Iterator[Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from xai_exp.explainers.backward import functions
 from xai_exp.explainers.backward.calls import tracked
 from xai_exp.explainers.backward.functions import refusal
-from xai_exp.explainers.backward.marks import Stacked, hidden, zero
+from xai_exp.explainers.backward.marks import Stacked, hidden, same, zero
 
 Steps = Callable[[], Any]
 Args = tuple[Any, ...]
@@ -64,7 +64,7 @@ def _masked(args: Args, kwargs: Kwargs) -> Steps | None:
         if found is not None and found.tells_sign_of(value):
             return _part(value, above=found.above)
         whole = getattr(mask, "_gate", None)
-        if whole is not None and whole[0] is value:
+        if whole is not None and same(whole[0], value):
             return partial(whole[1], value)
     return None
 
@@ -100,10 +100,7 @@ def _doubled(args: Args, kwargs: Kwargs) -> Steps | None:
     first, other = _both(args, kwargs)
     for value, size in ((first, other), (other, first)):
         source = getattr(size, "_absolute", None)
-        same = source is value or (
-            tracked(source) and tracked(value) and torch.equal(source, value)
-        )
-        if source is not None and same and not kwargs.get("alpha", 1) != 1:
+        if source is not None and same(source, value) and kwargs.get("alpha", 1) == 1:
             return lambda value=value: torch.mul(torch.relu(value), 2)
     return None
 

@@ -23,7 +23,7 @@ from xai_exp.explainers.backward.functions import (
     refusal,
     refuse_hidden_modules,
 )
-from xai_exp.explainers.backward.in_place import grafted, out_of_place
+from xai_exp.explainers.backward.in_place import apart, grafted, out_of_place
 from xai_exp.explainers.backward.recognise import recognised
 from xai_exp.explainers.pullback import differentiable
 
@@ -83,12 +83,17 @@ class Watching(TorchFunctionMode, ABC):
             if name == "__get__":
                 marks.hide(result, marks.Hidden(name))
             return result
+        given = name
         (func, name, args, kwargs), in_place = out_of_place(func, name, args, kwargs)
-        result = self._call(func, name, args, kwargs)
         if not in_place:
-            return result
+            return self._call(func, name, args, kwargs)
         old = args[0] if args else kwargs["input"]
-        grown = grafted(name, old, result)
+        if args:
+            args = (apart(old), *args[1:])
+        else:
+            kwargs = kwargs | {"input": apart(old)}
+        result = self._call(func, name, args, kwargs)
+        grown = grafted(given, old, result)
         return None if name == "__setitem__" else grown
 
     def _call(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:  # noqa: ANN401

@@ -7,6 +7,8 @@ Of a function y = f(x) and a baseline x' with y' a multiplier m is such that m .
 - of a product a b, which is linear in each, the mean of the other one: a gets (b + b') / 2 and b
   gets (a + a') / 2, which are the Shapley values of the two factors. So a gate written in pieces
   has the multiplier of the whole: of x s(x) it is the ratio of the differences.
+- of a quotient y = a / b, from a = y b: a gets 1 / m and b gets -(y + y') / 2 m, m = (b + b') / 2. It
+  stays small where one divisor is nearly zero, as that of a norm is on a black image.
 - of a softmax s, m_ij = L_i (d_ij - L_j / sum_k L_k) with L_i = (s_i - s'_i) / log(s_i / s'_i), the
   logarithmic mean: the Jacobian of the softmax with L in place of s. From log(s_i / s'_i) = (x_i -
   x'_i) - c for every i, with c the difference of the normalisers, and from sum_i (s_i - s'_i) = 0.
@@ -72,6 +74,7 @@ def rescale_rules(tape: Tape, pooling: Literal["rescale", "gradient"]) -> Rules:
     others: dict[str, Other] = {
         **dict.fromkeys(single, partial(_single, tape)),
         **{name: partial(_closed, tape, slope) for name, slope in _CLOSED.items()},
+        **dict.fromkeys(("rsqrt", "reciprocal"), partial(_inverse, tape)),
         **dict.fromkeys(functions.SCALES, partial(_scaled, tape)),
         **dict.fromkeys(products, partial(_product, tape)),
         **dict.fromkeys(functions.LINEAR, _linear),
@@ -147,6 +150,25 @@ def _closed(
     return ruled(after, lambda relevance: relevance * slope(before, after, *base), inputs)
 
 
+def _inverse(
+    tape: Tape,
+    mode: Mode,
+    func: Any,  # noqa: ANN401
+    name: str,
+    args: Args,
+    kwargs: Kwargs,
+) -> Tensor:
+    """A product with it is a quotient."""
+    inputs = args[0] if args else kwargs["input"]
+    result = _closed(tape, _CLOSED[name], mode, func, name, args, kwargs)
+
+    def divisor() -> Tensor:
+        return inputs if name == "reciprocal" else torch.sqrt(inputs)
+
+    result._divisor = divisor  # pyright: ignore[reportAttributeAccessIssue]
+    return result
+
+
 def _product(
     tape: Tape,
     _mode: Mode,
@@ -198,16 +220,47 @@ def _scaled(
     kwargs: Kwargs,
 ) -> Tensor:
     """A constant factor is linear; else it is a product, or one with a reciprocal."""
+    if name not in functions.MULTIPLIED | functions.DIVIDED:
+        return func(*args, **kwargs)
+    first, other = args[0], args[1] if len(args) > 1 else kwargs["other"]
+    if kwargs.get("rounding_mode") is not None:
+        raise refusal(name, "with rounding")
     if name in functions.MULTIPLIED:
+        for value, inverse in ((first, other), (other, first)):
+            divisor = getattr(inverse, "_divisor", None)
+            if divisor is not None and tracked(value):
+                with mode:
+                    return torch.div(value, divisor())
         return _product(tape, mode, func, name, args, kwargs)
-    if name in functions.DIVIDED:
-        first, other = args[0], args[1] if len(args) > 1 else kwargs["other"]
-        if kwargs.get("rounding_mode") is not None:
-            raise refusal(name, "with rounding")
-        if tracked(other):
-            with mode:
-                return torch.mul(torch.reciprocal(other), first)
-    return func(*args, **kwargs)
+    if not tracked(other):
+        return func(*args, **kwargs)
+    if tracked(first):
+        return _quotient(tape, func, name, first, other)
+    with mode:
+        return torch.mul(torch.reciprocal(other), first)
+
+
+def _quotient(tape: Tape, func: Any, name: str, first: Tensor, other: Tensor) -> Tensor:  # noqa: ANN401
+    with torch.no_grad():
+        output = func(first, other)
+    above, below = first.data, other.data
+    base = tape.met(name, above, below, output)
+    if base is None:
+        return _recorded(output, first, other)
+
+    def back(relevance: Tensor) -> tuple[Tensor, Tensor]:
+        # Where the divisor changes its sign, the mean of the reciprocals.
+        kept, middle = below * base[1] > 0, (below + base[1]) / 2
+        inverse = torch.where(kept, 1 / middle, (1 / below + 1 / base[1]) / 2)
+        slope = torch.where(
+            kept,
+            -(output + base[2]) / 2 / middle,
+            -(above + base[0]) / 2 / (below * base[1]),
+        )
+        given = relevance * inverse, relevance * slope
+        return given[0].sum_to_size(first.shape), given[1].sum_to_size(other.shape)
+
+    return ruled(output, back, first, other)
 
 
 def _linear(_mode: Mode, func: Any, name: str, args: Args, kwargs: Kwargs) -> Tensor:  # noqa: ANN401
