@@ -19,6 +19,7 @@ from xai_exp.compute import ops
 from xai_exp.config import configured
 from xai_exp.explainers.backward import functions
 from xai_exp.explainers.backward.calls import tracked
+from xai_exp.explainers.backward.engine import refuse_hidden_functions
 from xai_exp.explainers.backward.functions import arguments, refusal
 from xai_exp.explainers.backward.steps import attention, multi_head
 from xai_exp.explainers.backward.watching import Watching, watched
@@ -80,6 +81,7 @@ class FullGrad:
         def chunk(part: Tensor, wanted: Tensor) -> Tensor:
             biases = _Biases(part, place)
             pixels, chosen = forward(model, part, wanted, lambda: biases)
+            refuse_hidden_functions(chosen, seen_relus=False)
             try:
                 slopes = torch.autograd.grad(chosen.sum(), pixels)[0]
             except _NotByImageError:
@@ -223,8 +225,16 @@ def _remainder(
         named = dict(zip(keys, given[len(places) :], strict=True))
         return func(*positional, **kwargs | named)
 
-    after, moved = torch.func.jvp(call, roots, roots)
-    return after - moved
+    # J z as the gradient of what v gets back, J^T v, of v: any function that can be differentiated
+    # twice will do.
+    with torch.enable_grad():
+        leaves = [root.requires_grad_() for root in roots]
+        after = call(*leaves)
+        given = torch.zeros_like(after).requires_grad_()
+        back = torch.autograd.grad(after, leaves, given, create_graph=True)
+        total = sum((one * root.detach()).sum() for one, root in zip(back, roots, strict=True))
+        moved = torch.autograd.grad(total, given)[0]
+    return after.detach() - moved
 
 
 def _times(slope: Tensor, offset: Tensor) -> Tensor:

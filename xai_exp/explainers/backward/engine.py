@@ -104,10 +104,10 @@ class ModifiedBackward(Watching):
         self._handle(functions.BATCH_NORM, self._fixed_norm)
         if rules.activation is not None:
             self._handle(functions.ACTIVATIONS, self._activation)
-        if rules.linear is None:
-            self._handle(functions.ABSOLUTE, self._size)
+        self._handle(functions.ABSOLUTE, self._size)
+        if rules.linear is None or not rules.shares:
             self._handle(frozenset(["amax", "max"]), self._largest)
-        else:
+        if rules.linear is not None:
             self._handle(functions.LINEAR, self._linear)
             self._handle(functions.BATCH_NORM, self._batch_norm)
             self._handle(functions.SCALES, self._multiplied)
@@ -310,7 +310,7 @@ def _gate(first: Tensor, second: Tensor) -> int | None:
     return None
 
 
-def refuse_hidden_functions(chosen: Tensor) -> None:
+def refuse_hidden_functions(chosen: Tensor, *, seen_relus: bool = True) -> None:
     """An autograd function of the model's own, or a rectifier that was not seen, has no rule."""
     waiting, seen = [chosen.grad_fn], set()
     while waiting:
@@ -321,6 +321,7 @@ def refuse_hidden_functions(chosen: Tensor) -> None:
         own = getattr(node, "_forward_cls", Ruled)
         if own is Ruled and isinstance(getattr(node, "back", None), Refused):
             raise node.back.error
-        if own not in (Ruled, Graft) or node.name() == "ReluBackward0":
+        missed = seen_relus and node.name() == "ReluBackward0"
+        if own not in (Ruled, Graft) or missed:
             raise refusal(node.name().removesuffix("Backward"), "which hides what it does")
         waiting += [parent for parent, _ in node.next_functions]

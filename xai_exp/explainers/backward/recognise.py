@@ -130,6 +130,8 @@ def _bounded(args: Args, kwargs: Kwargs) -> Steps | None:
     call = dict(zip(("input", "min", "max"), args, strict=False)) | kwargs
     if call.get("min") is None and zero(call.get("max")):
         return _part(call["input"], above=False)
+    if isinstance(call.get("min"), Tensor) and call.get("max") is None and zero(call["min"]):
+        return _part(call["input"], above=True)
     return None
 
 

@@ -74,10 +74,18 @@ class Account:
 
     def closed(self) -> list[tuple[str, Tensor, Tensor]]:
         """(layer, relevance got, relevance passed on), from the output backward, all chunks."""
+        columns = {index: list(zip(*rows, strict=True)) for index, rows in self.rows.items()}
+        images = len(torch.cat(columns[min(columns)][1])) if columns else 0
         return [
-            (rows[0][0], torch.cat([row[1] for row in rows]), torch.cat([row[2] for row in rows]))
-            for _, rows in sorted(self.rows.items(), reverse=True)
+            (names[0], *(_by_image(torch.cat(values), images) for values in (got, passed)))
+            for _, (names, got, passed) in sorted(columns.items(), reverse=True)
         ]
+
+
+def _by_image(values: Tensor, images: int) -> Tensor:
+    """Sums over rows that are parts of one image, such as windows, which stand together."""
+    whole = images and len(values) != images and len(values) % images == 0
+    return values.view(images, -1).sum(1) if whole else values
 
 
 def passed_through(relevance: Tensor, _gradient: Activated) -> Tensor:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -107,6 +108,10 @@ class Watching(TorchFunctionMode, ABC):
             result = func(*args, **kwargs)
             result = result.detach() if isinstance(result, Tensor) else result
             marks.hide(result, marks.observed(name, args, kwargs))
+            return result
+        if not torch.is_grad_enabled():
+            result = func(*args, **kwargs)
+            marks.hide(result, marks.Hidden(name))
             return result
         how = marks.hiding(args, kwargs)
         if how is not None:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from xai_exp.explainers.backward import functions
-from xai_exp.explainers.backward.calls import ruled, tracked
+from xai_exp.explainers.backward.calls import Refused, ruled, tracked
 from xai_exp.explainers.backward.engine import backpropagate
 from xai_exp.explainers.backward.functions import arguments, bare, refusal
 from xai_exp.explainers.backward.layer import Layer, convolution
@@ -238,9 +238,12 @@ def _joined(
     _mode: TorchFunctionMode, func: Function, name: str, args: Args, kwargs: Kwargs
 ) -> Tensor:
     members = args[0] if args else kwargs["tensors"]
-    if not all(map(tracked, members)):
-        raise refusal(name, "with a constant")
-    return func(*args, **kwargs)
+    result = func(*args, **kwargs)
+    if all(map(tracked, members)):
+        return result
+    # A maximum with a constant is recognised later, and does without this value.
+    moving = [value for value in members if tracked(value)]
+    return ruled(result, Refused(refusal(name, "with a constant")), *moving)
 
 
 def _padded(
