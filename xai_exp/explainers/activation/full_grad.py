@@ -10,7 +10,7 @@ written.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -53,8 +53,8 @@ class FullGrad:
 
     Bias gradients of a convolution, batch norm or activation are maps; they are summed over
     channels and spread bilinearly over the pixels that their cells lie on, sums kept. Those of
-    linear layers, and of whatever has not the size of a map, have no place and are spread evenly. So the heatmap sums to $f_t(x)$. With
-    `postprocess: paper` it is the published saliency map instead (sec. 4): every term is made
+    linear layers, and of whatever has not the size of a map, have no place and are spread evenly.
+    So the heatmap sums to $f_t(x)$. With `postprocess: paper` it is the published saliency map instead (sec. 4): every term is made
     absolute and stretched to 0..1 in its layer, maps are enlarged bilinearly and added up over
     channels and layers, linear layers are left out; it has no sign and no sum.
 
@@ -66,6 +66,8 @@ class FullGrad:
     Raises:
         InputError: for a network with a step whose bias is not known, by its name.
     """
+
+    version: ClassVar[int] = 2
 
     postprocess: Literal["none", "paper"] = "none"
 
@@ -238,7 +240,7 @@ def _remainder(
 
 
 def _times(slope: Tensor, offset: Tensor) -> Tensor:
-    """Their product; where nothing comes back an infinite bias (padding for max pooling) is none."""
+    """Their product; where nothing comes back an infinite bias (padded maxima) is none."""
     return torch.where(slope == 0, 0, slope * offset) if offset.isinf().any() else slope * offset
 
 

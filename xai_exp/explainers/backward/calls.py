@@ -125,7 +125,7 @@ class Refused:
     def __init__(self, error: InputError) -> None:
         self.error = error
 
-    def __call__(self, relevance: Tensor) -> Tensor:
+    def __call__(self, relevance: Tensor) -> Tensor:  # noqa: ARG002
         """Refuse.
 
         Raises:

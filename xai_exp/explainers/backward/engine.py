@@ -39,7 +39,6 @@ from xai_exp.types import Images, Labels
 
 Handler = Callable[[Any, str, tuple[Any, ...], dict[str, Any]], Any]
 _NOTHING = 1e-9
-_KEEP_BOUNDS = functions.STRUCTURE | functions.SCALES | functions.SUMS | functions.AVERAGES
 
 
 def backpropagate(
@@ -93,14 +92,7 @@ class ModifiedBackward(Watching):
         self.rules, self.names, self.account = rules, names, account
         self.layers = 0
         self.handlers: dict[str, Handler] = {}
-        if rules.free is not None:
-            self.free = rules.free
-        elif rules.linear is None:
-            self.free = functions.DIFFERENTIABLE
-        elif rules.shares:
-            self.free = functions.STRUCTURE
-        else:
-            self.free = functions.STRUCTURE | functions.SUMS | functions.AVERAGES
+        self.free = _free(rules)
         self._handle(functions.BATCH_NORM, self._fixed_norm)
         if rules.activation is not None:
             self._handle(functions.ACTIVATIONS, self._activation)
@@ -112,16 +104,19 @@ class ModifiedBackward(Watching):
             self._handle(functions.BATCH_NORM, self._batch_norm)
             self._handle(functions.SCALES, self._multiplied)
             self._handle(frozenset(["maximum", "fmax"]), self._larger)
-        if rules.linear is not None and rules.shares:
-            if rules.activation is not None:
-                self._handle(functions.ELEMENTWISE | functions.ABSOLUTE, self._activation)
-            self._handle(functions.SUMS, self._sum)
-            self._handle(functions.SCALES, self._scale)
-            self._handle(functions.AVERAGES, self._average)
+            if rules.shares:
+                self._share()
         self.handlers |= {name: partial(other, self) for name, other in rules.others.items()}
 
     def _handle(self, names: frozenset[str], handler: Handler) -> None:
         self.handlers |= dict.fromkeys(names, handler)
+
+    def _share(self) -> None:
+        if self.rules.activation is not None:
+            self._handle(functions.ELEMENTWISE | functions.ABSOLUTE, self._activation)
+        self._handle(functions.SUMS, self._sum)
+        self._handle(functions.SCALES, self._scale)
+        self._handle(functions.AVERAGES, self._average)
 
     def ruled(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:  # noqa: ANN401
         """Run one function forward, and see to it that it goes backward by its rule."""
@@ -132,10 +127,12 @@ class ModifiedBackward(Watching):
             result = func(*args, **kwargs)
         else:
             raise refusal(name)
-        if self.rules.gates == "signal" and name in _KEEP_BOUNDS:
-            bounded = [value for value in args[:2] if getattr(value, "_bounded", False)]
-            if bounded and sum(map(tracked, args)) == 1 and isinstance(result, Tensor):
-                result._bounded = True  # pyright: ignore[reportAttributeAccessIssue]
+        if (
+            self.rules.gates == "signal"
+            and isinstance(result, Tensor)
+            and _keeps_bounds(name, args)
+        ):
+            result._bounded = True  # pyright: ignore[reportAttributeAccessIssue]
         return result
 
     def _fixed_norm(self, func: Any, name: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401
@@ -292,12 +289,33 @@ class ModifiedBackward(Watching):
         return ruled(after, back, inputs)
 
 
+def _free(rules: Rules) -> frozenset[str]:
+    """The functions that have their gradient."""
+    if rules.free is not None:
+        return rules.free
+    if rules.linear is None:
+        return functions.DIFFERENTIABLE
+    if rules.shares:
+        return functions.STRUCTURE
+    return functions.STRUCTURE | functions.SUMS | functions.AVERAGES
+
+
 def _bounds(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether a call's values can't grow, as those of a gate."""
     if name not in ("clamp", "clip"):
         return name in functions.BOUNDED
     call = dict(zip(("input", "min", "max"), args, strict=False)) | kwargs
     return call.get("min") is not None and call.get("max") is not None
+
+
+def _keeps_bounds(name: str, args: tuple[Any, ...]) -> bool:
+    """Whether a call moves, scales or shifts values that can't grow."""
+    if name in functions.STRUCTURE:
+        return bool(args) and getattr(args[0], "_bounded", False)
+    if name not in functions.SCALES | functions.SUMS | functions.AVERAGES:
+        return False
+    bounded = any(getattr(value, "_bounded", False) for value in args[:2])
+    return bounded and sum(map(tracked, args)) == 1
 
 
 def _gate(first: Tensor, second: Tensor) -> int | None:

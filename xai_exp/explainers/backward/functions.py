@@ -90,19 +90,19 @@ STEPWISE = _words(
 )
 """Functions whose slope is zero or unknown: what they saw of the image has no way back."""
 
-STRUCTURE = (
-    _words(
-        "flatten unflatten ravel reshape reshape_as view view_as permute transpose t swapaxes swapdims "
-        "movedim moveaxis squeeze unsqueeze contiguous expand expand_as broadcast_to broadcast_tensors "
-        "cat concat concatenate stack hstack vstack dstack chunk split split_with_sizes tensor_split "
-        "hsplit vsplit unbind narrow select __getitem__ __setitem__ __iter__ clone flip fliplr flipud "
-        "rot90 roll pad constant_pad_nd pixel_shuffle pixel_unshuffle channel_shuffle unfold diagonal "
-        "repeat repeat_interleave tile index_select gather take_along_dim masked_fill masked_select where "
-        "__get__ float double half bfloat16 to type type_as cpu cuda stochastic_depth identity"
-    )
-    | MAXIMA
-    | DROPOUT
+_MOVES = _words(
+    "flatten unflatten ravel reshape reshape_as view view_as permute transpose t swapaxes swapdims "
+    "movedim moveaxis squeeze unsqueeze contiguous expand expand_as broadcast_to roll flip fliplr "
+    "flipud rot90 pixel_shuffle pixel_unshuffle channel_shuffle unfold diagonal repeat tile clone "
+    "repeat_interleave broadcast_tensors float double half bfloat16 to type type_as cpu cuda "
+    "stochastic_depth identity"
 )
+_SELECTS = _words(
+    "cat concat concatenate stack hstack vstack dstack chunk split split_with_sizes tensor_split "
+    "hsplit vsplit unbind narrow select __getitem__ __setitem__ __iter__ __get__ pad "
+    "constant_pad_nd index_select gather take_along_dim masked_fill masked_select where"
+)
+STRUCTURE = _MOVES | _SELECTS | MAXIMA | DROPOUT
 """What moves or selects values: the gradient is relevance's way back, too."""
 
 PRODUCTS = _words("matmul __matmul__ __rmatmul__ bmm mm")

@@ -48,20 +48,28 @@ def out_of_place(
     if name in _OPERATORS:
         return (getattr(torch, _OPERATORS[name]), _OPERATORS[name], args, kwargs), True
     plain = bare(name)
-    in_place = bool(kwargs.get("inplace"))
-    if "inplace" in kwargs:
-        kwargs = {key: value for key, value in kwargs.items() if key != "inplace"}
-    if plain in functions.ACTIVATIONS and len(args) > 1 and isinstance(args[-1], bool):
-        if plain != "rrelu" or len(args) > 4:
-            args, in_place = args[:-1], in_place or args[-1]
-    elif plain in _AT and len(args) > _AT[plain]:
-        args, in_place = args[: _AT[plain]], in_place or args[_AT[plain]]
+    args, kwargs, in_place = _without_flag(plain, args, kwargs)
     if name in (plain, "requires_grad_"):
         return (func, name, args, kwargs), in_place
     for source in (functional, torch, Tensor):
-        if hasattr(source, plain):
-            return (getattr(source, plain), plain, args, kwargs), True
+        other = getattr(source, plain, None)
+        if other is not None:
+            return (other, plain, args, kwargs), True
     raise refusal(name, "in place, which has no other form")
+
+
+def _without_flag(
+    name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any], bool]:
+    """The arguments without `inplace`, and what it said."""
+    in_place = bool(kwargs.get("inplace"))
+    if "inplace" in kwargs:
+        kwargs = {key: value for key, value in kwargs.items() if key != "inplace"}
+    place = _AT.get(name, len(args) - 1)
+    flagged = name in functions.ACTIVATIONS or name in _AT
+    if flagged and 0 < place < len(args) and isinstance(args[place], bool):
+        return args[:place], kwargs, in_place or args[place]
+    return args, kwargs, in_place
 
 
 def apart(old: Tensor) -> Tensor:

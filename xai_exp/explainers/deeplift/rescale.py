@@ -62,7 +62,7 @@ class Tape:
         if known != name or [one.shape for one in kept] != [one.shape for one in values]:
             raise InputError(
                 f"DeepLIFT: got a network that calls {name}() for the image where it calls "
-                f"{known or 'nothing'} for the baseline; allowed: the same steps for every image"
+                f"{known}() for the baseline; allowed: the same steps for every image"
             )
         return kept
 

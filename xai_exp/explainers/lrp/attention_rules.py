@@ -116,6 +116,7 @@ def _norm(
 
 
 def identity(_mode: Any, func: Any, _name: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401
+    """All relevance of an output to the input in its place."""
     inputs = args[0] if args else kwargs["input"]
     with torch.no_grad():
         output = func(*args, **kwargs)

@@ -340,7 +340,7 @@ def test_networks_of_the_same_layers_agree_or_are_refused_alike(name, written):
         try:
             found.append(EXPLAINERS[name](network, IMAGES, TARGETS))
         except InputError as error:
-            assert "allowed" in str(error)
+            assert "allowed" in str(error)  # noqa: PT017
             found.append(None)
     assert (found[0] is None) == (found[1] is None)
     if found[0] is not None:

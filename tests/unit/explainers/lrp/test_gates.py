@@ -45,17 +45,13 @@ def relued(network, x):
     return x * network.squeeze(x.mean((2, 3))).relu()[..., None, None]
 
 
-@pytest.mark.parametrize("rule", ["z", "epsilon", "gamma", "z_plus"])
+@pytest.mark.parametrize("rule", ["z", "epsilon", "gamma"])
 @pytest.mark.parametrize("step", [excited, hard_excited, relued])
 def test_relevance_is_conserved_through_a_gate(rule, step):
     network = Gated(step)
     chosen = network(IMAGES)[torch.arange(3), TARGETS].detach()
     sums = LRP(rule=rule, epsilon=1e-12)(network, IMAGES, TARGETS).sum((1, 2))
-    if rule == "z_plus":  # which loses where a unit has no positive contribution
-        positive = torch.relu(sums).abs() > 0
-        torch.testing.assert_close(sums[positive], chosen[positive], rtol=0.3, atol=0.1)
-    else:
-        torch.testing.assert_close(sums, chosen, rtol=1e-5, atol=1e-9)
+    torch.testing.assert_close(sums, chosen, rtol=1e-5, atol=1e-9)
 
 
 def test_the_signal_takes_all_as_if_the_gate_were_a_constant():
@@ -101,21 +97,19 @@ WAYS = [
 @pytest.mark.parametrize("explain", [LRP(), LRP(gates="half"), DeepTaylor(), ExcitationBackprop()])
 def test_a_function_in_pieces_is_explained_as_the_whole(explain):
     whole, pieces = (explain(Gated(way), IMAGES, TARGETS) for way in WAYS)
-    if explain != LRP(gates="half"):
-        torch.testing.assert_close(pieces, whole)
+    torch.testing.assert_close(pieces, whole)
     hard = [
         lambda _, x: functional.hardswish(x - 0.5),
         lambda _, x: (x - 0.5) * functional.relu6(x + 2.5) / 6,
     ]
     whole, pieces = (explain(Gated(way), IMAGES, TARGETS) for way in hard)
-    if explain != LRP(gates="half"):
-        torch.testing.assert_close(pieces, whole, rtol=1e-5, atol=1e-9)
+    torch.testing.assert_close(pieces, whole, rtol=1e-5, atol=1e-9)
 
 
 NORMS = {
     "group": lambda _, x: functional.group_norm(x, 2),
     "layer": lambda _, x: functional.layer_norm(x, x.shape[1:]),
-    "instance": lambda _, x: functional.instance_norm(x + x.flip(1)),
+    "instance": lambda _, x: functional.instance_norm(x)[..., :4, :4],
     "channels last": lambda _, x: functional.layer_norm(x.permute(0, 2, 3, 1), (4,)).permute(
         0, 3, 1, 2
     ),
@@ -125,8 +119,6 @@ NORMS = {
 @pytest.mark.parametrize("name", NORMS)
 @pytest.mark.parametrize("explain", [LRP(rule="z", epsilon=1e-12), AttnLRP(epsilon=1e-12)])
 def test_relevance_is_conserved_through_norms(name, explain):
-    if name == "instance":  # whose mean over places is zero: so are the logits
-        pytest.skip("no relevance to conserve")
     network = Gated(NORMS[name])
     chosen = network(IMAGES)[torch.arange(3), TARGETS].detach()
     sums = explain(network, IMAGES, TARGETS).sum((1, 2))
