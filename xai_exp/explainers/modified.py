@@ -1,9 +1,10 @@
 """Backpropagation whose way back is changed.
 
 All start from 1. Deconvolution, guided backpropagation and smoothed ReLUs change the activations
-alone and leave every other known function its gradient (one that is not known is refused), so the heatmap is in units of logit per grey
-level. The first two hardly depend on the class (Nie et al. 2018) nor, guided backpropagation least
-of all, on the later layers (Sixt et al. 2020): they are here to be compared.
+alone and leave every other known function its gradient (one that is not known is refused), so the
+heatmap is in units of logit per grey level. The first two hardly depend on the class (Nie et al.
+2018) nor, guided backpropagation least of all, on the later layers (Sixt et al. 2020): they are
+here to be compared.
 """
 
 from typing import Annotated, ClassVar, Literal

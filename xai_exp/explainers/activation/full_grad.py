@@ -54,7 +54,8 @@ class FullGrad:
     Bias gradients of a convolution, batch norm or activation are maps; they are summed over
     channels and spread bilinearly over the pixels that their cells lie on, sums kept. Those of
     linear layers, and of whatever has not the size of a map, have no place and are spread evenly.
-    So the heatmap sums to $f_t(x)$. With `postprocess: paper` it is the published saliency map instead (sec. 4): every term is made
+    So the heatmap sums to $f_t(x)$. With `postprocess: paper` it is the published saliency map
+    instead (sec. 4): every term is made
     absolute and stretched to 0..1 in its layer, maps are enlarged bilinearly and added up over
     channels and layers, linear layers are left out; it has no sign and no sum.
 
@@ -214,9 +215,8 @@ def _remainder(
     """The implicit bias of any smooth function, f(z) - J z, of all that depends on the image."""
     places = [place for place, value in enumerate(args) if tracked(value)]
     keys = [key for key, value in kwargs.items() if tracked(value)]
-    roots = tuple(
-        value.detach() for value in (*map(args.__getitem__, places), *map(kwargs.get, keys))
-    )
+    given = [*(args[place] for place in places), *(kwargs[key] for key in keys)]
+    roots = [value.detach() for value in given]
     if not roots:
         raise refusal(name, "of a list of values")
 
@@ -232,10 +232,10 @@ def _remainder(
     with torch.enable_grad():
         leaves = [root.requires_grad_() for root in roots]
         after = call(*leaves)
-        given = torch.zeros_like(after).requires_grad_()
-        back = torch.autograd.grad(after, leaves, given, create_graph=True)
-        total = sum((one * root.detach()).sum() for one, root in zip(back, roots, strict=True))
-        moved = torch.autograd.grad(total, given)[0]
+        sent = torch.zeros_like(after).requires_grad_()
+        back = torch.autograd.grad(after, leaves, sent, create_graph=True)
+        terms = [(one * root.detach()).sum() for one, root in zip(back, roots, strict=True)]
+        moved = torch.autograd.grad(torch.stack(terms).sum(), sent)[0]
     return after.detach() - moved
 
 

@@ -337,8 +337,9 @@ def refuse_hidden_functions(chosen: Tensor, *, seen_relus: bool = True) -> None:
             continue
         seen.add(node)
         own = getattr(node, "_forward_cls", Ruled)
-        if own is Ruled and isinstance(getattr(node, "back", None), Refused):
-            raise node.back.error
+        back = getattr(node, "back", None)
+        if isinstance(back, Refused):
+            raise back.error
         missed = seen_relus and node.name() == "ReluBackward0"
         if own not in (Ruled, Graft) or missed:
             raise refusal(node.name().removesuffix("Backward"), "which hides what it does")

@@ -77,7 +77,7 @@ class Account:
         columns = {index: list(zip(*rows, strict=True)) for index, rows in self.rows.items()}
         images = len(torch.cat(columns[min(columns)][1])) if columns else 0
         return [
-            (names[0], *(_by_image(torch.cat(values), images) for values in (got, passed)))
+            (names[0], _by_image(torch.cat(got), images), _by_image(torch.cat(passed), images))
             for _, (names, got, passed) in sorted(columns.items(), reverse=True)
         ]
 

@@ -109,22 +109,25 @@ class Watching(TorchFunctionMode, ABC):
             result = result.detach() if isinstance(result, Tensor) else result
             marks.hide(result, marks.observed(name, args, kwargs))
             return result
-        if not torch.is_grad_enabled():
+        if torch.is_grad_enabled():
+            _refuse_hidden(name, args, kwargs)
+            result = self.ruled(func, name, args, kwargs)
+        else:
             result = func(*args, **kwargs)
-            marks.hide(result, marks.Hidden(name))
-            return result
-        how = marks.hiding(args, kwargs)
-        if how is not None:
-            made_by = "what" if how.by == "__get__" else f"what {how.by}() made of it"
-            raise refusal(name, f"with {made_by}, a value that comes of the image without gradient")
-        if name in _RANDOM and _random(name, args, kwargs):
-            raise refusal(name, "that draws at random, since it was told that this is training")
-        result = self.ruled(func, name, args, kwargs)
         if name in marks.NOTED:
             marks.note(name, args, kwargs, result)
         if not (isinstance(result, Tensor) and result.requires_grad):
             marks.hide(result, marks.Hidden(name))
         return result
+
+
+def _refuse_hidden(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    how = marks.hiding(args, kwargs)
+    if how is not None:
+        made_by = "the data of a value" if how.by == "__get__" else f"what {how.by}() made of one"
+        raise refusal(name, f"with {made_by}, which comes of the image without a gradient")
+    if name in _RANDOM and _random(name, args, kwargs):
+        raise refusal(name, "that draws at random, since it was told that this is training")
 
 
 def _apart(func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401

@@ -1,7 +1,7 @@
 """DeepLIFT: what makes the output differ from that of a baseline.
 
-The baseline goes through the network first, and what every non-linear function got and gave is kept;
-then the image, which takes the same steps. On the way back every non-linear function passes a
+The baseline goes through the network first, and what every non-linear function got and gave is
+kept; then the image, which takes the same steps. On the way back every non-linear function passes a
 multiplier, the ratio of its output's difference to its input's; linear functions pass their
 gradient, which is the same ratio. So the heatmap sums to the difference of the logits (Shrikumar et
 al. 2017). It is made on torch's functions: networks written

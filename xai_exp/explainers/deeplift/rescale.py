@@ -7,8 +7,8 @@ Of a function y = f(x) and a baseline x' with y' a multiplier m is such that m .
 - of a product a b, which is linear in each, the mean of the other one: a gets (b + b') / 2 and b
   gets (a + a') / 2, which are the Shapley values of the two factors. So a gate written in pieces
   has the multiplier of the whole: of x s(x) it is the ratio of the differences.
-- of a quotient y = a / b, from a = y b: a gets 1 / m and b gets -(y + y') / 2 m, m = (b + b') / 2. It
-  stays small where one divisor is nearly zero, as that of a norm is on a black image.
+- of a quotient y = a / b, from a = y b: a gets 1 / m and b gets -(y + y') / 2 m, m = (b + b') / 2.
+  It stays small where one divisor is nearly zero, as that of a norm is on a black image.
 - of a softmax s, m_ij = L_i (d_ij - L_j / sum_k L_k) with L_i = (s_i - s'_i) / log(s_i / s'_i), the
   logarithmic mean: the Jacobian of the softmax with L in place of s. From log(s_i / s'_i) = (x_i -
   x'_i) - c for every i, with c the difference of the normalisers, and from sum_i (s_i - s'_i) = 0.
@@ -417,7 +417,7 @@ def _length(mode: Mode, _func: Any, name: str, args: Args, kwargs: Kwargs) -> Te
     call = dict(zip(("input", "p", "dim", "keepdim"), args, strict=False)) | kwargs
     order, axes = call.get("p", call.get("ord", 2)), call.get("dim")
     inputs = call.get("input", call.get("x", call.get("A")))
-    if order not in (2, "fro", None) or axes is None:
+    if order not in (2, "fro", None) or axes is None or inputs is None:
         raise refusal(name, "other than the Euclidean norm along named axes")
     with mode:
         return inputs.square().sum(axes, keepdim=call.get("keepdim", False)).sqrt()

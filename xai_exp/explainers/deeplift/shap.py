@@ -27,7 +27,8 @@ class DeepLIFTSHAP:
     values of the pixels where those that are absent come from the references. It sums to $f_t(x) -
     \frac1R \sum_r f_t(x_r)$. It must be bound to references first (`fit`).
 
-    Cost: two forward passes and one backward pass for each reference; four and four by reveal-cancel.
+    Cost: two forward passes and one backward pass for each reference; four and four by
+    reveal-cancel.
 
     Args:
         references: how many of the images that it is bound to are drawn.

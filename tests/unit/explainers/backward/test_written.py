@@ -1,4 +1,4 @@
-"""However a function is written: the same heatmap, or refused; never its gradient without a word."""
+"""However a function is written: the same heatmap, or refused; never a gradient in silence."""
 
 import pytest
 import torch
