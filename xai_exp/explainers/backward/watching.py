@@ -116,7 +116,9 @@ class Watching(TorchFunctionMode, ABC):
             result = func(*args, **kwargs)
         if name in marks.NOTED:
             marks.note(name, args, kwargs, result)
-        if not (isinstance(result, Tensor) and result.requires_grad):
+        # Attention may count as constant by a rule (Ali et al. 2022): that hides nothing.
+        constant = name in functions.SOFTMAX and torch.is_grad_enabled()
+        if not constant and not (isinstance(result, Tensor) and result.requires_grad):
             marks.hide(result, marks.Hidden(name))
         return result
 
