@@ -82,7 +82,9 @@ def run(experiment: Experiment) -> float | list[float]:
     skipped = [name for name, one in zip(experiment.explainers, tried, strict=True) if one is None]
     comparison = compare(job, trained, sample, done, skipped)
     if watched is None:
-        show.results(console, experiment, trained.result, {e.name: e.scores for e in done})
+        guards = {e.name: e.fresh.diagnostics for e in done if e.fresh is not None}
+        scores = {e.name: e.scores for e in done}
+        show.results(console, experiment, trained.result, scores, guards)
     runs = [trained.link.run if trained.link else None, *(e.run for e in done), comparison]
     _tag_with_study(job, [r for r in runs if r])
     reused = sum(e.fresh is None for e in done)

@@ -229,27 +229,31 @@ def test_networks_trained_before_files_moved_are_still_found(tmp_path, overrides
 @pytest.mark.parametrize(
     ("name", "key"),
     [
-        ("lrp", "3018766713a18ed8"),
-        ("excitation_backprop", "39c00af4865bfa66"),
-        ("deeplift", "698591736163e28b"),
-        ("grad_cam", "13ac605b32c28966"),
+        ("gradient", "e276fd11b9596c1c"),
+        ("input_x_gradient", "44e9a808c0535d25"),
+        ("occlusion", "aab73500cdbf2511"),
+        ("rise", "d756c92c6bd8dc1d"),
     ],
 )
 def test_scores_from_before_files_moved_are_still_found(name, key):
     experiment = composed(
         *("tracking=off", "dataset=counting", "dataset.count=600", "images=16"),
-        "explainer=[lrp,excitation_backprop,deeplift,grad_cam]",
+        "explainer=[gradient,input_x_gradient,occlusion,rise]",
+        "value=logit",
         "metric=[pixel_flipping,part_shapley,relevance_mass]",
     )
     assert experiment.former_explain_key(name, "936f162464843d35", 16) == key
 
 
 def test_a_newer_version_is_not_taken_for_the_work_of_an_older_one(monkeypatch):
-    experiment = composed("tracking=off", "dataset=digits", "explainer=lrp", "metric=sparseness")
-    before = experiment.explain_key("lrp", "m", 4)
-    monkeypatch.setattr(type(experiment.explainers["lrp"]), "version", 2)
-    assert experiment.explain_key("lrp", "m", 4) != before
-    assert experiment.former_explain_key("lrp", "m", 4) is None
+    experiment = composed(
+        "tracking=off", "dataset=digits", "explainer=gradient", "metric=sparseness", "value=logit"
+    )
+    before = experiment.explain_key("gradient", "m", 4)
+    assert experiment.former_explain_key("gradient", "m", 4) is not None
+    monkeypatch.setattr(type(experiment.explainers["gradient"]), "version", 2)
+    assert experiment.explain_key("gradient", "m", 4) != before
+    assert experiment.former_explain_key("gradient", "m", 4) is None
 
 
 def test_a_key_does_not_say_where_code_lives(monkeypatch):

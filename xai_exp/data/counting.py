@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from xai_exp.config import InputError, Range, configured
+from xai_exp.config import Added, InputError, Range, configured
 from xai_exp.data import loading
 from xai_exp.data.loading import SceneSplit, Splits, grey_levels, levels_beside, stream
 from xai_exp.data.scenes.placement import Overlap, Placement, anywhere, crowded, refusal
@@ -58,9 +58,9 @@ class Counting(Splits):
     min_contrast: Annotated[float, Range(0, 0.9)] = 0.1
     validation_share: Annotated[float, Range(0, 0.5, exclusive_low=True)] = 0.03
     test_share: Annotated[float, Range(0, 0.5, exclusive_low=True)] = 0.1
-    texture: Kind = "none"
-    amplitude: Amplitude = 0.1
-    overlap: Overlap = 0.0
+    texture: Annotated[Kind, Added("none")] = "none"
+    amplitude: Annotated[Amplitude, Added(0.1)] = 0.1
+    overlap: Annotated[Overlap, Added(0.0)] = 0.0
     seed: Annotated[int, Range(0)] = 0
 
     undeciding = frozenset({"test_shape", "test_min_radius", "test_max_radius"})

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import torch
 
-from xai_exp.config import InputError, Range, configured
+from xai_exp.config import Added, InputError, Range, configured
 from xai_exp.data import loading
 from xai_exp.data.loading import SceneSplit, Splits, coalition_split, grey_levels, stream
 from xai_exp.data.scenes.polygons import circumradii, circumradius
@@ -47,9 +47,9 @@ class TrianglesSquares(Splits):
     min_contrast: Annotated[float, Range(0, 0.9)] = 0.1
     validation_share: Annotated[float, Range(0, 0.5, exclusive_low=True)] = 0.02
     test_share: Annotated[float, Range(0, 0.5, exclusive_low=True)] = 0.1
-    texture: Kind = "none"
-    amplitude: Amplitude = 0.1
-    coalitions: Coalitions | None = None
+    texture: Annotated[Kind, Added("none")] = "none"
+    amplitude: Annotated[Amplitude, Added(0.1)] = 0.1
+    coalitions: Annotated[Coalitions | None, Added(None)] = None
     seed: Annotated[int, Range(0)] = 0
 
     def __post_init__(self) -> None:

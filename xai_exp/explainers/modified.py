@@ -1,12 +1,13 @@
 """Backpropagation whose way back is changed.
 
 All start from 1. Deconvolution, guided backpropagation and smoothed ReLUs change the activations
-alone and leave every other function its gradient, so the heatmap is in units of logit per grey
-level. The first two hardly depend on the class (Nie et al. 2018) nor, guided backpropagation least
-of all, on the later layers (Sixt et al. 2020): they are here to be compared.
+alone and leave every other known function its gradient (one that is not known is refused), so the
+heatmap is in units of logit per grey level. The first two hardly depend on the class (Nie et al.
+2018) nor, guided backpropagation least of all, on the later layers (Sixt et al. 2020): they are
+here to be compared.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,24 +15,31 @@ from torch import Tensor, nn
 from xai_exp.compute import ops
 from xai_exp.config import Range, configured
 from xai_exp.explainers.backward.engine import backpropagate
-from xai_exp.explainers.backward.rules import Activated, Rules
+from xai_exp.explainers.backward.rules import Activate, Activated, Rules
 from xai_exp.explainers.cost import Cost
 from xai_exp.types import Heatmaps, Images, Labels
+
+At = Literal["relu", "every"]
 
 
 @configured
 class DeconvNet:
-    """Deconvolution: at each activation the ReLU is applied to what comes back.
+    """Deconvolution: at each ReLU the ReLU is applied to what comes back.
 
-    R_in = max(R_out, 0), wherever the activation itself was active or not (Zeiler and Fergus 2014).
+    R_in = max(R_out, 0), whether the ReLU itself was active or not (Zeiler and Fergus 2014).
 
     Cost: one forward and one backward pass.
 
     Args:
+        at: relu (however it is written; other activations keep their gradient, as in captum, zennit
+            and iNNvestigate), or every activation.
         start: what is sent back from the target's logit: one, or logit for its own value, as
             iNNvestigate does, which reverses the signs that a negative logit sends back.
     """
 
+    version: ClassVar[int] = 2
+
+    at: At = "relu"
     start: Literal["one", "logit"] = "one"
 
     @property
@@ -41,24 +49,30 @@ class DeconvNet:
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """The deconvolution at every pixel, summed over channels."""
-        from_logit = self.start == "logit"
-        back = backpropagate(model, images, targets, _POSITIVE, from_logit=from_logit)
+        from_logit, rules = self.start == "logit", _DECONVOLVED[self.at]
+        back = backpropagate(model, images, targets, rules, from_logit=from_logit)
         return ops.channel_sum(back)
 
 
 @configured
 class GuidedBackprop:
-    """Guided backpropagation: the gradient, of which each activation lets only positive parts back.
+    """Guided backpropagation: the gradient, of which each ReLU lets only positive parts back.
 
-    R_in = f'(x) max(R_out, 0), for a ReLU [x > 0] max(R_out, 0) (Springenberg et al. 2015).
+    R_in = [x > 0] max(R_out, 0) (Springenberg et al. 2015); at other activations, if they are asked
+    for, f'(x) max(R_out, 0).
 
     Cost: one forward and one backward pass.
 
     Args:
+        at: relu (however it is written; other activations keep their gradient, as in captum, zennit
+            and iNNvestigate), or every activation.
         start: what is sent back from the target's logit: one, or logit for its own value, as
             iNNvestigate does, which reverses the signs that a negative logit sends back.
     """
 
+    version: ClassVar[int] = 2
+
+    at: At = "relu"
     start: Literal["one", "logit"] = "one"
 
     @property
@@ -68,8 +82,8 @@ class GuidedBackprop:
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """The guided gradient at every pixel, summed over channels."""
-        from_logit = self.start == "logit"
-        back = backpropagate(model, images, targets, _GUIDED, from_logit=from_logit)
+        from_logit, rules = self.start == "logit", _GUIDED[self.at]
+        back = backpropagate(model, images, targets, rules, from_logit=from_logit)
         return ops.channel_sum(back)
 
 
@@ -150,4 +164,11 @@ def _guided(relevance: Tensor, gradient: Activated) -> Tensor:
     return gradient(relevance.clamp(min=0))
 
 
-_POSITIVE, _GUIDED = Rules(activation=_positive), Rules(activation=_guided)
+def _at(rule: Activate) -> dict[At, Rules]:
+    def only_relu(relevance: Tensor, gradient: Activated) -> Tensor:
+        return rule(relevance, gradient) if gradient.name == "relu" else gradient(relevance)
+
+    return {"relu": Rules(activation=only_relu), "every": Rules(activation=rule)}
+
+
+_DECONVOLVED, _GUIDED = _at(_positive), _at(_guided)

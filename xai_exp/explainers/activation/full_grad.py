@@ -3,9 +3,10 @@ r"""Full-gradient representation: what the input and every bias give to the logi
 $f_t(x) = x \cdot \partial f_t / \partial x + \sum_l b_l \cdot \partial f_t / \partial b_l$: input x
 gradient and the bias gradients of a network of ReLUs (Srinivas and Fleuret 2019, prop. 2). Biases
 are those of convolutions and linear layers, those of batch norms ($\beta - \gamma \mu / \sigma$),
-constants that are added, and the implicit ones of activations that are not homogeneous ($a(z) -
-a'(z) z$; a ReLU has none), so that the sum is the logit exactly. Functions are watched, as in
-backward.py, so it does not matter how a network is written.
+constants that are added, and the implicit ones of functions that are not homogeneous: activations,
+products, norms, softmax ($f(z) - J z$ with the Jacobian J; a ReLU has none). So the sum is the
+logit exactly. Functions are watched, as in `backward`, so it does not matter how a network is
+written.
 """
 
 from collections.abc import Callable
@@ -13,29 +14,37 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from xai_exp.compute import ops
-from xai_exp.config import InputError, configured
+from xai_exp.config import configured
 from xai_exp.explainers.backward import functions
-from xai_exp.explainers.backward.calls import depends, tracked
-from xai_exp.explainers.backward.functions import (
-    arguments,
-    bare,
-    located,
-    refusal,
-    refuse_hidden_modules,
-)
+from xai_exp.explainers.backward.calls import tracked
+from xai_exp.explainers.backward.engine import refuse_hidden_functions
+from xai_exp.explainers.backward.functions import arguments, refusal
+from xai_exp.explainers.backward.steps import attention, multi_head
+from xai_exp.explainers.backward.watching import Watching, watched
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.promises import Promises, value
-from xai_exp.explainers.pullback import differentiable, forward
+from xai_exp.explainers.pullback import forward
 from xai_exp.explainers.sizes import enlarged, shared_out, size_of
 from xai_exp.types import Heatmaps, Images, Labels, Scores
 
 Place = Callable[[Tensor, tuple[int, int], int], Tensor]
-_JOINS = frozenset(["cat", "concat", "concatenate", "stack"])
-_HOMOGENEOUS = (functions.STRUCTURE | functions.AVERAGES | functions.SCALES) - _JOINS - {"pad"}
-_AFFINE = functions.SUMS | _JOINS | {"pad"}
+_JOINS = frozenset(["cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack"])
+_AFFINE = (
+    functions.SUMS | _JOINS | {"pad", "__setitem__", "masked_fill", "where", "maximum", "fmax"}
+)
+_HOMOGENEOUS = (
+    (functions.LINEAR_MAPS | functions.ABSOLUTE) - _AFFINE - functions.LINEAR - {"batch_norm"}
+)
+_BENT = (
+    functions.ELEMENTWISE
+    | functions.PRODUCTS
+    | functions.EINSUM
+    | functions.SOFTMAX
+    | functions.NORMS
+    | {"log_softmax", "logsumexp"}
+)
 _BENT_AT_ZERO = frozenset({"relu", "leaky_relu", "prelu", "rrelu"})
 
 
@@ -45,8 +54,9 @@ class FullGrad(Promises):
 
     Bias gradients of a convolution, batch norm or activation are maps; they are summed over
     channels and spread bilinearly over the pixels that their cells lie on, sums kept. Those of
-    linear layers have no place and are spread evenly. So the heatmap sums to $f_t(x)$. With
-    `postprocess: paper` it is the published saliency map instead (sec. 4): every term is made
+    linear layers, and of whatever has not the size of a map, have no place and are spread evenly.
+    So the heatmap sums to $f_t(x)$. With `postprocess: paper` it is the published saliency map
+    instead (sec. 4): every term is made
     absolute and stretched to 0..1 in its layer, maps are enlarged bilinearly and added up over
     channels and layers, linear layers are left out; it has no sign and no sum.
 
@@ -60,6 +70,7 @@ class FullGrad(Promises):
     """
 
     version: ClassVar[int] = 2
+
     postprocess: Literal["none", "paper"] = "none"
 
     @property
@@ -69,56 +80,69 @@ class FullGrad(Promises):
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """What input and biases give at every pixel."""
-        refuse_hidden_modules(model)
         place = _signed if self.postprocess == "none" else _saliency
 
         def chunk(part: Tensor, wanted: Tensor) -> Tensor:
             biases = _Biases(part, place)
             pixels, chosen = forward(model, part, wanted, lambda: biases)
-            slopes = torch.autograd.grad(chosen.sum(), pixels)[0]
+            refuse_hidden_functions(chosen, seen_relus=False)
+            try:
+                slopes = torch.autograd.grad(chosen.sum(), pixels)[0]
+            except _NotByImageError:
+                return torch.cat(list(map(chunk, part.split(1), wanted.split(1))))
             return biases.total + place(part * slopes, size_of(part), 1)
 
-        with differentiable(model):
-            try:
-                return ops.in_chunks(chunk, images, targets).detach()
-            except InputError as error:
-                raise located(error, model) from error
+        with watched(model):
+            return ops.in_chunks(chunk, images, targets).detach()
 
     def promised(self, model: nn.Module, images: Images, targets: Labels) -> Scores | None:
         """f(x); the published saliency map has no sum."""
         return value(model, images, targets) if self.postprocess == "none" else None
 
 
-class _Biases(TorchFunctionMode):
+class _NotByImageError(Exception):
+    """A bias gradient whose rows are not those of the batch."""
+
+
+class _Biases(Watching):
     """Within it, every bias adds its gradient times itself to `total` in the backward pass."""
 
     def __init__(self, part: Images, place: Place) -> None:
         super().__init__()
         self.total = torch.zeros_like(part[:, 0])
         self.place, self.size = place, size_of(part)
+        self.sizes = {self.size}
 
-    def __torch_function__(
-        self,
-        func: Any,  # noqa: ANN401
-        types: Any,  # noqa: ANN401
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
+    def ruled(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:  # noqa: ANN401
         """Run one function; what it adds of its own is seen to on the way back."""
-        kwargs = kwargs or {}
-        name = bare(getattr(func, "__name__", str(func)))
-        if not depends(args, kwargs) or name in _HOMOGENEOUS:
-            _refuse_products(name, args, kwargs)
-            return func(*args, **kwargs)
+        if name in functions.PRODUCT_ATTENTION:
+            with self:
+                return attention(name, args, kwargs)()
+        if name in functions.MULTI_HEAD:
+            with self:
+                return multi_head(name, args, kwargs)
+        if name in _HOMOGENEOUS and not _is_product(name, args, kwargs):
+            result = func(*args, **kwargs)
+            if "pool" in name or name == "interpolate":
+                first = result if isinstance(result, Tensor) else result[0]
+                self.sizes.add((first.shape[-2], first.shape[-1]))
+            return result
         offset = self._offset(func, name, args, kwargs)
         result = func(*args, **kwargs)
+        if name in functions.CONVOLUTIONS:
+            self.sizes.add((result.shape[-2], result.shape[-1]))
         if offset is not None:
-            axes = 0 if name == "linear" or result.dim() != 4 else 1
+            axes = int(result.dim() == 4 and size_of(result) in self.sizes)
             # It sees the gradient of this result, also if that is overwritten in place later.
-            result.register_hook(lambda slope: self._add(_weighed(offset, slope), axes))
+            result.register_hook(lambda slope: self._add(_times(slope, offset), axes))
         return result
 
     def _add(self, term: Tensor, axes: int) -> None:
+        if len(term) != len(self.total):
+            # Rows are no images (windows, tokens): one image at a time can't be mixed with others.
+            if len(self.total) > 1:
+                raise _NotByImageError
+            term, axes = term.reshape(1, -1), 0
         self.total += self.place(term, self.size, axes)
 
     def _offset(
@@ -142,12 +166,9 @@ class _Biases(TorchFunctionMode):
             return _implicit(func, name, args, kwargs)
         if name in _AFFINE:
             return _constant(func, args, kwargs)
+        if name in _BENT or name in _HOMOGENEOUS:
+            return _remainder(func, name, args, kwargs)
         raise refusal(name)
-
-
-def _weighed(offset: Tensor, slope: Tensor) -> Tensor:
-    """What a bias gives; nothing where nothing asks, be it infinite (padding of a maximum)."""
-    return torch.where(slope == 0, 0, slope * offset)
 
 
 def _bias(name: str, call: dict[str, Any]) -> Tensor | None:
@@ -190,15 +211,50 @@ def _zeroed(value: Any) -> Any:  # noqa: ANN401
     return torch.zeros_like(value) if tracked(value) else value
 
 
-def _refuse_products(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """A product or quotient of two values that depend on the image is not linear in them."""
+def _remainder(
+    func: Any,  # noqa: ANN401
+    name: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Tensor:
+    """The implicit bias of any smooth function, f(z) - J z, of all that depends on the image."""
+    places = [place for place, value in enumerate(args) if tracked(value)]
+    keys = [key for key, value in kwargs.items() if tracked(value)]
+    given = [*(args[place] for place in places), *(kwargs[key] for key in keys)]
+    roots = [value.detach() for value in given]
+    if not roots:
+        raise refusal(name, "of a list of values")
+
+    def call(*given: Tensor) -> Tensor:
+        positional = list(args)
+        for place, one in zip(places, given, strict=False):
+            positional[place] = one
+        named = dict(zip(keys, given[len(places) :], strict=True))
+        return func(*positional, **kwargs | named)
+
+    # J z as the gradient of what v gets back, J^T v, of v: any function that can be differentiated
+    # twice will do.
+    with torch.enable_grad():
+        leaves = [root.requires_grad_() for root in roots]
+        after = call(*leaves)
+        sent = torch.zeros_like(after).requires_grad_()
+        back = torch.autograd.grad(after, leaves, sent, create_graph=True)
+        terms = [(one * root.detach()).sum() for one, root in zip(back, roots, strict=True)]
+        moved = torch.autograd.grad(torch.stack(terms).sum(), sent)[0]
+    return after.detach() - moved
+
+
+def _times(slope: Tensor, offset: Tensor) -> Tensor:
+    """Their product; where nothing comes back an infinite bias (padded maxima) is none."""
+    return torch.where(slope == 0, 0, slope * offset) if offset.isinf().any() else slope * offset
+
+
+def _is_product(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a call is a product or quotient of values that depend on the image."""
     if name not in functions.SCALES:
-        return
+        return False
     depending = [tracked(value) for value in (*args, *kwargs.values())]
-    if sum(depending) > 1:
-        raise refusal(name, "of two values that both depend on the image")
-    if any(depending[1:]) and "div" in name:
-        raise refusal(name, "by a value that depends on the image")
+    return sum(depending) > 1 or (any(depending[1:]) and name in functions.DIVIDED)
 
 
 def _signed(term: Tensor, size: tuple[int, int], axes: int) -> Tensor:

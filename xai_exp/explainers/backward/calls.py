@@ -5,14 +5,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from xai_exp.config import InputError
 from xai_exp.explainers.backward import functions
-from xai_exp.explainers.backward.functions import bare
 
 Back = Callable[[Tensor], Any]
 _STABILIZER = 1e-9
-_IN_PLACE_SUMS = {"__iadd__": "add", "__isub__": "sub", "__imul__": "mul", "__itruediv__": "div"}
 
 
 def stabilized(values: Tensor, epsilon: float = _STABILIZER) -> Tensor:
@@ -31,7 +29,7 @@ class Ruled(torch.autograd.Function):
     def forward(ctx: Any, value: Tensor, back: Back, *inputs: Tensor) -> Tensor:  # noqa: ANN401
         """The value; `inputs` are what relevance goes to."""
         ctx.back, ctx.count = back, len(inputs)
-        return value.detach()
+        return value.data
 
     @staticmethod
     def backward(ctx: Any, *relevance: Tensor) -> Any:  # noqa: ANN401
@@ -58,7 +56,9 @@ class Graft(torch.autograd.Function):
 
 def ruled(value: Tensor, back: Back, *inputs: Tensor) -> Tensor:
     """`value`, from which the backward pass goes to `inputs` through `back`."""
-    return Ruled.apply(value.detach(), back, *inputs)  # pyright: ignore[reportReturnType]
+    # `data` counts its versions apart: later work in place does not look like a change of what
+    # rules have kept, and is none, since it goes to new memory.
+    return Ruled.apply(value.data, back, *inputs)  # pyright: ignore[reportReturnType]
 
 
 def tracked(value: object) -> bool:
@@ -77,34 +77,58 @@ def depends(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     return False
 
 
-def out_of_place(
-    func: Any,  # noqa: ANN401
-    name: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> tuple[Any, tuple[Any, ...], dict[str, Any], bool]:
-    """The same call without work in place, which would overwrite what rules need; was it so?"""
-    in_place = bool(kwargs.get("inplace"))
-    kwargs = {key: value for key, value in kwargs.items() if key != "inplace"}
-    if bare(name) in functions.ACTIVATIONS and len(args) > 1 and isinstance(args[-1], bool):
-        args, in_place = args[:-1], in_place or args[-1]
-    if name in _IN_PLACE_SUMS:
-        return getattr(torch, _IN_PLACE_SUMS[name]), args, kwargs, True
-    if name != bare(name):
-        plain = bare(name)
-        func = getattr(functional, plain, None) or getattr(torch, plain)
-        in_place = True
-    return func, args, kwargs, in_place
-
-
 def again(
     func: Any,  # noqa: ANN401
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The first argument, a copy of it at the root of a graph of its own, and what comes of it."""
+) -> tuple[Tensor, Tensor, Any]:
+    """The first argument, a copy of it at the root of a graph of its own, and what comes of it.
+
+    Raises:
+        InputError: when another argument depends on the image, too.
+    """
     inputs = args[0] if args else kwargs["input"]
-    before = inputs.detach().requires_grad_()
+    depending = sum(map(tracked, (*args, *kwargs.values())))
+    if depending > 1 or not tracked(inputs):
+        raise functions.refusal(
+            functions.called(func),
+            "of two values that both depend on the image" if depending > 1 else "written so",
+        )
+    before = inputs.data.requires_grad_()
     with torch.enable_grad():
         after = func(before, *args[1:], **kwargs) if args else func(**kwargs | {"input": before})
     return inputs, before, after
+
+
+def multiplied(
+    multiply: Callable[[Tensor, Tensor], Tensor], first: Tensor, second: Tensor, epsilon: float
+) -> Tensor:
+    """A product of two values, linear in each, that shares relevance equally between them."""
+    with torch.enable_grad():
+        roots = [value.detach().requires_grad_() for value in (first, second)]
+        product = multiply(*roots)
+    chosen = [(v, root) for v, root in zip((first, second), roots, strict=True) if tracked(v)]
+
+    def back(relevance: Tensor) -> Any:  # noqa: ANN401
+        whole = stabilized(len(chosen) * product.detach(), epsilon)
+        leaves = [root for _, root in chosen]
+        shares = torch.autograd.grad(product, leaves, relevance / whole, retain_graph=True)
+        given = [leaf.detach() * share for leaf, share in zip(leaves, shares, strict=True)]
+        return given if len(given) > 1 else given[0]
+
+    return ruled(product, back, *(value for value, _ in chosen))
+
+
+class Refused:
+    """The way back through a value for which there is none: an error once it is needed."""
+
+    def __init__(self, error: InputError) -> None:
+        self.error = error
+
+    def __call__(self, relevance: Tensor) -> Tensor:  # noqa: ARG002
+        """Refuse.
+
+        Raises:
+            InputError: always.
+        """
+        raise self.error

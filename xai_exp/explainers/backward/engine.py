@@ -17,33 +17,28 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
-from xai_exp.config import InputError
 from xai_exp.explainers.backward import functions
 from xai_exp.explainers.backward.calls import (
     Graft,
+    Refused,
     Ruled,
     again,
-    depends,
-    out_of_place,
+    multiplied,
     ruled,
     stabilized,
     tracked,
 )
-from xai_exp.explainers.backward.functions import (
-    arguments,
-    bare,
-    located,
-    refusal,
-    refuse_hidden_modules,
-)
+from xai_exp.explainers.backward.functions import arguments, refusal
 from xai_exp.explainers.backward.layer import Layer, convolution
+from xai_exp.explainers.backward.marks import joined_with_constants
 from xai_exp.explainers.backward.rules import Account, Activated, Rules
+from xai_exp.explainers.backward.watching import Watching, watched
 from xai_exp.explainers.pullback import pullback
 from xai_exp.types import Images, Labels
 
 Handler = Callable[[Any, str, tuple[Any, ...], dict[str, Any]], Any]
+_NOTHING = 1e-9
 
 
 def backpropagate(
@@ -72,10 +67,9 @@ def backpropagate(
     Raises:
         InputError: when a part of the model is not covered or can't be seen.
     """
-    refuse_hidden_modules(model)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     within = partial(ModifiedBackward, rules, names, account)
-    try:
+    with watched(model):
         return pullback(
             model,
             images,
@@ -84,71 +78,93 @@ def backpropagate(
             positive=positive,
             together=together,
             within=within,
-            check=_refuse_hidden_functions,
+            check=refuse_hidden_functions,
         )
-    except InputError as error:
-        raise located(error, model) from error
 
 
-class ModifiedBackward(TorchFunctionMode):
+class ModifiedBackward(Watching):
     """Within it, torch's functions go backward by `rules`."""
 
-    def __init__(self, rules: Rules, names: Mapping[int, str], account: Account | None) -> None:
+    def __init__(
+        self, rules: Rules, names: Mapping[int, str], account: Account | None = None
+    ) -> None:
         super().__init__()
         self.rules, self.names, self.account = rules, names, account
         self.layers = 0
         self.handlers: dict[str, Handler] = {}
+        self.free = _free(rules)
+        self._handle(functions.BATCH_NORM, self._fixed_norm)
         if rules.activation is not None:
             self._handle(functions.ACTIVATIONS, self._activation)
+        self._handle(functions.ABSOLUTE, self._size)
+        if rules.linear is None or not rules.shares:
+            self._handle(frozenset(["amax", "max"]), self._largest)
         if rules.linear is not None:
             self._handle(functions.LINEAR, self._linear)
             self._handle(functions.BATCH_NORM, self._batch_norm)
-        if rules.linear is not None and rules.shares:
-            self._handle(functions.SUMS, self._sum)
-            self._handle(functions.SCALES, self._scale)
-            self._handle(functions.AVERAGES, self._average)
+            self._handle(functions.SCALES, self._multiplied)
+            self._handle(frozenset(["maximum", "fmax"]), self._larger)
+            if rules.shares:
+                self._share()
         self.handlers |= {name: partial(other, self) for name, other in rules.others.items()}
 
     def _handle(self, names: frozenset[str], handler: Handler) -> None:
         self.handlers |= dict.fromkeys(names, handler)
 
-    def __torch_function__(
-        self,
-        func: Any,  # noqa: ANN401
-        types: Any,  # noqa: ANN401
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
-        """Run one function forward, and see to it that it goes backward by its rule."""
-        kwargs = kwargs or {}
-        if not depends(args, kwargs):
-            return func(*args, **kwargs)
-        given = getattr(func, "__name__", str(func))
-        handler = self.handlers.get(bare(given))
-        if handler is None:
-            self._refuse_unruled(given)
-            return func(*args, **kwargs)
-        func, args, kwargs, in_place = out_of_place(func, given, args, kwargs)
-        result = handler(func, bare(given), args, kwargs)
-        if not in_place:
-            return result
-        old = args[0] if args else kwargs["input"]
-        if old._is_view():
-            raise refusal(given, "in place on a view of another value")
-        vars(old).pop("_made_by", None)
-        return Graft.apply(old, result)
+    def _share(self) -> None:
+        if self.rules.activation is not None:
+            self._handle(functions.ELEMENTWISE | functions.ABSOLUTE, self._activation)
+        self._handle(functions.SUMS, self._sum)
+        self._handle(functions.SCALES, self._scale)
+        self._handle(functions.AVERAGES, self._average)
 
-    def _refuse_unruled(self, name: str) -> None:
-        known = functions.STRUCTURE
-        if not self.rules.shares:
-            known = known | functions.SUMS | functions.SCALES | functions.AVERAGES
-        if self.rules.linear is not None and bare(name) not in known:
+    def ruled(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:  # noqa: ANN401
+        """Run one function forward, and see to it that it goes backward by its rule."""
+        handler = self.handlers.get(name)
+        if handler is not None:
+            result = handler(func, name, args, kwargs)
+        elif name in self.free:
+            result = func(*args, **kwargs)
+        else:
             raise refusal(name)
-        if bare(name) in functions.HIDDEN_ACTIVATIONS:
-            raise InputError(
-                f"this explainer can't tell whether {name}() is an activation; allowed: "
-                "activations by their names, such as relu; or use a gradient method"
-            )
+        if (
+            self.rules.gates == "signal"
+            and isinstance(result, Tensor)
+            and _keeps_bounds(name, args)
+        ):
+            result._bounded = True  # pyright: ignore[reportAttributeAccessIssue]
+        return result
+
+    def _fixed_norm(self, func: Any, name: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401
+        call = arguments(name, args, kwargs)
+        if call.get("training") or call["running_mean"] is None or call["running_var"] is None:
+            raise refusal(name, "that takes its statistics from the batch")
+        return func(*args, **kwargs)
+
+    def _size(self, func: Any, name: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401
+        """An absolute value may be part of a rectifier: it is refused unless that is seen."""
+        value = args[0] if args else kwargs["input"]
+        with torch.no_grad():
+            output = func(*args, **kwargs)
+        why = "which may be part of an activation"
+        return ruled(output, Refused(refusal(name, why)), value)
+
+    def _largest(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:  # noqa: ANN401
+        """The largest of several values is pooling, unless constants are among them."""
+        if joined_with_constants(args[0] if args else kwargs["input"]):
+            raise refusal(name, "of values beside constants, which may be an activation")
+        return func(*args, **kwargs)
+
+    def _larger(self, _func: Any, _name: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401
+        """The larger of two values, place by place, is pooling."""
+        first, other = args[0], args[1] if len(args) > 1 else kwargs["other"]
+        with self:
+            return torch.stack(torch.broadcast_tensors(first, other)).amax(0)
+
+    def _multiplied(self, func: Any, name: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401
+        if sum(map(tracked, (*args, *kwargs.values()))) > 1:
+            raise refusal(name, "of two values that both depend on the image")
+        return func(*args, **kwargs)
 
     def _activation(self, func: Any, name: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401
         rule = self.rules.activation
@@ -156,7 +172,10 @@ class ModifiedBackward(TorchFunctionMode):
         inputs, before, after = again(func, args, kwargs)
         name = "relu" if functions.rectifies(name, args, kwargs) else name
         gradient = Activated(name, before, after)
-        return ruled(after, lambda relevance: rule(relevance, gradient), inputs)
+        result = ruled(after, lambda relevance: rule(relevance, gradient), inputs)
+        if self.rules.gates == "signal" and _bounds(name, args, kwargs):
+            result._bounded = True  # pyright: ignore[reportAttributeAccessIssue]
+        return result
 
     def _linear(self, func: Any, name: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401
         call = arguments(name, args, kwargs)
@@ -233,13 +252,30 @@ class ModifiedBackward(TorchFunctionMode):
     def _scale(self, func: Any, name: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401
         """An output that has one input gives it all of its relevance."""
         depending = [v for v in (*args, *kwargs.values()) if tracked(v)]
+        if len(depending) > 1 and name in functions.MULTIPLIED and self.rules.gates:
+            return self._gated(func, *depending)
         with torch.no_grad():
             output = func(*args, **kwargs)
         if len(depending) > 1:
             raise refusal(name, "of two values that both depend on the image")
+        if name in functions.DIVIDED and not tracked(args[0]):
+            raise refusal(name, "by a value that depends on the image")
         if output.shape != depending[0].shape:
             raise refusal(name, f"from shape {tuple(depending[0].shape)} to {tuple(output.shape)}")
         return ruled(output, lambda relevance: relevance, depending[0])
+
+    def _gated(self, func: Any, first: Tensor, second: Tensor) -> Tensor:  # noqa: ANN401
+        """A product of two values: all to the signal, or half to each; see `gates`."""
+        factors = (first, second)
+        gate = _gate(first, second) if self.rules.gates == "signal" else None
+        if gate is None:
+            return multiplied(func, first, second, _NOTHING)
+        with torch.no_grad():
+            output = func(first, second)
+        signal = factors[1 - gate]
+        if output.shape != signal.shape:
+            return multiplied(func, first, second, _NOTHING)
+        return ruled(output, lambda relevance: relevance, signal)
 
     def _average(self, func: Any, name: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401, ARG002
         """Share relevance in proportion among what was averaged."""
@@ -253,7 +289,46 @@ class ModifiedBackward(TorchFunctionMode):
         return ruled(after, back, inputs)
 
 
-def _refuse_hidden_functions(chosen: Tensor) -> None:
+def _free(rules: Rules) -> frozenset[str]:
+    """The functions that have their gradient."""
+    if rules.free is not None:
+        return rules.free
+    if rules.linear is None:
+        return functions.DIFFERENTIABLE
+    if rules.shares:
+        return functions.STRUCTURE
+    return functions.STRUCTURE | functions.SUMS | functions.AVERAGES
+
+
+def _bounds(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a call's values can't grow, as those of a gate."""
+    if name not in ("clamp", "clip"):
+        return name in functions.BOUNDED
+    call = dict(zip(("input", "min", "max"), args, strict=False)) | kwargs
+    return call.get("min") is not None and call.get("max") is not None
+
+
+def _keeps_bounds(name: str, args: tuple[Any, ...]) -> bool:
+    """Whether a call moves, scales or shifts values that can't grow."""
+    if name in functions.STRUCTURE:
+        return bool(args) and getattr(args[0], "_bounded", False)
+    if name not in functions.SCALES | functions.SUMS | functions.AVERAGES:
+        return False
+    bounded = any(getattr(value, "_bounded", False) for value in args[:2])
+    return bounded and sum(map(tracked, args)) == 1
+
+
+def _gate(first: Tensor, second: Tensor) -> int | None:
+    """Which of two factors is the gate: the bounded one, else the one that is spread out."""
+    bounded = [bool(getattr(value, "_bounded", False)) for value in (first, second)]
+    if bounded[0] != bounded[1]:
+        return bounded.index(True)
+    if first.numel() != second.numel():
+        return int(second.numel() < first.numel())
+    return None
+
+
+def refuse_hidden_functions(chosen: Tensor, *, seen_relus: bool = True) -> None:
     """An autograd function of the model's own, or a rectifier that was not seen, has no rule."""
     waiting, seen = [chosen.grad_fn], set()
     while waiting:
@@ -262,6 +337,10 @@ def _refuse_hidden_functions(chosen: Tensor) -> None:
             continue
         seen.add(node)
         own = getattr(node, "_forward_cls", Ruled)
-        if own not in (Ruled, Graft) or node.name() == "ReluBackward0":
+        back = getattr(node, "back", None)
+        if isinstance(back, Refused):
+            raise back.error
+        missed = seen_relus and node.name() == "ReluBackward0"
+        if own not in (Ruled, Graft) or missed:
             raise refusal(node.name().removesuffix("Backward"), "which hides what it does")
         waiting += [parent for parent, _ in node.next_functions]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 from xai_exp.explainers.backward.layer import Layer
 
+Gates = Literal["signal", "half"]
 Activate = Callable[[Tensor, "Activated"], Tensor]
 Other = Callable[[TorchFunctionMode, Any, str, tuple[Any, ...], dict[str, Any]], Any]
 
@@ -45,12 +46,19 @@ class Rules:
         shares: whether with `linear` sums and averages share relevance in proportion, and scales
             pass it through; else they have their gradient.
         others: rules for further functions, by the function's name; each gets the mode, too.
+        free: the functions that have their gradient; None: without `linear` all that are known
+            (`functions.DIFFERENTIABLE`), with it those that only move and select values. What is
+            neither ruled nor free is refused by its name.
+        gates: what a product of two values that depend on the image gives to each with `linear`:
+            signal (all to the one that is no gate), half (to each); None: it is refused.
     """
 
     activation: Activate | None = None
     linear: Callable[[Layer, Tensor], Tensor] | None = None
     shares: bool = True
     others: Mapping[str, Other] = field(default_factory=dict)
+    free: frozenset[str] | None = None
+    gates: Gates | None = None
 
 
 @dataclass
@@ -66,10 +74,18 @@ class Account:
 
     def closed(self) -> list[tuple[str, Tensor, Tensor]]:
         """(layer, relevance got, relevance passed on), from the output backward, all chunks."""
+        columns = {index: list(zip(*rows, strict=True)) for index, rows in self.rows.items()}
+        images = len(torch.cat(columns[min(columns)][1])) if columns else 0
         return [
-            (rows[0][0], torch.cat([row[1] for row in rows]), torch.cat([row[2] for row in rows]))
-            for _, rows in sorted(self.rows.items(), reverse=True)
+            (names[0], _by_image(torch.cat(got), images), _by_image(torch.cat(passed), images))
+            for _, (names, got, passed) in sorted(columns.items(), reverse=True)
         ]
+
+
+def _by_image(values: Tensor, images: int) -> Tensor:
+    """Sums over rows that are parts of one image, such as windows, which stand together."""
+    whole = images and len(values) != images and len(values) % images == 0
+    return values.view(images, -1).sum(1) if whole else values
 
 
 def passed_through(relevance: Tensor, _gradient: Activated) -> Tensor:

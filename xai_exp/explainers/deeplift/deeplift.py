@@ -1,32 +1,31 @@
 """DeepLIFT: what makes the output differ from that of a baseline.
 
-Image and baseline go through the network together, as neighbouring rows of one batch. On the way
-back every non-linear function passes a multiplier, the ratio of its output's difference to its
-input's; linear functions pass their gradient, which is the same ratio. So the heatmap sums to the
-difference of the logits (Shrikumar et al. 2017). It is made on torch's functions: networks written
+The baseline goes through the network first, and what every non-linear function got and gave is
+kept; then the image, which takes the same steps. On the way back every non-linear function passes a
+multiplier, the ratio of its output's difference to its input's; linear functions pass their
+gradient, which is the same ratio. So the heatmap sums to the difference of the logits (Shrikumar et
+al. 2017). It is made on torch's functions: networks written
 with functions and reused modules are explained as any other.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from xai_exp.compute import ops
 from xai_exp.config import InputError, Range, configured
-from xai_exp.explainers.backward.calls import again, ruled
-from xai_exp.explainers.backward.engine import backpropagate
-from xai_exp.explainers.backward.rules import Activated, Other, Rules
+from xai_exp.explainers.backward.engine import ModifiedBackward, refuse_hidden_functions
+from xai_exp.explainers.backward.watching import watched
 from xai_exp.explainers.cost import Cost
+from xai_exp.explainers.deeplift.rescale import Tape, rescale_rules
 from xai_exp.explainers.deeplift.reveal_cancel import reveal_cancel
 from xai_exp.explainers.gradients.baselines import uniform
 from xai_exp.explainers.promises import Promises, evenness, value
+from xai_exp.explainers.pullback import forward
 from xai_exp.types import Heatmaps, Images, Labels, Scores
 
-_POOLS = ("max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool2d")
-_NEAR = 1e-6
 Rule = Literal["rescale", "reveal_cancel"]
 Pooling = Literal["rescale", "gradient"]
 
@@ -41,11 +40,12 @@ class DeepLIFT(Promises):
     negative part of $z - z'$ have multipliers of their own (sec. 3.5.3), so that inputs which
     cancel each other are seen: of min(a, b) both get half, where rescale gives one of them all.
 
-    It sums to $f_t(x) - f_t(x')$ on networks of linear functions, activations and max pooling. By
-    rescale a product of two values that both depend on the image keeps its gradient, which breaks
-    the sum; by reveal-cancel it is refused.
+    It sums to $f_t(x) - f_t(x')$. By rescale a product of two values that both depend on the image
+    gives each its difference times the mean of the other one; norms are such products of simpler
+    functions, softmax has one rule as a whole (`rescale.py`). By reveal-cancel products and norms
+    are refused. A function without a rule is refused by its name, so the sum holds up to rounding.
 
-    Cost: two forward and two backward passes; four and four by reveal-cancel.
+    Cost: two forward passes and one backward pass; four and four by reveal-cancel.
 
     Args:
         rule: rescale, or reveal_cancel.
@@ -56,8 +56,10 @@ class DeepLIFT(Promises):
             gradient: to the largest in the image, as in DeepExplain.
 
     Raises:
-        InputError: by reveal-cancel for a network with a step that has no rule, by its name.
+        InputError: for a network with a step that has no rule, by its name.
     """
+
+    version: ClassVar[int] = 2
 
     rule: Rule = "rescale"
     baseline: Annotated[float, Range(-1e6, 1e6)] | Literal["border"] = 0.0
@@ -105,7 +107,7 @@ def checked(rule: Rule, pooling: Pooling) -> None:
 
 def passes(rule: Rule) -> Cost:
     """The passes for one image and one baseline."""
-    return Cost(forward=2, backward=2) * (1 if rule == "rescale" else 2)
+    return Cost(forward=2, backward=1) if rule == "rescale" else Cost(forward=4, backward=4)
 
 
 def contributions(
@@ -129,45 +131,18 @@ def contributions(
     """
     if rule == "reveal_cancel":
         return reveal_cancel(model, images, start, targets)
-    pools: dict[str, Other] = dict.fromkeys(_POOLS, _pooled) if pooling == "rescale" else {}
-    rules = Rules(activation=_rescaled, others=pools)
-    pairs = torch.stack([images, start], 1).flatten(0, 1)
-    back = backpropagate(model, pairs, targets.repeat_interleave(2), rules, together=2)
-    return (images - start) * back[0::2]
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
 
+    def chunk(part: Tensor, base: Tensor, wanted: Tensor) -> Tensor:
+        tape = Tape()
+        rules = rescale_rules(tape, pooling)
+        forward(model, base, wanted, lambda: ModifiedBackward(rules, names))
+        tape.rewind()
+        pixels, chosen = forward(model, part, wanted, lambda: ModifiedBackward(rules, names))
+        refuse_hidden_functions(chosen)
+        slopes = torch.autograd.grad(chosen, pixels, torch.ones_like(chosen))[0]
+        return (part - base) * slopes
 
-def _rescaled(relevance: Tensor, gradient: Activated) -> Tensor:
-    before, after = gradient.before.detach(), gradient.after.detach()
-    difference = before[0::2] - before[1::2]
-    moved = difference.abs() > _NEAR
-    slope = (after[0::2] - after[1::2]) / torch.where(moved, difference, 1)
-    back = torch.zeros_like(relevance)
-    back[0::2] = torch.where(moved, slope * relevance[0::2], gradient(relevance)[0::2])
-    return back
-
-
-def _pooled(
-    _mode: TorchFunctionMode,
-    func: Any,  # noqa: ANN401
-    name: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Tensor:
-    """Max pooling: what is larger in the image goes to its maximum, the rest to the baseline's."""
-    inputs, before, after = again(func, args, kwargs)
-    gradient = Activated(name, before, after)
-
-    def back(relevance: Tensor) -> Tensor:
-        image, base = after.detach()[0::2], after.detach()[1::2]
-        larger = torch.maximum(image, base)
-        shares = torch.zeros_like(relevance)
-        shares[0::2] = relevance[0::2] * (larger - base)
-        shares[1::2] = relevance[0::2] * (image - larger)
-        given = gradient(shares)
-        difference = before.detach()[0::2] - before.detach()[1::2]
-        total = given[0::2] + given[1::2]
-        found = torch.zeros_like(given)
-        found[0::2] = torch.where(difference == 0, 0, total / difference.where(difference != 0, 1))
-        return found
-
-    return ruled(after, back, inputs)
+    with watched(model):
+        size = max(1, ops.chunk_size(images) // 2)
+        return ops.in_chunks(chunk, images, start.to(images), targets, size=size).detach()

@@ -21,14 +21,18 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from xai_exp.explainers.backward import functions
-from xai_exp.explainers.backward.calls import ruled, tracked
+from xai_exp.explainers.backward.calls import Refused, ruled, tracked
 from xai_exp.explainers.backward.engine import backpropagate
 from xai_exp.explainers.backward.functions import arguments, bare, refusal
 from xai_exp.explainers.backward.layer import Layer, convolution
+from xai_exp.explainers.backward.marks import tensors
+from xai_exp.explainers.backward.recognise import Extremes
 from xai_exp.explainers.backward.rules import Other, Rules
 from xai_exp.types import Images, Labels
 
 _NEAR = 1e-6
+_ASKING = frozenset(["to", "type", "type_as", "float", "double", "half", "bfloat16", "clone"])
+_CONSTANT = frozenset(["__setitem__", "masked_fill", "where"])
 _DIFFERENCES = ("sub", "subtract", "__sub__", "__isub__")
 _QUOTIENTS = ("div", "divide", "true_divide", "__truediv__", "__itruediv__")
 _ROWS = 3
@@ -67,8 +71,9 @@ def _rules() -> Rules:
         **dict.fromkeys(functions.SCALES, _scale),
         **dict.fromkeys(functions.SUMS, _sum),
         **dict.fromkeys(functions.AVERAGES, _same),
-        **dict.fromkeys(("max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool2d"), _pool),
-        **dict.fromkeys(("adaptive_max_pool1d", "adaptive_max_pool3d", "amax"), _refused),
+        **dict.fromkeys(functions.STRUCTURE, _moved),
+        **dict.fromkeys(functions.MAXIMA, _pool),
+        **dict.fromkeys(_CONSTANT, _refused),
         **dict.fromkeys(("cat", "concat", "stack"), _joined),
         "pad": _padded,
     }
@@ -185,15 +190,14 @@ def _sum(mode: TorchFunctionMode, func: Function, name: str, args: Args, kwargs:
     return torch.add(first, _scale(mode, torch.neg, "neg", (second,), {}))
 
 
-def _pool(
-    _mode: TorchFunctionMode, func: Function, _name: str, args: Args, kwargs: Kwargs
-) -> Tensor:
+def _pool(_mode: TorchFunctionMode, func: Function, _name: str, args: Args, kwargs: Kwargs) -> Any:  # noqa: ANN401
     inputs = args[0] if args else kwargs["input"]
     image, base, _ = _split(inputs)
     call = _caller(func, args, kwargs)
     with torch.enable_grad():
         roots = [image.clone().requires_grad_(), base.clone().requires_grad_()]
-        tops = [call(root) for root in roots]
+        found = [call(root) for root in roots]
+    tops = [one if isinstance(one, Tensor) else one[0] for one in found]
     whole, empty = tops[0].detach(), tops[1].detach()
     larger = torch.maximum(whole, empty)
     difference = image - base
@@ -204,7 +208,23 @@ def _pool(
         found = torch.where(difference == 0, 0, total / difference.where(difference != 0, 1))
         return _rows(found, found)
 
-    return ruled(_rows(whole, empty, larger - empty), back, inputs)
+    result = ruled(_rows(whole, empty, larger - empty), back, inputs)
+    if isinstance(found[0], Tensor):
+        return result
+    return Extremes(result, found[0][1].repeat_interleave(_ROWS, 0))
+
+
+def _moved(_mode: TorchFunctionMode, func: Function, name: str, args: Args, kwargs: Kwargs) -> Any:  # noqa: ANN401
+    """What moves values may not move them from row to row: the rows' numbers show whether."""
+    inputs = args[0] if args else kwargs.get("input")
+    if isinstance(inputs, Tensor) and name not in _ASKING:
+        numbers = torch.arange(len(inputs)).view(-1, *[1] * (inputs.dim() - 1))
+        numbers = numbers.to(inputs).expand(inputs.shape)
+        for one in tensors(_caller(func, args, kwargs)(numbers)):
+            rows = torch.arange(len(one)).view(-1, *[1] * (one.dim() - 1)).to(one)
+            if len(one) != len(inputs) or not bool((one == rows).all()):
+                raise refusal(name, "that moves values from one image's row to another's")
+    return func(*args, **kwargs)
 
 
 def _same(
@@ -218,9 +238,12 @@ def _joined(
     _mode: TorchFunctionMode, func: Function, name: str, args: Args, kwargs: Kwargs
 ) -> Tensor:
     members = args[0] if args else kwargs["tensors"]
-    if not all(map(tracked, members)):
-        raise refusal(name, "with a constant")
-    return func(*args, **kwargs)
+    result = func(*args, **kwargs)
+    if all(map(tracked, members)):
+        return result
+    # A maximum with a constant is recognised later, and does without this value.
+    moving = [value for value in members if tracked(value)]
+    return ruled(result, Refused(refusal(name, "with a constant")), *moving)
 
 
 def _padded(

@@ -7,7 +7,7 @@ pass.
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,8 @@ class DeepLIFTSHAP:
     values of the pixels where those that are absent come from the references. It sums to $f_t(x) -
     \frac1R \sum_r f_t(x_r)$. It must be bound to references first (`fit`).
 
-    Cost: two forward and two backward passes for each reference; four and four by reveal-cancel.
+    Cost: two forward passes and one backward pass for each reference; four and four by
+    reveal-cancel.
 
     Args:
         references: how many of the images that it is bound to are drawn.
@@ -36,6 +37,8 @@ class DeepLIFTSHAP:
         pooling: what max pooling passes back; see DeepLIFT.
         seed: of the draw.
     """
+
+    version: ClassVar[int] = 2
 
     references: Annotated[int, Range(1, 10_000)] = 16
     rule: Rule = "rescale"

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from xai_exp.compute import ops
-from xai_exp.config import InputError, Range, configured
+from xai_exp.config import Added, InputError, Range, configured
 from xai_exp.explainers.backward.propagation import Propagation
 from xai_exp.explainers.backward.rules import Rules, passed_through
 from xai_exp.explainers.cost import Cost
@@ -45,6 +45,8 @@ class AttnLRP(Propagation):
             layers; 0: the epsilon rule.
         softmax: taylor, or constant: attention weights get no relevance and values all of it
             (Ali et al. 2022).
+        gates: what the factors of other products get: half each (the paper), or the signal all, as
+            in `LRP`.
 
     Raises:
         InputError: for a network with a step that no rule covers, by its name.
@@ -54,6 +56,7 @@ class AttnLRP(Propagation):
     convolution_gamma: Annotated[float, Range(0)] = 0.25
     linear_gamma: Annotated[float, Range(0)] = 0.05
     softmax: Literal["taylor", "constant"] = "taylor"
+    gates: Annotated[Literal["half", "signal"], Added("half")] = "half"
 
     @property
     def cost(self) -> Cost:
@@ -67,6 +70,7 @@ class AttnLRP(Propagation):
             activation=passed_through,
             linear=Composite(self._rule(self.convolution_gamma), self._rule(self.linear_gamma)),
             others=attention_rules(self.epsilon, self.softmax),
+            gates=self.gates,
         )
 
     def _rule(self, gamma: float) -> Rule:

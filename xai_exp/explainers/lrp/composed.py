@@ -29,6 +29,7 @@ class ComposedLRP(ByPlace):
         bias: where biases stand in z, epsilon and alpha_beta, as in `LRP`.
         low, high: the range of the values that the first layer sees, for the box rule.
         until: the last layer to have the rule `first`, counted from 0.
+        gates: what the factors of a product get, of which both depend on the image, as in `LRP`.
 
     Raises:
         InputError: for a network with a step that no rule covers, by its name.

@@ -20,9 +20,12 @@ class DeepTaylor(Propagation):
     """The z+ rule in every layer, from max(logit, 0); with bounds the z^B rule in the first one.
 
     Where the target's logit is not positive the heatmap is zero everywhere. Equal to iNNvestigate
-    2.1.2 and 1.0.9 (1.0.8: with `bias="both"`) but for average pooling and residual sums: it lets
-    their gradient through, which does not conserve relevance; here they share it in proportion, as
-    the paper does (sec. 5.1). Pixels without bounds get z+ with either sign of the input, as there.
+    2.1.2 and 1.0.9 (1.0.8: with `bias="both"`) with `average="gradient"`: average pooling and
+    residual sums have their gradient there, which does not conserve relevance; by default they
+    share it in proportion, as the paper does (sec. 5.1). Pixels without bounds get z+ with either
+    sign of the input, as there. A product of a signal and its gate (squeeze and excitation) is
+    expanded at the root where the signal is zero, which gives the signal all. Layer norm and its
+    kin, whose outputs have either sign, have no such expansion and are refused.
 
     Cost: two forward passes and one backward pass.
 
@@ -30,6 +33,8 @@ class DeepTaylor(Propagation):
         low, high: the range of the values that the first layer sees; null: unbounded.
         bias: where biases stand in z+: ignore (nowhere, the paper), paper (their positive part in
             the denominator) or both (all of them).
+        average: share (in proportion to what went in) or gradient, of average pooling, residual
+            sums and constant factors.
 
     Raises:
         InputError: for a network with a step that no rule covers, by its name.
@@ -41,6 +46,7 @@ class DeepTaylor(Propagation):
     low: float | None = None
     high: float | None = None
     bias: Literal["ignore", "paper", "both"] = "ignore"
+    average: Literal["share", "gradient"] = "share"
 
     def __post_init__(self) -> None:
         if (self.low is None) != (self.high is None):
@@ -72,4 +78,9 @@ class DeepTaylor(Propagation):
         plus = AlphaBeta(1.0, 0.0, self.bias)
         bounded = self.low is not None and self.high is not None
         first = ZBox(self.low, self.high) if bounded else None  # pyright: ignore
-        return Rules(activation=passed_through, linear=Composite(plus, plus, first))
+        return Rules(
+            activation=passed_through,
+            linear=Composite(plus, plus, first),
+            shares=self.average == "share",
+            gates="signal",
+        )

@@ -6,14 +6,21 @@ from torch import nn
 
 from xai_exp.compute import ops
 from xai_exp.config import configured
+from xai_exp.explainers.backward import functions
 from xai_exp.explainers.backward.engine import backpropagate
 from xai_exp.explainers.backward.rules import Rules, passed_through
 from xai_exp.explainers.cost import Cost
+from xai_exp.explainers.lrp.attention_rules import identity
 from xai_exp.explainers.lrp.rules import AlphaBeta
 from xai_exp.explainers.promises import Promises, evenness
 from xai_exp.types import Heatmaps, Images, Labels, Scores
 
-_EXCITATION = Rules(activation=passed_through, linear=AlphaBeta(1.0, 0.0, "ignore"))
+_EXCITATION = Rules(
+    activation=passed_through,
+    linear=AlphaBeta(1.0, 0.0, "ignore"),
+    others=dict.fromkeys(functions.NORMS, identity),
+    gates="signal",
+)
 
 
 @configured
@@ -22,7 +29,8 @@ class ExcitationBackprop(Promises):
 
     P_j = sum_k x_j w+_jk / (sum_j x_j w+_jk) P_k from P = 1 at the target (Zhang et al. 2016, Top-
     down neural attention by excitation backprop, eq. 2 and 5): LRP's z+ rule without biases, so
-    that the heatmap adds up to 1 behind ReLUs. The contrastive form is not included.
+    that the heatmap adds up to 1 behind ReLUs. Of a signal and its gate the signal wins; norms pass
+    all on. The contrastive form is not included.
 
     Cost: two forward passes and one backward pass.
     """

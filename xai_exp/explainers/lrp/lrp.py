@@ -4,7 +4,9 @@ Relevance starts as the target's logit and is sent back layer by layer. Conventi
 pass relevance through; max pooling gives it to the winner; average pooling and residual sums share
 it in proportion to what went in; a batch norm is one layer with the linear layer before it; a batch
 norm that stands alone and arithmetic with constants pass it through, since an output there has one
-input. Where a rule has no bias term, relevance is conserved from layer to layer.
+input. Layer, group and instance norm pass it through the division by the standard deviation and
+share it by the epsilon rule in what is left, which is linear (AttnLRP, Achtibat et al. 2024). Where
+a rule has no bias term, relevance is conserved from layer to layer.
 
 Of residual networks (ours, torchvision's) without biases that holds for z, epsilon and gamma to
 rounding. z+ loses in a convolution that leads to a sum, whose outputs may be negative: a unit
@@ -54,6 +56,12 @@ class LRP(ByPlace):
         low, high: the range of the values that the first layer sees, for the box rule.
         until: the last layer to have a composite's rule for the first one, counted from 0 among
             convolutions and matrix products in the order of the forward pass.
+        gates: what the factors of a product get, of which both depend on the image (squeeze and
+            excitation, hard-swish in pieces). signal: all to the factor that is no gate (Arras et
+            al. 2017, Explaining recurrent neural network predictions, sec. 2.2), where a gate is
+            what comes of a bounded function (sigmoid, hard sigmoid, ...), or else the factor that
+            is spread over the other's places; where neither tells, and always with half: half to
+            each (AttnLRP, prop. 3.3).
 
     Raises:
         InputError: for a network with a step that no rule covers, by its name.

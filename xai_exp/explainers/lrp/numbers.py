@@ -3,11 +3,12 @@
 from abc import abstractmethod
 from typing import Annotated, ClassVar, Literal
 
-from xai_exp.config import InputError, Range, configured
+from xai_exp.config import Added, InputError, Range, configured
 from xai_exp.explainers.backward.precision import Fragile
 from xai_exp.explainers.backward.propagation import Propagation
 from xai_exp.explainers.backward.rules import Rules, passed_through
 from xai_exp.explainers.cost import Cost
+from xai_exp.explainers.lrp.attention_rules import norm_rules
 from xai_exp.explainers.lrp.composites import Composite
 from xai_exp.explainers.lrp.rules import Rule
 
@@ -23,6 +24,7 @@ class ByPlace(Propagation):
         bias: where biases stand in z, epsilon and alpha_beta; see `LRP`.
         low, high: the range of the values that the first layer sees, for the box rule.
         until: the last layer to have the rule of the first one, counted from 0.
+        gates: what the factors of a product get, of which both depend on the image.
     """
 
     version: ClassVar[int] = 2
@@ -33,6 +35,7 @@ class ByPlace(Propagation):
     low: float = 0.0
     high: float = 1.0
     until: Annotated[int, Range(0)] = 0
+    gates: Annotated[Literal["signal", "half"], Added("signal")] = "signal"
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
@@ -63,7 +66,12 @@ class ByPlace(Propagation):
 
     def rules(self) -> Rules:
         """The composite's rules for linear layers; activations pass relevance through."""
-        return Rules(activation=passed_through, linear=self._composite())
+        return Rules(
+            activation=passed_through,
+            linear=self._composite(),
+            others=norm_rules(self.epsilon),
+            gates=self.gates,
+        )
 
     @abstractmethod
     def _composite(self) -> Composite:

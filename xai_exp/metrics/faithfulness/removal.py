@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from xai_exp.compute import ops
-from xai_exp.config import InputError, Range, configured
+from xai_exp.config import Added, InputError, Range, configured
 from xai_exp.metrics import shared
 from xai_exp.metrics.shared import Answer, Output
 from xai_exp.types import Blocks, Case, Counts, Curves, Heatmaps, Imputer, Places, Scores
@@ -182,7 +182,7 @@ class RegionPerturbation:
     output: Output = "logit"
     repeats: Annotated[int, Range(1)] = 3
     ties: Annotated[int, Range(0)] = 0
-    relative: bool = False
+    relative: Annotated[bool, Added(False)] = False
 
     def __post_init__(self) -> None:
         if self.relative and self.steps is not None:

@@ -166,11 +166,38 @@ def test_no_hook_is_left_and_a_step_without_a_known_bias_is_named(images):
     net = drawn(small)
     FullGrad()(net, images, TARGETS)
     assert all(not m._forward_hooks and not m._backward_hooks for m in net.modules())
-    vit = ViT(patch=4, depth=1, width=8, heads=2).build(2, (8, 12), 3).double().eval()
-    with pytest.raises(InputError, match=r"^layer .* has no rule for \w+\(\)"):
-        FullGrad()(vit, images, TARGETS)
-    with pytest.raises(InputError, match=r"mul.* both depend on the image"):
-        FullGrad()(drawn(lambda: Squared()), images, TARGETS)
+    with pytest.raises(InputError, match=r"has no rule for sort\(\)"):
+        FullGrad()(drawn(lambda: nn.Sequential(Squared(), Sorted())), images, TARGETS)
+
+
+class Sorted(nn.Module):
+    def forward(self, x):
+        return x.sort(1)[0]
+
+
+def test_products_norms_and_attention_keep_the_sum(images):
+    vit = ViT(patch=4, depth=2, width=8, heads=2).build(2, (8, 12), 3).double().eval()
+    for net in (vit, drawn(lambda: Squared())):
+        chosen = net(images)[torch.arange(len(images)), TARGETS].detach()
+        found = FullGrad()(net, images, TARGETS)
+        torch.testing.assert_close(found.sum((1, 2)), chosen, rtol=1e-9, atol=1e-12)
+        alone = FullGrad()(net, images[1:2], TARGETS[1:2])
+        torch.testing.assert_close(alone[0], found[1], rtol=1e-7, atol=1e-10)
+
+
+def test_padding_with_minus_infinity_before_max_pooling_has_no_bias(images):
+    class Padded(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.head = nn.Conv2d(2, 3, 3), nn.Linear(3, 3)
+
+        def forward(self, x):
+            x = nn.functional.pad(self.first(x), (0, 1, 0, 1), value=-torch.inf)
+            return self.head(nn.functional.max_pool2d(x, 3, 2).mean((2, 3)))
+
+    net = drawn(Padded)
+    chosen = net(images)[torch.arange(len(images)), TARGETS].detach()
+    torch.testing.assert_close(FullGrad()(net, images, TARGETS).sum((1, 2)), chosen)
 
 
 class Squared(nn.Module):

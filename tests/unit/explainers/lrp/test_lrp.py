@@ -506,10 +506,12 @@ def test_diagnostics_say_where_relevance_was_lost_and_how_near_input_x_gradient_
 
 
 def test_a_refused_step_is_named_with_its_layer_and_what_can_be_done(images):
-    network = nn.Sequential(nn.Flatten(), nn.Linear(288, 6), nn.LayerNorm(6), nn.Linear(6, 4))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(288, 6), nn.Softmax(1), nn.Linear(6, 4))
     with pytest.raises(InputError) as error:
         LRP()(network.double(), images, TARGETS)
-    assert str(error.value).startswith("layer 2 (LayerNorm): this explainer has no rule for layer_")
+    assert str(error.value).startswith(
+        "layer 2 (Softmax): this explainer has no rule for softmax()"
+    )
     assert str(error.value).endswith(
         "use a gradient or perturbation method, for transformers attn_lrp"
     )

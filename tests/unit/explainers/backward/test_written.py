@@ -1,0 +1,357 @@
+"""However a function is written: the same heatmap, or refused; never a gradient in silence."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from xai_exp.config import InputError
+from xai_exp.explainers.activation.full_grad import FullGrad
+from xai_exp.explainers.deeplift.deeplift import DeepLIFT
+from xai_exp.explainers.lrp.deep_taylor import DeepTaylor
+from xai_exp.explainers.lrp.excitation import ExcitationBackprop
+from xai_exp.explainers.lrp.lrp import LRP
+from xai_exp.explainers.lrp.pattern import PatternNet
+from xai_exp.explainers.modified import BetaSmooth, DeconvNet, GuidedBackprop, RectGrad
+
+
+class Fitted:
+    """PatternNet, with its patterns fitted on the images that it explains."""
+
+    def __call__(self, model, images, targets):
+        return PatternNet(kind="linear").fit(model, images)(model, images, targets)
+
+
+EXPLAINERS = {
+    "guided_backprop": GuidedBackprop(),
+    "guided_everywhere": GuidedBackprop(at="every"),
+    "deconvnet": DeconvNet(),
+    "rectgrad": RectGrad(quantile=0.5),
+    "beta_smooth": BetaSmooth(),
+    "deeplift": DeepLIFT(baseline=0.3),
+    "reveal_cancel": DeepLIFT(rule="reveal_cancel", baseline=0.3),
+    "full_grad": FullGrad(),
+    "lrp": LRP(),
+    "deep_taylor": DeepTaylor(),
+    "excitation": ExcitationBackprop(),
+    "pattern_net": Fitted(),
+}
+TARGETS = torch.tensor([0, 1, 2])
+IMAGES = torch.rand(3, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+
+
+class Around(nn.Module):
+    """A step between two convolutions, and one behind a linear layer."""
+
+    def __init__(self, step):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            self.first, self.second = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 3, 3, stride=2)
+            self.head = nn.Linear(12, 3)
+        self.step = step
+        self.double().eval()
+
+    def forward(self, x):
+        x = self.step(self.first(x))
+        return self.head(self.step(self.second(x)).flatten(1))
+
+
+def agrees(name, step, other):
+    """Whether both networks have the same heatmap; True, too, where the second one is refused."""
+    networks = Around(step), Around(other)
+    torch.testing.assert_close(networks[1](IMAGES), networks[0](IMAGES))
+    expected = EXPLAINERS[name](networks[0], IMAGES, TARGETS)
+    try:
+        found = EXPLAINERS[name](networks[1], IMAGES, TARGETS)
+    except InputError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+        return "refused"
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-10)
+    return "same"
+
+
+def assigned(x, mask):
+    x = x.clone()
+    x[mask(x)] = 0
+    return x
+
+
+def assigned_at_once(x):
+    x[x < 0] = 0
+    return x
+
+
+def filled(x):
+    x.masked_fill_(x < 0, 0)
+    return x
+
+
+RECTIFIERS = {
+    "masked": lambda x: x * (x > 0),
+    "mask first": lambda x: (x >= 0) * x,
+    "mask as numbers": lambda x: x * (x > 0).to(x.dtype),
+    "mask of zeros": lambda x: x.mul(torch.gt(x, torch.zeros_like(x)).double()),
+    "mask turned": lambda x: x * ~(x < 0),
+    "zero first": lambda x: x * (0 < x),  # noqa: SIM300
+    "heaviside": lambda x: x * torch.heaviside(x, torch.zeros_like(x)),
+    "sum with size": lambda x: (x + x.abs()) / 2,
+    "size first": lambda x: 0.5 * torch.add(torch.abs(x), x),
+    "max of two": lambda x: torch.max(x, torch.zeros_like(x)),
+    "maximum": lambda x: torch.maximum(torch.zeros_like(x), x),
+    "fmax": lambda x: torch.fmax(x, x.new_zeros(())),
+    "min": lambda x: -torch.min(-x, torch.zeros_like(x)),
+    "minimum": lambda x: -torch.minimum(-x, torch.zeros_like(x)),
+    "clamp": lambda x: x.clamp(min=0),
+    "clip": lambda x: torch.clip(x, 0),
+    "clamp from above": lambda x: -(-x).clamp(max=0),
+    "clamp_max": lambda x: -torch.clamp_max(-x, 0),
+    "clamp by a tensor": lambda x: torch.clamp(x, min=torch.zeros_like(x)),
+    "where": lambda x: torch.where(x > 0, x, 0),
+    "where not": lambda x: torch.where(x <= 0, torch.zeros_like(x), x),
+    "where as a method": lambda x: x.where(x > 0, 0),
+    "masked_fill": lambda x: x.masked_fill(x < 0, 0),
+    "masked_fill in place": filled,
+    "assigned": lambda x: assigned(x, lambda x: x < 0),
+    "assigned in place": assigned_at_once,
+    "stacked": lambda x: torch.stack([x, torch.zeros_like(x)]).max(0)[0],
+    "stacked last": lambda x: torch.stack([torch.zeros_like(x), x], -1).amax(-1),
+    "threshold": lambda x: functional.threshold(x, 0, 0),
+    "leaky": lambda x: functional.leaky_relu(x, 0.0),
+    "hardtanh": lambda x: functional.hardtanh(x, 0.0, float("inf")),
+    "elu": lambda x: functional.elu(x, 0.0),
+    "in place": lambda x: x.relu_(),
+    "functional in place": lambda x: functional.relu(x, inplace=True),
+    "clamp in place": lambda x: x.clamp_(min=0),
+    "module in place": nn.ReLU(inplace=True),
+    "flattened in place": lambda x: x.flatten(1).relu_().view_as(x),
+}
+SEEN_BY_ALL = RECTIFIERS.keys()
+
+
+@pytest.mark.parametrize("name", EXPLAINERS)
+@pytest.mark.parametrize("written", RECTIFIERS)
+def test_a_relu_is_one_however_it_is_written(name, written):
+    assert agrees(name, torch.relu, RECTIFIERS[written]) == "same"
+
+
+DISGUISED = {
+    "sign": lambda x: x * (1 + x.sign()) / 2,
+    "detached mask": lambda x: x * (x / (x.abs() + 1e-30)).detach().clamp(min=0),
+    "joined": lambda x: torch.cat([x[None], 0 * x[None].detach()]).amax(0),
+    "padded": lambda x: functional.pad(x[..., None], (0, 1)).amax(-1),
+    "half each": lambda x: x / 2 + x.abs() / 2,
+    "straight through": lambda x: x + (x.relu() - x).detach(),
+    "no_grad": lambda x: x * rectified(x),
+    "sorted": lambda x: torch.stack([x, torch.zeros_like(x)]).sort(0)[0][1],
+    "read out": lambda x: x if float(x.min()) > 0 else x.relu(),
+    "data": lambda x: x * (x.data > 0),
+}
+SUMMED = {  # these have rules for sizes, or for the largest of any values
+    **dict.fromkeys(
+        ("deeplift", "full_grad", "lrp", "deep_taylor", "excitation"),
+        ("half each", "padded", "joined"),
+    ),
+    "reveal_cancel": ("padded",),
+}
+
+
+@torch.no_grad()
+def rectified(x):
+    return torch.tanh(1e9 * x).clamp(min=0)
+
+
+@pytest.mark.parametrize("name", EXPLAINERS)
+@pytest.mark.parametrize("written", DISGUISED)
+def test_a_rectifier_that_is_not_recognised_is_refused(name, written):
+    if written in SUMMED.get(name, ()):
+        return
+    with pytest.raises(InputError, match="allowed"):
+        EXPLAINERS[name](Around(DISGUISED[written]), IMAGES, TARGETS)
+
+
+ACTIVATIONS = {
+    "relu": (functional.relu, nn.ReLU(inplace=True)),
+    "silu": (functional.silu, nn.SiLU(inplace=True)),
+    "silu function": (functional.silu, lambda x: functional.silu(x, inplace=True)),
+    "relu6": (functional.relu6, nn.ReLU6(inplace=True)),
+    "leaky_relu": (functional.leaky_relu, nn.LeakyReLU(inplace=True)),
+    "elu": (functional.elu, nn.ELU(inplace=True)),
+    "selu": (functional.selu, nn.SELU(inplace=True)),
+    "celu": (functional.celu, nn.CELU(inplace=True)),
+    "hardswish": (functional.hardswish, nn.Hardswish(inplace=True)),
+    "hardsigmoid": (functional.hardsigmoid, nn.Hardsigmoid(inplace=True)),
+    "hardtanh": (functional.hardtanh, nn.Hardtanh(inplace=True)),
+    "mish": (functional.mish, nn.Mish(inplace=True)),
+    "rrelu": (functional.rrelu, nn.RReLU(inplace=True).eval()),
+    "threshold": (lambda x: functional.threshold(x, 0.1, 0.2), nn.Threshold(0.1, 0.2, True)),
+    "clamp": (lambda x: torch.clamp(x, -0.1, 0.2), lambda x: x.clamp_(-0.1, 0.2)),
+    "sigmoid": (torch.sigmoid, lambda x: x.sigmoid_()),
+    "tanh": (torch.tanh, lambda x: torch.tanh_(x)),
+    "sigmoid, relu": (lambda x: torch.relu(torch.sigmoid(x)), lambda x: x.sigmoid_().relu_()),
+    "scaled": (lambda x: functional.silu(x) * 2 + 1, lambda x: functional.silu(x).mul_(2).add_(1)),
+}
+
+
+@pytest.mark.parametrize("name", EXPLAINERS)
+@pytest.mark.parametrize("written", ACTIVATIONS)
+def test_in_place_equals_out_of_place(name, written):
+    assert agrees(name, *ACTIVATIONS[written]) == "same"
+
+
+def blanked(x):
+    x[:, 0] = 0
+    return x
+
+
+def test_assignment_of_constants_is_linear_or_refused():
+    def out_of_place(x):
+        return x * torch.tensor([0.0, 1, 1, 1]).double()[: x.shape[1], None, None]
+
+    said = {name: agrees(name, out_of_place, blanked) for name in EXPLAINERS}
+    assert [name for name, what in said.items() if what == "refused"] == ["reveal_cancel"]
+
+
+def test_a_view_worked_on_in_place_is_right_unless_its_base_is_used_again():
+    def used_again(x):
+        x[:, :1].relu_()
+        return x
+
+    for name in EXPLAINERS:
+        with pytest.raises(InputError, match="in place on a view of another value"):
+            EXPLAINERS[name](Around(used_again), IMAGES, TARGETS)
+
+
+POOLS = {
+    "amax": lambda x: x.unfold(2, 2, 2).unfold(3, 2, 2).flatten(4).amax(-1),
+    "max": lambda x: x.unfold(2, 2, 2).unfold(3, 2, 2).flatten(4).max(-1)[0],
+    "max.values": lambda x: x.unfold(2, 2, 2).unfold(3, 2, 2).flatten(4).max(dim=-1).values,
+    "min": lambda x: -(-x).unfold(2, 2, 2).unfold(3, 2, 2).flatten(4).min(-1)[0],
+    "amin": lambda x: -(-x).unfold(2, 2, 2).unfold(3, 2, 2).flatten(4).amin(-1),
+    "indices": lambda x: functional.max_pool2d(x, 2, return_indices=True)[0],
+    "adaptive": lambda x: functional.adaptive_max_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2)),
+    "adaptive indices": lambda x: functional.adaptive_max_pool2d(
+        x, (x.shape[2] // 2, x.shape[3] // 2), return_indices=True
+    )[0],
+    "adaptive 1d": lambda x: functional.adaptive_max_pool1d(
+        x.unfold(2, 2, 2).unfold(3, 2, 2).flatten(4).flatten(0, 3)[:, None], 1
+    ).view(*x.shape[:2], x.shape[2] // 2, x.shape[3] // 2),
+    "larger ones": lambda x: torch.maximum(
+        torch.maximum(x[..., ::2, ::2], x[..., ::2, 1::2]),
+        torch.maximum(x[..., 1::2, ::2], x[..., 1::2, 1::2]),
+    ),
+}
+# Refused where it may be an activation, or where values leave their image's row.
+MAXOUT = {"guided_backprop", "guided_everywhere", "deconvnet", "rectgrad", "beta_smooth"}
+
+
+class Pooled(Around):
+    def forward(self, x):
+        x = self.step(self.first(x).relu())
+        return self.head(functional.interpolate(x, size=3)[:, :3].flatten(1)[:, :12])
+
+
+@pytest.mark.parametrize("name", EXPLAINERS)
+@pytest.mark.parametrize("written", POOLS)
+def test_max_pooling_is_the_same_however_it_is_written(name, written):
+    networks = Pooled(lambda x: functional.max_pool2d(x, 2)), Pooled(POOLS[written])
+    torch.testing.assert_close(networks[1](IMAGES), networks[0](IMAGES))
+    expected = EXPLAINERS[name](networks[0], IMAGES, TARGETS)
+    refused = written == "larger ones" and name in {*MAXOUT, "reveal_cancel"}
+    if refused or (written == "adaptive 1d" and name == "reveal_cancel"):
+        with pytest.raises(InputError, match="allowed"):
+            EXPLAINERS[name](networks[1], IMAGES, TARGETS)
+        return
+    found = EXPLAINERS[name](networks[1], IMAGES, TARGETS)
+    # Of equal values (zeros behind a ReLU) amax shares, and pooling takes the first.
+    if name in ("deeplift", "reveal_cancel", "full_grad", "lrp"):
+        torch.testing.assert_close(found.sum((1, 2)), expected.sum((1, 2)))
+    if written not in ("amax", "amin", "larger ones"):
+        torch.testing.assert_close(found, expected)
+
+
+UNKNOWN = {
+    "sort": lambda x: x.sort(1)[0],
+    "median": lambda x: x.median(1, keepdim=True)[0].expand_as(x),
+    "topk": lambda x: x.topk(x.shape[1], 1)[0],
+    "erfinv": lambda x: torch.erfinv(x.tanh() / 2),
+    "fmod": lambda x: x.fmod(0.1),
+    "lerp": lambda x: torch.lerp(x, -x, 0.2),
+    "atan2": lambda x: torch.atan2(x, x + 1),
+    "dropout": functional.dropout,
+    "batch statistics": lambda x: functional.batch_norm(x, None, None, training=True),
+    "whole maximum": lambda x: x - x.max(),
+}
+
+
+@pytest.mark.parametrize("name", EXPLAINERS)
+@pytest.mark.parametrize("step", UNKNOWN)
+def test_what_is_not_known_is_refused_by_its_name(name, step):
+    with pytest.raises(InputError, match=r"has no rule for \w+\(\).*allowed"):
+        EXPLAINERS[name](Around(UNKNOWN[step]), IMAGES, TARGETS)
+
+
+MODULES = {
+    "relu": [nn.ReLU(), torch.relu, nn.ReLU(inplace=True), lambda x: x * (x > 0)],
+    "silu": [nn.SiLU(), lambda x: x * torch.sigmoid(x), nn.SiLU(inplace=True)],
+    "relu6": [nn.ReLU6(), functional.relu6, lambda x: x.clamp_(0, 6)],
+    "tanh": [nn.Tanh(), torch.tanh, lambda x: x.tanh_()],
+    "half": [lambda x: x / 2, lambda x: 0.5 * x, lambda x: x.mul_(0.5)],
+    "shift": [lambda x: x + 0.1, lambda x: x - (-0.1), lambda x: x.add_(0.1)],
+    "pool": [
+        nn.AvgPool2d(3, 1, 1),
+        lambda x: functional.avg_pool2d(x, 3, stride=1, padding=1),
+        nn.AvgPool2d(kernel_size=3, stride=1, padding=1, count_include_pad=True),
+    ],
+    "residual": [
+        lambda x: x + torch.relu(x),
+        lambda x: torch.add(x, x.clamp(min=0)),
+        lambda x: x.clone().add_(torch.relu(x)),
+    ],
+    "gate": [
+        lambda x: x * torch.sigmoid(x.mean((2, 3), keepdim=True)),
+        lambda x: torch.sigmoid(functional.adaptive_avg_pool2d(x, 1)).mul(x),
+        lambda x: x.mul_(x.mean((2, 3), keepdim=True).sigmoid_()),
+    ],
+    "norm": [
+        lambda x: functional.group_norm(x, 1),
+        lambda x: torch.group_norm(x, 1),
+        lambda x: functional.layer_norm(x, x.shape[1:]),
+    ],
+}
+
+
+@st.composite
+def grammar(draw):
+    """Two networks of the same layers, each layer written in one of its ways."""
+    kinds = draw(st.lists(st.sampled_from(sorted(MODULES)), min_size=1, max_size=4))
+    return [[draw(st.sampled_from(MODULES[kind])) for kind in kinds] for _ in range(2)]
+
+
+@pytest.mark.parametrize("name", EXPLAINERS)
+@given(grammar())
+@settings(max_examples=12, deadline=None, derandomize=True)
+def test_networks_of_the_same_layers_agree_or_are_refused_alike(name, written):
+    networks = [Around(nn.Sequential(*map(Step, steps))) for steps in written]
+    found = []
+    for network in networks:
+        try:
+            found.append(EXPLAINERS[name](network, IMAGES, TARGETS))
+        except InputError as error:
+            assert "allowed" in str(error)  # noqa: PT017
+            found.append(None)
+    assert (found[0] is None) == (found[1] is None)
+    if found[0] is not None:
+        scale = found[0].abs().max()
+        torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-8 * float(scale) + 1e-12)
+
+
+class Step(nn.Module):
+    def __init__(self, step):
+        super().__init__()
+        self.step = step
+
+    def forward(self, x):
+        return self.step(x)

@@ -1,0 +1,214 @@
+"""Functions that are written in another way, recognised by what they do.
+
+A ReLU is a ReLU as `x * (x > 0)`, `torch.max(x, zeros)`, `x[x < 0] = 0` or `(x + |x|) / 2`, too.
+Each entry looks at one call and gives the steps that it stands for, or None.
+"""
+
+from collections.abc import Callable
+from functools import partial, reduce
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from xai_exp.explainers.backward import functions
+from xai_exp.explainers.backward.calls import tracked
+from xai_exp.explainers.backward.functions import refusal
+from xai_exp.explainers.backward.marks import Stacked, hidden, same, zero
+
+Steps = Callable[[], Any]
+Args = tuple[Any, ...]
+Kwargs = dict[str, Any]
+
+
+class Extremes(NamedTuple):
+    """What max() along an axis gives."""
+
+    values: Tensor
+    indices: Tensor
+
+
+def recognised(name: str, args: Args, kwargs: Kwargs) -> Steps | None:
+    """The steps that a call stands for; None: the call itself.
+
+    Raises:
+        InputError: for a maximum over all values, other images' among them.
+    """
+    found = _FORMS.get(name)
+    return None if found is None else found(args, kwargs)
+
+
+def _positive(value: Tensor) -> Tensor:
+    return torch.relu(value)
+
+
+def _negative(value: Tensor) -> Tensor:
+    return torch.neg(torch.relu(torch.neg(value)))
+
+
+def _part(value: Tensor, *, above: bool) -> Steps:
+    return partial(_positive if above else _negative, value)
+
+
+def _both(args: Args, kwargs: Kwargs) -> tuple[Any, Any]:
+    first = args[0] if args else kwargs.get("input")
+    other = args[1] if len(args) > 1 else kwargs.get("other", kwargs.get("value"))
+    return first, other
+
+
+def _masked(args: Args, kwargs: Kwargs) -> Steps | None:
+    """X * (x > 0); x * sigmoid(x)."""
+    first, other = _both(args, kwargs)
+    for value, mask in ((first, other), (other, first)):
+        found = hidden(mask)
+        if found is not None and found.tells_sign_of(value):
+            return _part(value, above=found.above)
+        whole = getattr(mask, "_gate", None)
+        if whole is not None and same(whole[0], value):
+            return partial(whole[1], value)
+    return None
+
+
+def _chosen(args: Args, kwargs: Kwargs) -> Steps | None:
+    """where(x > 0, x, 0)."""
+    call = dict(zip(("condition", "input", "other"), args, strict=False)) | kwargs
+    values = [call.get(key) for key in ("condition", "input", "other")]
+    if isinstance(values[0], Tensor) and values[0].dtype != torch.bool:
+        values = [values[1], values[0], values[2]]  # x.where(mask, other)
+    mask, kept, other = values
+    found = hidden(mask)
+    if found is None:
+        return None
+    if found.tells_sign_of(kept) and zero(other):
+        return _part(kept, above=found.above)  # pyright: ignore[reportArgumentType]
+    if found.tells_sign_of(other) and zero(kept):
+        return _part(other, above=not found.above)  # pyright: ignore[reportArgumentType]
+    return None
+
+
+def _filled(args: Args, kwargs: Kwargs) -> Steps | None:
+    """x.masked_fill(x < 0, 0), x[x < 0] = 0."""
+    call = dict(zip(("input", "mask", "value"), args, strict=False)) | kwargs
+    found = hidden(call.get("mask"))
+    if found is None or not found.tells_sign_of(call["input"]) or not zero(call.get("value")):
+        return None
+    return _part(call["input"], above=not found.above)
+
+
+def _doubled(args: Args, kwargs: Kwargs) -> Steps | None:
+    """X + |x|."""
+    first, other = _both(args, kwargs)
+    for value, size in ((first, other), (other, first)):
+        source = getattr(size, "_absolute", None)
+        if source is not None and same(source, value) and kwargs.get("alpha", 1) == 1:
+            return lambda value=value: torch.mul(torch.relu(value), 2)
+    return None
+
+
+def _larger(args: Args, kwargs: Kwargs) -> Steps | None:
+    """max(x, 0), and any constant as a bound; of two values: the larger one, place by place."""
+    first, other = _both(args, kwargs)
+    if tracked(first) and tracked(other):
+        return None
+    value, bound = (first, other) if tracked(first) else (other, first)
+    if hidden(bound) is not None:
+        return None
+    if zero(bound) and bound.dim() <= value.dim():
+        return _part(value, above=True)
+    return lambda: torch.clamp(value, min=bound)
+
+
+def _smaller(args: Args, kwargs: Kwargs) -> Steps | None:
+    first, other = _both(args, kwargs)
+    if hidden(first) is not None or hidden(other) is not None:
+        return None
+    return lambda: torch.neg(torch.maximum(torch.neg(first), torch.neg(other)))
+
+
+def _bounded(args: Args, kwargs: Kwargs) -> Steps | None:
+    """A bound of zero from above, x.clamp(max=0)."""
+    call = dict(zip(("input", "min", "max"), args, strict=False)) | kwargs
+    if call.get("min") is None and zero(call.get("max")):
+        return _part(call["input"], above=False)
+    if isinstance(call.get("min"), Tensor) and call.get("max") is None and zero(call["min"]):
+        return _part(call["input"], above=True)
+    return None
+
+
+def _bounded_above(args: Args, kwargs: Kwargs) -> Steps | None:
+    call = dict(zip(("input", "max"), args, strict=False)) | kwargs
+    return _part(call["input"], above=False) if zero(call.get("max")) else None
+
+
+def _axis(args: Args, kwargs: Kwargs) -> Any:  # noqa: ANN401
+    return args[1] if len(args) > 1 else kwargs.get("dim", kwargs.get("axis"))
+
+
+def _maximum(args: Args, kwargs: Kwargs) -> Steps | None:
+    """max(x, y), or along an axis."""
+    if isinstance(_both(args, kwargs)[1], Tensor):
+        first, other = _both(args, kwargs)
+        return lambda: torch.maximum(first, other)
+    return _extreme("max", args, kwargs)
+
+
+def _minimum(args: Args, kwargs: Kwargs) -> Steps | None:
+    first, other = _both(args, kwargs)
+    if isinstance(other, Tensor):
+        return lambda: torch.minimum(first, other)
+    if _axis(args, kwargs) is None:
+        raise refusal("min", "of all values, those of other images among them")
+
+    def steps() -> Extremes:
+        values, indices = torch.max(torch.neg(first), *args[1:], **kwargs)
+        return Extremes(torch.neg(values), indices)
+
+    return steps
+
+
+def _least(args: Args, kwargs: Kwargs) -> Steps:
+    first = args[0] if args else kwargs["input"]
+    rest = {key: value for key, value in kwargs.items() if key != "input"}
+    return lambda: torch.neg(torch.amax(torch.neg(first), *args[1:], **rest))
+
+
+def _extreme(name: str, args: Args, kwargs: Kwargs) -> Steps | None:
+    """The largest of what was stacked along this axis is a maximum place by place."""
+    values = args[0] if args else kwargs["input"]
+    axis = _axis(args, kwargs)
+    axes = axis if isinstance(axis, tuple | list) else () if axis is None else (axis,)
+    axes = [one % values.dim() for one in axes]
+    if not axes or (0 in axes and getattr(values, "_stacked", None) is None):
+        raise refusal(name, "over the images of a batch")
+    stacked: Stacked | None = getattr(values, "_stacked", None)
+    if stacked is None or axes != [stacked.axis] or all(map(tracked, stacked.members)):
+        return None
+    keep = args[2] if len(args) > 2 else kwargs.get("keepdim", False)
+
+    def steps() -> Any:  # noqa: ANN401
+        moving = [one for one in stacked.members if tracked(one)]
+        found = moving[0] if len(moving) == 1 else torch.stack(moving).amax(0)
+        found = reduce(torch.maximum, [one for one in stacked.members if not tracked(one)], found)
+        found = found.unsqueeze(stacked.axis) if keep else found
+        if name == "amax":
+            return found
+        return Extremes(found, values.data.max(stacked.axis, keep).indices)
+
+    return steps
+
+
+_FORMS: dict[str, Callable[[Args, Kwargs], Steps | None]] = {
+    **dict.fromkeys(functions.MULTIPLIED, _masked),
+    **dict.fromkeys(("add", "__add__", "__radd__"), _doubled),
+    **dict.fromkeys(("clamp", "clip"), _bounded),
+    **dict.fromkeys(("maximum", "fmax"), _larger),
+    **dict.fromkeys(("minimum", "fmin"), _smaller),
+    "where": _chosen,
+    "masked_fill": _filled,
+    "__setitem__": _filled,
+    "clamp_max": _bounded_above,
+    "max": _maximum,
+    "min": _minimum,
+    "amax": partial(_extreme, "amax"),
+    "amin": _least,
+}
