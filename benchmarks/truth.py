@@ -59,7 +59,9 @@ def way(overlap: float, division: str, count: int, repeats: int, device: torch.d
     """The time of exact truth, with drawing, over that of the same passes without."""
     case = tiny_case(count, device)
     data = Counting(count=10 * count, min_objects=6, max_objects=6, overlap=overlap)
-    scenes = data.test.scenes(torch.arange(count)).to(device).divided(division, cells=3)
+    drawn = data.test.scenes(torch.arange(count))
+    assert drawn is not None
+    scenes = drawn.to(device).divided(division, cells=3)
     passes = int((2 ** scenes.present.sum(1)).sum())
     own, forward = [], []
     for _ in range(repeats):

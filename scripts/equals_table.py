@@ -133,7 +133,9 @@ def of_zennit(composite: Callable[[], Any], *, logit: bool = True) -> Theirs:
         chosen = torch.eye(3, dtype=one.images.dtype)[one.targets]
         start = chosen * one.network(one.images).detach() if logit else chosen
         with ZennitGradient(one.network, composite()) as attributor:
-            _, found = attributor(one.images.clone(), start)
+            _, found = attributor(  # pyright: ignore[reportGeneralTypeIssues]
+                one.images.clone(), start
+            )
         return found.sum(1)
 
     return compute

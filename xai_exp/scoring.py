@@ -200,7 +200,7 @@ def score(
                 value=asked.value,
                 generator=torch.Generator(mine.images.device).manual_seed(seed),
             )
-            done.append(_scored(case, metrics, mine, predictions[rows]))
+            done.append(_scored(explainer, case, metrics, mine, predictions[rows]))
     return done[0] if len(done) == 1 else _joined(groups, done)
 
 
@@ -216,10 +216,14 @@ def refuse_other_output(explainer: Explainer, value: Value) -> None:
 
 
 def _scored(
-    case: Case, metrics: Mapping[str, Metric], chosen: Sample, predictions: Labels
+    explainer: Explainer,
+    case: Case,
+    metrics: Mapping[str, Metric],
+    chosen: Sample,
+    predictions: Labels,
 ) -> Scored:
     """The case's heatmaps, which are still to be made, and their scores."""
-    explainer, start = case.explain, time.perf_counter()
+    start = time.perf_counter()
     heatmaps = explainer(case.model, case.images, case.targets).detach()
     seconds = time.perf_counter() - start
     case = replace(case, heatmaps=heatmaps)

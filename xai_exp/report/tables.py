@@ -73,7 +73,7 @@ def audit(audited: pd.DataFrame) -> str:
         return ""
     body = []
     for metric, mine in audited.groupby("metric", sort=False):
-        counts = [int((mine["outcome"] == name).sum()) for name in _OUTCOMES]
+        counts = [np.count_nonzero(mine["outcome"] == name) for name in _OUTCOMES]
         answers = [name for name, count in zip(_OUTCOMES, counts, strict=True) if count]
         answer = " or ".join(answers)
         if mine["reason"].str.contains("not asked").all():

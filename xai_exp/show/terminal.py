@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from textwrap import fill
 
+import numpy as np
 import pandas as pd
 import torch
 from rich.console import Console
@@ -144,7 +145,7 @@ def _long_table(
     for name in names:
         higher = metrics[name].higher_is_better
         best = _best(found[name], higher=higher)
-        images = {e: int((scores[e]["metric"] == name).sum()) for e in some}
+        images = {e: int(np.count_nonzero(scores[e]["metric"] == name)) for e in some}
         cells = [_short(*found[name][e], images[e], best) for e in some]
         table.add_row(
             fill(name.replace("_", " "), _METRIC), "higher" if higher else "lower", *cells

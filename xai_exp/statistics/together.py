@@ -90,7 +90,7 @@ def _held(one: Known, table: Array, level: float, smallest: Array) -> Held:
         p = float(one.mean == 0)
         return Held(one.mean, one.mean, one.mean, size, p, 0.0, one.networks, one.images)
     if not one.errors:
-        return Held(one.mean, *[missing] * 2, size, *[missing] * 2, one.networks, one.images)
+        return Held(one.mean, missing, missing, size, missing, missing, one.networks, one.images)
     reach, p = one.reach(level), one.p()
     beaten = np.searchsorted(smallest, p, side="right") / len(smallest)
     error, freedom = one.widest(level)

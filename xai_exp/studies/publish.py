@@ -141,7 +141,8 @@ def unclobbering(folder: Path, name: str, scores: pd.DataFrame) -> str:
 
 def extent(scores: pd.DataFrame) -> tuple[int, int]:
     """How many networks there are, each in each of its settings, and how many images."""
-    return len(scores[["setting", "model"]].drop_duplicates()), int(scores["image"].nunique())
+    networks = scores[["setting", "model"]].drop_duplicates()
+    return len(networks), len(scores["image"].unique())
 
 
 def write(folder: Path, name: str, page: str, scores: pd.DataFrame | None = None) -> Path:

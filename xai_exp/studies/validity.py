@@ -80,7 +80,7 @@ def validity(
     """
     damaged = doses_of(set(scores["explainer"]))
     dosed = {name for kind in damaged.values() for name in kind}
-    pool = pd.DataFrame(scores[~scores["explainer"].isin(dosed)])
+    pool = pd.DataFrame(scores[~scores["explainer"].isin(list(dosed))])
     tables = pool.pivot_table(
         index=["model", "image"], columns=["metric", "explainer"], values="score", dropna=False
     )
@@ -127,8 +127,10 @@ def _beside(mine: pd.DataFrame, true: pd.DataFrame) -> Beside:
     models, images = (mine.index.unique(level) for level in (0, 1))
     every = pd.MultiIndex.from_product([models, images])
     shape = (len(models), len(images), -1)
-    cubes = [one.where(both).reindex(every).to_numpy(float).reshape(shape) for one in (mine, true)]
-    return Beside(*cubes, [str(name) for name in true.columns])
+    mine_, true_ = (
+        one.where(both).reindex(every).to_numpy(float).reshape(shape) for one in (mine, true)
+    )
+    return Beside(mine_, true_, [str(name) for name in true.columns])
 
 
 def _within(beside: Beside, confidence: float) -> dict[str, object]:

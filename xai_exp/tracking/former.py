@@ -57,7 +57,7 @@ _MODULES = {
     "explainers.backward.calls": "explainers.calls",
     "explainers.backward.functions": "explainers.functions",
     "explainers.backward.layer": "explainers.layer",
-    "explainers.backward.propagation": "explainers.propagation",
+    "explainers.lrp.propagation": "explainers.propagation",
     "explainers.backward.guards": "explainers.guards",
     "explainers.lrp.lrp": "explainers.lrp",
     "explainers.lrp.composed": "explainers.lrp_composed",

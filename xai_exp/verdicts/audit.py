@@ -61,7 +61,7 @@ def audit(scores: pd.DataFrame, truths: Sequence[str] = ()) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=_COLUMNS)
     unasked = (table["asked"] == 0) & (table["reason"] == NOTHING_ASKED)
     wrong = set(table.loc[table["outcome"] == "wrong", "metric"])
-    for place in np.flatnonzero(unasked & table["metric"].isin(wrong)):
+    for place in np.flatnonzero(unasked & table["metric"].isin(list(wrong))):
         table.loc[place, ["outcome", "passed", "reason"]] = ["wrong", False, FAILED_ELSEWHERE]
     return table
 

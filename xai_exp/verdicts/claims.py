@@ -222,7 +222,8 @@ class Accurate:
         found = []
         for name in names:
             mine = models[models["setting"] == name].set_index("model")[["accuracy"]]
-            found.append(Compared(name, ACCURACY, {}, sign * (mine - self._bound)))
+            above = pd.DataFrame(sign * (mine - self._bound))
+            found.append(Compared(name, ACCURACY, {}, above))
         return found
 
 

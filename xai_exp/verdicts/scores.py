@@ -10,7 +10,7 @@ their seed and explain the same images.
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -74,7 +74,7 @@ def by_setting(
     found = []
     for names, mine in chosen.groupby(["setting", "metric"], sort=False):
         setting, metric = tuple(names)  # pyright: ignore
-        for factors, rows in _levels(pd.DataFrame(mine[mine["explainer"].isin(explainers)])):
+        for factors, rows in _levels(pd.DataFrame(mine[mine["explainer"].isin(list(explainers))])):
             if explainers <= set(rows["explainer"]):
                 table = compare(rows)
                 # A metric that is undefined on these data says nothing of the claim.
@@ -94,7 +94,7 @@ def _levels(scores: pd.DataFrame) -> Iterator[tuple[dict[str, str], pd.DataFrame
         yield dict(zip(names, map(str, chosen), strict=True)), pd.DataFrame(rows)
 
 
-def _named(levels: pd.Series) -> pd.Series:
+def _named(levels: Any) -> Any:  # noqa: ANN401
     return levels.notna() & (levels != "")
 
 

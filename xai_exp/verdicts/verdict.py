@@ -117,7 +117,7 @@ def _verdict(claim: Claim, rows: pd.DataFrame) -> Verdict:
     enough = max(1.0, claim.share * len(counted))
     answer: Answer = "undecided"
     reason = ""
-    if not len(counted) and (rows["outcome"] == "too few networks").any():
+    if not len(counted) and "too few networks" in set(rows["outcome"]):
         answer, reason = "not judged", _too_few(rows)
     elif holds >= enough and not back:
         answer, reason = _standing(counted, "holds", "supported")
@@ -138,7 +138,7 @@ def counting(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _too_few(rows: pd.DataFrame) -> str:
-    most = int(rows["networks"].max())
+    most = max(map(int, rows["networks"]))
     return f"too few networks to tell (at most {most} in a setting; at least {FEWEST})"
 
 
@@ -230,7 +230,7 @@ def _several(verdict: Verdict, rows: pd.DataFrame, together: str) -> str:
     known = effects[~np.isnan(effects)]
     middle = float(np.median(known)) if len(known) else float("nan")
     spread = f", from {known.min():+.2f} to {known.max():+.2f}" if len(known) else ""
-    alike = int((rows["outcome"] == "alike").sum())
+    alike = list(rows["outcome"]).count("alike")
     near = f", alike within {verdict.claim.margin:g} in {alike}" * bool(alike)
     networks = rows["networks"].to_numpy(int)
     count = str(networks.min()) + f" to {networks.max()}" * bool(np.ptp(networks))

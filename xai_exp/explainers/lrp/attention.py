@@ -14,11 +14,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from xai_exp.compute import ops
 from xai_exp.config import Added, InputError, Range, configured
-from xai_exp.explainers.backward.propagation import Propagation
 from xai_exp.explainers.backward.rules import Rules, passed_through
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.lrp.attention_rules import attention_rules
 from xai_exp.explainers.lrp.composites import Composite
+from xai_exp.explainers.lrp.propagation import Propagation
 from xai_exp.explainers.lrp.rules import Epsilon, Gamma, Rule
 from xai_exp.types import Heatmaps, Images, Labels
 

@@ -8,10 +8,10 @@ from typing import ClassVar, Literal
 
 from xai_exp.config import InputError, configured
 from xai_exp.explainers.backward.precision import Fragile
-from xai_exp.explainers.backward.propagation import Propagation
 from xai_exp.explainers.backward.rules import Rules, passed_through
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.lrp.composites import Composite
+from xai_exp.explainers.lrp.propagation import Propagation
 from xai_exp.explainers.lrp.rules import AlphaBeta, ZBox
 
 

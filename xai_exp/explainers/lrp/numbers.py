@@ -5,11 +5,11 @@ from typing import Annotated, ClassVar, Literal
 
 from xai_exp.config import Added, InputError, Range, configured
 from xai_exp.explainers.backward.precision import Fragile
-from xai_exp.explainers.backward.propagation import Propagation
 from xai_exp.explainers.backward.rules import Rules, passed_through
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.lrp.attention_rules import norm_rules
 from xai_exp.explainers.lrp.composites import Composite
+from xai_exp.explainers.lrp.propagation import Propagation
 from xai_exp.explainers.lrp.rules import Rule
 
 

@@ -25,7 +25,7 @@ def chart(table: pd.DataFrame, *, truth: str) -> Figure:
     rows = table.iloc[::-1].reset_index(drop=True)
     figure, axes = ink.canvas(1 + 0.22 * len(rows))
     axes.axvline(0, color=ink.SOFT, linewidth=0.8)
-    there = [name for name in _LABELS if name in table and table[name].notna().any()]
+    there = [name for name in _LABELS if name in table and bool(table[name].notna().any())]
     for name, offset in zip(there, (0.2, 0.0, -0.2), strict=False):
         place = np.arange(len(rows)) + offset
         value = rows[name].to_numpy(float)
