@@ -9,10 +9,13 @@ import gc
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from xai_exp.config import InputError
-from xai_exp.types import Grid, Images
+from xai_exp.types import Images
+
+Grid = Float[Tensor, "row column ..."]
 
 _CPU_CHUNK = 32
 _CPU_PIXELS = 64 * 64 * 64 * 3

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from xai_exp.compute import ops
@@ -13,12 +14,13 @@ from xai_exp.types import (
     Heatmaps,
     Images,
     Labels,
-    Neighbours,
     OnlyKnownImages,
     Samples,
     Scores,
     StepLogits,
 )
+
+Neighbours = Float[Tensor, "batch sample height width"]
 
 
 class Around(NamedTuple):

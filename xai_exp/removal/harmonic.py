@@ -26,10 +26,13 @@ convolution a plane. Results take the memory of what is needed no more, to stay 
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from xai_exp.types import PlanesLast, Stack
+PlanesLast = Float[Tensor, "height width plane"]
+Stack = Float[Tensor, "1 plane _ _"]
+
 
 _STENCIL = ((1, 2, 1), (2, 0, 2), (1, 2, 1))  # in twelfths
 _COARSEST = 8

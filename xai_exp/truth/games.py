@@ -46,6 +46,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from xai_exp.compute import ops
@@ -55,8 +56,6 @@ from xai_exp.truth.coalitions import ends_of, shapley_weights, subsets
 from xai_exp.types import (
     Drawing,
     Effects,
-    Games,
-    Interactions,
     Keep,
     Keys,
     Labels,
@@ -65,6 +64,9 @@ from xai_exp.types import (
     Scores,
     Subsets,
 )
+
+Interactions = Float[Tensor, "batch part part"]
+Games = Float[Tensor, "batch subset"]
 
 MOST_EXACT = 12  # parts up to which all subsets are drawn: 4096 forward passes an image
 PERMUTATIONS = 256  # drawn where there are more parts

@@ -9,9 +9,15 @@ to rounding (not sampled). Shapes are drawn in square windows just large enough 
 import math
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
-from xai_exp.types import Corner, Lengths, Planes, Points, Vertices, Windows
+from xai_exp.types import Planes, Vertices
 
+Points = Float[Tensor, "shape 2"]
+Lengths = Float[Tensor, " shape"]
+Corner = Int[Tensor, "shape 2"]
+Windows = Float[Tensor, "shape window window"]
 _LEVEL = 1e-12  # a level edge spans no row, whatever its slope is taken to be
 _ROUNDING = 160  # times the precision: what sums over edges leave in pixels outside of the polygon,
 _GROWING = 2  # or as many times the precision of the largest coordinate, if that is more

@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from xai_exp.config import InputError
@@ -28,20 +29,21 @@ from xai_exp.data.scenes.painting import Shapes, polygons_alone
 from xai_exp.data.scenes.polygons import DISC, circumradius, divide, regular_polygon
 from xai_exp.data.scenes.texture import Texture
 from xai_exp.types import (
-    Centres,
     Drawing,
     Flags,
     Images,
     Keep,
     Layers,
-    Owners,
     Parts,
-    PerObject,
-    PerObjectLevels,
-    SceneLevels,
     Scenes,
-    Sides,
 )
+
+PerObject = Float[Tensor, "batch object"]
+Sides = Int[Tensor, "batch object"]
+Centres = Float[Tensor, "batch object 2"]
+Owners = Int[Tensor, "batch part"]
+PerObjectLevels = Float[Tensor, "batch object *channel"]
+SceneLevels = Float[Tensor, "batch *channel"]
 
 Coalitions = Literal["objects", "corners", "sides", "anatomy", "grid", "pixels"]
 DIVISIONS = ("objects", "corners", "sides", "anatomy")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,12 +25,13 @@ from xai_exp.types import (
     Order,
     PartMasks,
     PartPeaks,
-    PartPlaces,
     Parts,
-    RankedParts,
     Rows,
     Scores,
 )
+
+RankedParts = Bool[Tensor, "batch part pixel"]
+PartPlaces = Int[Tensor, "batch part pixel"]
 
 Per = Literal["union", "part"]
 POOLINGS: dict[str, Callable[[Heatmaps], Heatmaps]] = {

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from torch.nn import functional
 
 from xai_exp.config import InputError, Range
@@ -20,7 +22,9 @@ from xai_exp.metrics.localisation import regions
 from xai_exp.truth import games as truth
 from xai_exp.truth.games import Truth
 from xai_exp.truth.shares import shares
-from xai_exp.types import Case, Effects, Parts, PartsAndRest, Scenes, Scores
+from xai_exp.types import Case, Effects, Parts, Scenes, Scores
+
+PartsAndRest = Float[Tensor, "batch part_and_rest"]
 
 Division = Literal["objects", "corners", "sides"]
 Pooling = Literal["net", "positive", "absolute"]
