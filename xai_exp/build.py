@@ -15,7 +15,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from xai_exp.compute.values import TARGETS, Question
-from xai_exp.config import InputError, Range, configured, identity
+from xai_exp.config import InputError, Range, configured, identity, refuse_unsafe_name
 from xai_exp.errors import unknown
 from xai_exp.explainers.reference import Reference
 from xai_exp.tracking import Tracking, former
@@ -56,6 +56,11 @@ class Settings:
     models: str = "mlruns/models"
     least_accuracy: Annotated[float, Range(0, 1)] = 0.0
     reuse: bool = True
+
+    def __post_init__(self) -> None:
+        """A study is a name of files and runs."""
+        if self.study is not None:
+            refuse_unsafe_name("study", self.study)
 
     @property
     def deciding(self) -> dict[str, Any]:

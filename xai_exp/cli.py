@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xai_exp.config import InputError
+from xai_exp.config import InputError, refuse_unsafe_name
 
 _STABILITY = ("study", "least_accuracy", "root", "uri", "experiment")
 
@@ -28,9 +28,14 @@ def report(arguments: Sequence[str]) -> None:
     words.add_argument("--least-accuracy", default=0.0, type=float, help="of models, in 0..1")
     words.add_argument("--index", action="store_true", help="only write the list of all pages anew")
     given = words.parse_args(arguments)
+    refuse_unsafe_name("--name", given.name)
+    if not 0 <= given.least_accuracy <= 1:
+        raise InputError(f"--least-accuracy: got {given.least_accuracy}; allowed: a number in 0..1")
     if given.index:
         _index(given.out)
         return
+    if not Path(given.root).is_dir():
+        raise InputError(f"--root: got {given.root}, which is no folder; allowed: one with runs")
     from xai_exp.studies.publish import Question, publish
     from xai_exp.tracking import MLflow
 

@@ -16,6 +16,7 @@ xai_exp.config.InputError: Rule.epsilon: got -1.0; allowed: a number > 0
 import hashlib
 import inspect
 import math
+import re
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -52,12 +53,14 @@ class Range:
     exclusive_high: bool = False
 
     def holds(self, value: float | int) -> bool:
-        """Whether `value` is finite and inside; an infinite bound admits infinity."""
+        """Whether `value` is inside and finite; only a bound that is infinite admits infinity."""
+        if math.isnan(value) or (math.isinf(value) and value not in (self.low, self.high)):
+            return False
         low_ok = self.low is None or (value > self.low if self.exclusive_low else value >= self.low)
         high_ok = self.high is None or (
             value < self.high if self.exclusive_high else value <= self.high
         )
-        return low_ok and high_ok and not math.isnan(value)
+        return low_ok and high_ok
 
     def __str__(self) -> str:
         parts = []
@@ -66,6 +69,23 @@ class Range:
         if self.high is not None:
             parts.append(f"{'<' if self.exclusive_high else '<='} {self.high:g}")
         return " and ".join(parts)
+
+
+_NAME = re.compile(r"[\w+=,][\w .+=,@-]{0,99}")
+
+
+def refuse_unsafe_name(what: str, name: str) -> None:
+    """Refuse a name that can't be that of a file and of a run at once.
+
+    Raises:
+        InputError: unless it has 1 to 100 letters, digits, spaces and signs among . _ + = , @ -
+            and begins with none of space, full stop and dash.
+    """
+    if not _NAME.fullmatch(name) or name != name.strip():
+        raise InputError(
+            f"{what}: got {name[:60]!r}; allowed: up to 100 letters, digits, spaces and any of "
+            "_ . + = , @ -, a letter or digit first"
+        )
 
 
 Count = Annotated[int, Range(1)]  # one or more
@@ -226,6 +246,8 @@ def _problem(hint: Any, value: Any) -> str:  # noqa: ANN401
     numbers = [m for m in members if isinstance(m, int | float) and not isinstance(m, bool)]
     if limits is not None and not all(limits.holds(number) for number in numbers):
         return _describe(bare, limits)
+    if limits is None and not all(map(math.isfinite, numbers)):
+        return f"{_describe(bare, limits)}, finite"
     return ""
 
 

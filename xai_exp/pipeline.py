@@ -1,7 +1,8 @@
 """The whole experiment: data -> model -> heatmaps -> scores -> tracking."""
 
 import time
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from xai_exp.sweeping import objectives
 from xai_exp.tracking import Found, Link, Tracker
 from xai_exp.training import accuracy
 from xai_exp.training.store import ModelStore, TrainingResult, model_key
+
+_LINE = 300  # characters of an error that are shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +95,23 @@ def run(experiment: Experiment) -> float | list[float]:
         show.where(console, tracker, [r for r in runs if r], reused=reused)
     else:
         show.explained(console, len(done), reused=reused)
+    if watched is None:
+        _refuse_nothing(experiment, done)
     return objectives.values(
         experiment.settings.objective, trained.result, {e.name: e.scores for e in done}
     )
+
+
+def _refuse_nothing(experiment: Experiment, done: Sequence[Explained]) -> None:
+    """A run that scored nothing has failed, whatever the reason of each of its parts.
+
+    Raises:
+        InputError: when no heatmap has a score by any metric.
+    """
+    if not done:
+        raise InputError("nothing was explained: every explainer was skipped, as said above")
+    if experiment.metrics and not any(len(one.scores) for one in done):
+        raise InputError("nothing was scored: every metric needs what these data lack")
 
 
 def _watched(job: Job, watched: progress.Matrix | None) -> Iterator[str]:
@@ -214,10 +231,13 @@ def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Sample) -> E
             precision=settings.precision,
         )
     except InputError as error:
-        job.console.print(f"explainer {name} is skipped: {error}", highlight=False, markup=False)
-        if (watched := progress.current()) is not None:
-            watched.skip(name, str(error))
-        return None
+        return _skipped(job, name, f"explainer {name} is skipped: {error}", str(error))
+    except Exception as error:
+        # Whatever a method raises on someone's network is its own failure; the others go on.
+        trace = _trace(settings, f"{key}-{name}")
+        line = " ".join(f"{type(error).__name__}: {error}".split())[:_LINE]
+        words = f"explainer {name} failed: {line}; the trace is in {trace}"
+        return _skipped(job, name, words, line)
     record = records.explanation(job.experiment, name, sample, scored)
     run = job.tracker.record_explanation(
         replace(
@@ -232,6 +252,21 @@ def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Sample) -> E
         scores=scored.scores,
     )
     return Explained(name=name, key=key, scores=scored.scores, run=run, fresh=scored)
+
+
+def _skipped(job: Job, name: str, words: str, reason: str) -> None:
+    """Say why there are no heatmaps of one method."""
+    job.console.print(words, highlight=False, markup=False, soft_wrap=True)
+    if (watched := progress.current()) is not None:
+        watched.skip(name, reason)
+
+
+def _trace(settings: Settings, name: str) -> Path:
+    """Where the trace of the error under way is kept, beside the networks."""
+    path = Path(settings.models).parent / "traces" / f"{name}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(traceback.format_exc(), "utf-8")
+    return path
 
 
 def _explained(

@@ -35,6 +35,7 @@ from xai_exp.types import (
 )
 
 _REFERENCES = 256
+_REASON = 300  # characters of an error that are kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,11 +229,24 @@ def _scored(
     seconds = time.perf_counter() - start
     case = replace(case, heatmaps=heatmaps)
     usable = {n: m for n, m in metrics.items() if m.needs <= chosen.truths}
-    curves = {n: m.curves(case) for n, m in usable.items() if isinstance(m, CurveMetric)}
-    values = {
-        n: m.score(curves[n]) if isinstance(m, CurveMetric) else m(case) for n, m in usable.items()
-    }
-    tables = [_rows(n, values[n], metrics[n], case, chosen, predictions) for n in values]
+    curves, values, failed = {}, {}, {}
+    for name, metric in usable.items():
+        try:
+            if isinstance(metric, CurveMetric):
+                curves[name] = metric.curves(case)
+                values[name] = metric.score(curves[name])
+            else:
+                values[name] = metric(case)
+        except InputError:
+            raise
+        except Exception as error:  # one metric's failure is a missing score, with its reason
+            curves.pop(name, None)
+            values[name] = torch.full_like(case.heatmaps[:, 0, 0], torch.nan)
+            failed[name] = " ".join(f"failed: {type(error).__name__}: {error}".split())[:_REASON]
+    tables = [
+        _rows(n, values[n], metrics[n], case, chosen, predictions, failed.get(n, ""))
+        for n in values
+    ]
     return Scored(
         heatmaps=heatmaps,
         predictions=predictions,
@@ -253,14 +267,18 @@ def _joined(groups: Sequence[Tensor], done: Sequence[Scored]) -> Scored:
         return torch.cat(list(values))[places]
 
     first = done[0]
-    scores = pd.concat([one.scores for one in done], ignore_index=True)
-    metrics = scores["metric"].map(list(first.scores["metric"].unique()).index)
-    order = np.lexsort((scores["image"], metrics))
+    order = places.cpu().numpy()
+
+    def table(metric: str) -> pd.DataFrame:
+        rows = [one.scores[one.scores["metric"] == metric] for one in done]
+        return pd.concat(rows, ignore_index=True).iloc[order]
+
+    tables = [table(metric) for metric in first.scores["metric"].unique()]
     return Scored(
         heatmaps=joined([one.heatmaps for one in done]),
         predictions=joined([one.predictions for one in done]),
         targets=joined([one.targets for one in done]),
-        scores=scores.iloc[order].reset_index(drop=True),
+        scores=pd.concat(tables, ignore_index=True) if tables else first.scores,
         curves={
             metric: {name: joined([one.curves[metric][name] for one in done]) for name in lines}
             for metric, lines in first.curves.items()
@@ -285,16 +303,23 @@ _EMPTY = pd.DataFrame(columns=_COLUMNS.split())
 
 
 def _rows(
-    name: str, scores: Tensor, metric: Metric, case: Case, chosen: Sample, predictions: Tensor
+    name: str,
+    scores: Tensor,
+    metric: Metric,
+    case: Case,
+    chosen: Sample,
+    predictions: Tensor,
+    failed: str,
 ) -> pd.DataFrame:
     """One metric's scores as rows, each missing one with its reason."""
     values = scores.double().cpu().numpy()
     flat = case.heatmaps.flatten(1)
-    reasons = np.where(np.isnan(values), metric.undefined, "")
+    undefined = failed or metric.undefined
+    reasons = np.where(np.isnan(values), undefined, "")
     empty = (flat == 0).all(1).cpu().numpy()
     broken = (~flat.isfinite()).any(1).cpu().numpy()
     # Said beside the metric's own reason, which may be another: no mask is no fault of the heatmap.
-    zero = f"{metric.undefined} (this heatmap is all zero)"
+    zero = f"{undefined} (this heatmap is all zero)"
     reasons = np.where(np.isnan(values) & empty, zero, reasons)
     reasons = np.where(np.isnan(values) & broken, "the heatmap is not finite", reasons)
     return pd.DataFrame(

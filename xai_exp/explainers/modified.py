@@ -7,6 +7,7 @@ heatmap is in units of logit per grey level. The first two hardly depend on the 
 here to be compared.
 """
 
+import math
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -101,7 +102,7 @@ class BetaSmooth:
         beta: how sharply the slope steps from 0 to 1, per unit of activation; infinite: a ReLU's.
     """
 
-    beta: Annotated[float, Range(0, exclusive_low=True)] = 10.0
+    beta: Annotated[float, Range(0, math.inf, exclusive_low=True)] = 10.0
 
     @property
     def cost(self) -> Cost:

@@ -213,8 +213,8 @@ def captions(
 def score_lines(scores: pd.DataFrame, images: int) -> list[str]:
     """The first scores of every image, as lines under its heatmap."""
     names = list(scores["metric"].unique())[:_SCORES_UNDER_A_HEATMAP]
-    mine = scores[scores["metric"].isin(names)].set_index(["metric", "image"])["score"]
+    mine = {name: scores.loc[scores["metric"] == name, "score"].to_numpy() for name in names}
     return [
-        "\n".join(f"{name.replace('_', ' ')} {mine[name, image]:.2f}" for name in names)
-        for image in range(images)
+        "\n".join(f"{name.replace('_', ' ')} {mine[name][row]:.2f}" for name in names)
+        for row in range(images)
     ]

@@ -1,0 +1,131 @@
+"""What a run does when a part of it fails: the others go on, and nothing counts as a success."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from xai_exp import build, pipeline
+from xai_exp.config import InputError, refuse_unsafe_name
+
+CONF = Path(__file__).parents[2] / "conf"
+
+
+def composed(folder, *overrides):
+    small = ("dataset=digits", "trainer.max_epochs=1", "model.width=2", "images=4", "device=cpu")
+    given = ["tracking=off", f"models={folder}/models", *small, *overrides]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return build.experiment(compose("config", given))
+
+
+@dataclass(frozen=True)
+class Broken:
+    """An explainer that fails as a library does."""
+
+    def __call__(self, model, images, targets):  # noqa: ARG002
+        raise RuntimeError("a kernel\nhas died")
+
+
+@dataclass(frozen=True)
+class BrokenMetric:
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[frozenset] = frozenset()
+    undefined: ClassVar[str] = "never"
+
+    def __call__(self, case):  # noqa: ARG002
+        raise ZeroDivisionError("by nothing")
+
+
+def test_the_failure_of_one_explainer_is_its_line_and_the_others_go_on(tmp_path, capsys):
+    experiment = composed(tmp_path, "explainer=[gradient,sobel]", "metric=sparseness")
+    explainers = {"broken": Broken(), **experiment.explainers}
+    described = {**experiment.described}
+    described["explainer"] = {"broken": {}, **described["explainer"]}
+    pipeline.run(replace(experiment, explainers=explainers, described=described))
+    said = capsys.readouterr().out
+    assert "explainer broken failed: RuntimeError: a kernel has died" in " ".join(said.split())
+    assert "sobel" in said
+    (trace,) = (tmp_path / "traces").glob("*-broken.txt")
+    assert "has died" in trace.read_text()
+
+
+def test_the_failure_of_one_metric_is_a_missing_score_with_its_reason(tmp_path, monkeypatch):
+    experiment = composed(tmp_path, "explainer=[gradient]", "metric=sparseness")
+    seen = []
+    old = pipeline.records.explanation
+
+    def watched(made, name, sample, scored):
+        seen.append(scored.scores)
+        return old(made, name, sample, scored)
+
+    monkeypatch.setattr(pipeline.records, "explanation", watched)
+    pipeline.run(replace(experiment, metrics={"bad": BrokenMetric(), **experiment.metrics}))
+    (scores,) = seen
+    bad = scores[scores["metric"] == "bad"]
+    assert bad["score"].isna().all()
+    assert set(bad["reason"]) == {"failed: ZeroDivisionError: by nothing"}
+    assert scores[scores["metric"] == "sparseness"]["score"].notna().all()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["explainer=[gradient]", "metric=relevance_mass"], "nothing was scored"),
+        (["explainer=[exact_mask]", "metric=sparseness"], "nothing was explained"),
+    ],
+)
+def test_a_run_that_scores_nothing_fails(tmp_path, overrides, words):
+    with pytest.raises(InputError, match=words):
+        pipeline.run(composed(tmp_path, *overrides))
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../../x", "x" * 101, "it's", "<script>", ".x", "-x"])
+def test_names_that_can_not_be_files_are_refused_before_work_begins(name):
+    with pytest.raises(InputError, match="study: got"):
+        build.Settings(study=name)
+    with pytest.raises(InputError, match="--name: got"):
+        refuse_unsafe_name("--name", name)
+
+
+@pytest.mark.parametrize("name", ["lrp_vs_sensitivity", "my study 2", "Zürich-1", "a+b,c=1"])
+def test_ordinary_names_are_taken(name):
+    assert build.Settings(study=name).study == name
+
+
+@pytest.mark.parametrize("target", ["predicted", "label", "runner_up", "all", 3, "7"])
+@pytest.mark.parametrize("value", ["centred", "pair", "log_odds", "probability", "logit"])
+def test_every_question_can_be_asked(tmp_path, target, value):
+    experiment = composed(
+        tmp_path, "explainer=[gradient]", "metric=sparseness", f"target={target}", f"value={value}"
+    )
+    assert isinstance(pipeline.run(experiment), float)
+
+
+def test_a_class_that_there_is_not_is_refused(tmp_path):
+    experiment = composed(tmp_path, "explainer=[gradient]", "metric=sparseness", "target=cat")
+    with pytest.raises(InputError, match="unknown target: got 'cat'"):
+        pipeline.run(experiment)
+
+
+@pytest.mark.parametrize("value", ["centred", "pair"])
+def test_a_heatmap_a_class_has_its_image_s_number(tmp_path, monkeypatch, value):
+    experiment = composed(
+        tmp_path, "explainer=[gradient]", "metric=sparseness", "target=all", f"value={value}"
+    )
+    seen = []
+    old = pipeline.records.explanation
+
+    def watched(made, name, sample, scored):
+        seen.append(scored)
+        return old(made, name, sample, scored)
+
+    monkeypatch.setattr(pipeline.records, "explanation", watched)
+    pipeline.run(experiment)
+    (scored,) = seen
+    assert scored.scores["image"].tolist() == [i for i in range(4) for _ in range(10)]
+    assert scored.targets.tolist() == list(range(10)) * 4
+    assert scored.scores["target"].tolist() == list(range(10)) * 4
+    assert torch.equal(scored.predictions.view(4, 10)[:, 0], scored.predictions.view(4, 10)[:, 5])
