@@ -39,7 +39,7 @@ def browsed(tmp_path_factory):
         options = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dump-dom")
         own = (f"--user-data-dir={folder / 'profile'}", (folder / "page.html").as_uri())
         command = [browser, *options, *own]
-        made = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+        made = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
         match = re.search(r'data-found="([^"]*)"', made.stdout)
         assert match, f"the page's script failed: {made.stderr[-500:]}"
         return json.loads(html.unescape(match[1]))

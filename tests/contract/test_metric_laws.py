@@ -182,14 +182,14 @@ def test_ties_are_broken_by_the_seed_and_never_by_position(case, metrics, name):
     )
     below = replace(above, images=above.images.flip(2), parts=above.parts.flip(2))
 
-    def drawn(of):
-        seeds = [torch.Generator().manual_seed(seed) for seed in range(4)]
-        return torch.stack([metrics[name](replace(of, generator=seed)) for seed in seeds])
+    def drawn(of, seed):
+        return metrics[name](replace(of, generator=torch.Generator().manual_seed(seed)))
 
-    first, second = drawn(above), drawn(below)
-    again = metrics[name](replace(above, generator=torch.Generator().manual_seed(0)))
-    assert torch.equal(first[0], again)
-    assert not torch.equal(first[0], first[1])
+    seeds = range(24 if name == "pointing_game" else 4)  # one pixel an image is much luck
+    first, second = (torch.stack([drawn(of, seed) for seed in seeds]) for of in (above, below))
+    assert torch.equal(first[0], drawn(above, 0))
+    # Shares of few hits are often alike by chance.
+    assert any(not torch.equal(first[0], drawn(above, seed)) for seed in range(1, 21))
     true = above.parts[:, 0]
     ends = [goodness(metrics[name], replace(above, heatmaps=maps)) for maps in (true, -true)]
     apart = (first.nanmean() - second.nanmean()).abs()

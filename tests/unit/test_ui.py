@@ -40,11 +40,11 @@ def test_the_pages_are_served_until_the_user_interrupts(tmp_path):
     try:
         address = process.stdout.readline().strip()
         assert address == tracker.address([run], address.partition("/#")[0])
-        with urlopen(address.partition("#")[0], timeout=30) as page:
+        with urlopen(address.partition("#")[0], timeout=300) as page:
             assert b"MLflow" in page.read()
     finally:
         process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=600)
     assert process.returncode == 0
     assert said.endswith("stopped\n")
     with pytest.raises(OSError, match="refused"):

@@ -11,6 +11,8 @@ from xai_exp.explainers.lrp.lrp import LRP
 
 ROOT = Path(__file__).resolve().parents[3]
 AGAIN = "run `make docs`"
+PROMISED = 1e-4  # of the largest value, whatever the processor
+LAST_BITS = 1e-6  # errors below are how a processor rounds
 
 
 @pytest.fixture
@@ -34,12 +36,15 @@ def test_every_explainer_was_measured_as_it_is_configured(table):
     )
 
 
-def test_errors_against_the_original_libraries_are_measured_as_stored(table):
+def test_errors_against_the_original_libraries_are_of_the_order_that_is_stored(table):
     kept = table.measures.stored()
     found = table.measures.compared({name: one["config"] for name, one in kept.items()})
     assert found.keys() == {name for name, one in kept.items() if one["errors"]}
     for name, errors in found.items():
-        assert errors == pytest.approx(kept[name]["errors"], rel=0.5, abs=1e-6), name
+        for heatmap, error in errors.items():
+            assert error < PROMISED, heatmap
+            told = kept[name]["errors"][heatmap]
+            assert 0.1 < max(error, LAST_BITS) / max(told, LAST_BITS) < 10, (heatmap, AGAIN)
 
 
 def test_every_explainer_has_its_row_and_its_section(table):

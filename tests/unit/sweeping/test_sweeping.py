@@ -114,7 +114,7 @@ def test_killed_ten_times_a_sweep_ends_with_twenty_distinct_finished_trials(
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     process = start(app, *words)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     done = trials(app, "" if storage == "null" else str(app / storage))
     complete = [t for t in done if t.state == TrialState.COMPLETE]
@@ -134,17 +134,17 @@ def test_killed_ten_times_a_sweep_ends_with_twenty_distinct_finished_trials(
 def test_failures_are_recorded_and_end_the_sweep_only_beyond_the_rate(app: Path) -> None:
     words = ["hydra.sweeper.trials=6", "x=range(0,6)", "hydra.sweeper.sampler=grid", "bad=[1,3]"]
     process = start(app, *words, "hydra.sweeper.max_failure_rate=0.4")
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     states = {t.params["x"]: t for t in trials(app)}
     assert {x for x, t in states.items() if t.state == TrialState.FAIL} == {1, 3}
     assert states[3].user_attrs["error"] == "RuntimeError: no 3"
     process = start(app, *words, "hydra.sweeper.max_failure_rate=0.2", "study=strict")
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode != 0
     assert "2 of 6 trials failed" in errors
     process = start(app, *words[:-1], "hydra.sweeper.retry_failed=true")
-    process.communicate(timeout=60)
+    process.communicate(timeout=600)
     assert process.returncode == 0
     assert sum(t.state == TrialState.COMPLETE for t in trials(app)) == 6
 
@@ -157,7 +157,7 @@ def test_a_hopeless_training_is_ended_by_its_first_epochs_and_not_run_again(
     words = ["x=50,51,52,53,2,54", "hydra.sweeper.sampler=grid", "hydra.sweeper.pruner=median"]
     for _ in range(2):  # the second time, all is done
         process = start(app, *words, f"hydra.sweeper.storage={storage}", "hydra.sweeper.trials=6")
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors
     found = {t.params["x"]: t for t in trials(app, "" if storage == "null" else str(app / storage))}
     assert found[2].state == TrialState.PRUNED
@@ -173,7 +173,7 @@ def test_submitit_runs_a_batch_of_two_in_processes_of_its_own(app: Path) -> None
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     words = ["hydra/launcher=submitit_local", "hydra.sweeper.n_jobs=2", "hydra.sweeper.trials=2"]
     process = start(app, *words, "nap=0.3", "bad=[7]", "x=6,7", "hydra.sweeper.max_failure_rate=1")
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     found = {t.params["x"]: t for t in trials(app)}
     assert found[6].values == [6.0]
@@ -188,7 +188,7 @@ def test_a_batch_of_four_runs_side_by_side_in_joblib(app: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     words = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4", "hydra.sweeper.n_jobs=4"]
     process = start(app, *words, "hydra.sweeper.trials=8", "nap=0.3")
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     assert [t.state for t in trials(app)].count(TrialState.COMPLETE) == 8
     assert len({line.split()[2] for line in ends(app)}) == 4

@@ -172,7 +172,7 @@ def test_of_two_processes_that_want_one_model_one_trains_and_the_other_waits_and
         subprocess.Popen([*start, str(number)], stderr=subprocess.PIPE, text=True)
         for number in range(2)
     ]
-    said = [process.communicate(timeout=60)[1] for process in both]
+    said = [process.communicate(timeout=600)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert len(list(tmp_path.glob("trained*"))) == 1
     assert sorted("another process trains model k" in line for line in said) == [False, True]
