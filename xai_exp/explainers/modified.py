@@ -8,6 +8,7 @@ here to be compared.
 """
 
 import math
+from abc import ABC, abstractmethod
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -24,7 +25,33 @@ At = Literal["relu", "every"]
 
 
 @configured
-class DeconvNet:
+class _Rectifying(ABC):
+    """The gradient but for ReLUs, which cut off what comes back where it is negative."""
+
+    version: ClassVar[int] = 2
+
+    at: At = "relu"
+    start: Literal["one", "logit"] = "one"
+
+    @property
+    def cost(self) -> Cost:
+        """Passes for one heatmap."""
+        return Cost(forward=1, backward=1)
+
+    @property
+    @abstractmethod
+    def _rules(self) -> Rules:
+        """How activations go back."""
+
+    def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
+        """What comes back at every pixel, summed over channels."""
+        from_logit = self.start == "logit"
+        back = backpropagate(model, images, targets, self._rules, from_logit=from_logit)
+        return ops.channel_sum(back)
+
+
+@configured
+class DeconvNet(_Rectifying):
     """Deconvolution: at each ReLU the ReLU is applied to what comes back.
 
     R_in = max(R_out, 0), whether the ReLU itself was active or not (Zeiler and Fergus 2014).
@@ -38,25 +65,13 @@ class DeconvNet:
             iNNvestigate does, which reverses the signs that a negative logit sends back.
     """
 
-    version: ClassVar[int] = 2
-
-    at: At = "relu"
-    start: Literal["one", "logit"] = "one"
-
     @property
-    def cost(self) -> Cost:
-        """Passes for one heatmap."""
-        return Cost(forward=1, backward=1)
-
-    def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
-        """The deconvolution at every pixel, summed over channels."""
-        from_logit, rules = self.start == "logit", _DECONVOLVED[self.at]
-        back = backpropagate(model, images, targets, rules, from_logit=from_logit)
-        return ops.channel_sum(back)
+    def _rules(self) -> Rules:
+        return _DECONVOLVED[self.at]
 
 
 @configured
-class GuidedBackprop:
+class GuidedBackprop(_Rectifying):
     """Guided backpropagation: the gradient, of which each ReLU lets only positive parts back.
 
     R_in = [x > 0] max(R_out, 0) (Springenberg et al. 2015); at other activations, if they are asked
@@ -71,21 +86,9 @@ class GuidedBackprop:
             iNNvestigate does, which reverses the signs that a negative logit sends back.
     """
 
-    version: ClassVar[int] = 2
-
-    at: At = "relu"
-    start: Literal["one", "logit"] = "one"
-
     @property
-    def cost(self) -> Cost:
-        """Passes for one heatmap."""
-        return Cost(forward=1, backward=1)
-
-    def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
-        """The guided gradient at every pixel, summed over channels."""
-        from_logit, rules = self.start == "logit", _GUIDED[self.at]
-        back = backpropagate(model, images, targets, rules, from_logit=from_logit)
-        return ops.channel_sum(back)
+    def _rules(self) -> Rules:
+        return _GUIDED[self.at]
 
 
 @configured

@@ -67,7 +67,18 @@ class Claim(Protocol):
 
 
 @configured
-class Better:
+class _ByMetrics:
+    """What claims by metrics have in common."""
+
+    text: str
+    metrics: tuple[str, ...]
+    source: str = ""
+    share: Share = 2 / 3
+    margin: Margin = 0.05
+
+
+@configured
+class Better(_ByMetrics):
     """That one explainer is better than another, by some metrics.
 
     Args:
@@ -80,13 +91,8 @@ class Better:
         margin: the difference, in the metric's units, within which both are alike.
     """
 
-    text: str
     better: str
     worse: str
-    metrics: tuple[str, ...]
-    source: str = ""
-    share: Share = 2 / 3
-    margin: Margin = 0.05
 
     @property
     def sides(self) -> tuple[str, str]:
@@ -114,7 +120,7 @@ class Better:
 
 
 @configured
-class Beyond:
+class Beyond(_ByMetrics):
     """That an explainer's score is beyond a value that is known beforehand, such as chance.
 
     Args:
@@ -127,13 +133,8 @@ class Beyond:
         margin: the difference, in the metric's units, within which both are alike.
     """
 
-    text: str
     explainer: str
     value: float
-    metrics: tuple[str, ...]
-    source: str = ""
-    share: Share = 2 / 3
-    margin: Margin = 0.05
 
     @property
     def sides(self) -> tuple[str, str]:

@@ -4,6 +4,7 @@ All read the same two curves (MoRF: most relevant first, LeRF: least relevant fi
 computes once for all of them, pixel flipping included.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -22,7 +23,32 @@ def shares(case: Case, counts: Counts) -> Curves:
 
 
 @configured
-class Deletion:
+class _PixelCurve(ABC):
+    """What is read off curves of the target's output as pixels go, one step after the other."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    undefined: ClassVar[str] = "the heatmap is not finite"
+
+    imputer: Imputer
+    steps: Count = 64
+    output: Output = "probability"
+    repeats: Count = 1
+
+    def __call__(self, case: Case) -> Scores:
+        """Score every image of the case."""
+        return self.score(self.curves(case))
+
+    @abstractmethod
+    def curves(self, case: Case) -> Mapping[str, Curves]:
+        """Named curves and `x`, the share of pixels changed."""
+
+    @abstractmethod
+    def score(self, curves: Mapping[str, Curves]) -> Scores:
+        """The score of every image from its curves."""
+
+
+@configured
+class Deletion(_PixelCurve):
     """Area under the target's output as the pixels are deleted, the most relevant first.
 
     Petsiuk et al. 2018 (BMVC, RISE): with k of the d pixels deleted in descending order of
@@ -45,17 +71,6 @@ class Deletion:
     """
 
     higher_is_better: ClassVar[bool] = False
-    needs: ClassVar[frozenset[str]] = frozenset()
-    undefined: ClassVar[str] = "the heatmap is not finite"
-
-    imputer: Imputer
-    steps: Count = 64
-    output: Output = "probability"
-    repeats: Count = 1
-
-    def __call__(self, case: Case) -> Scores:
-        """Score every image of the case."""
-        return self.score(self.curves(case))
 
     def curves(self, case: Case) -> Mapping[str, Curves]:
         """`x`, the share of pixels deleted, and `morf`, the target's output."""
@@ -69,7 +84,7 @@ class Deletion:
 
 
 @configured
-class Insertion:
+class Insertion(_PixelCurve):
     """Area under the target's output as pixels are inserted, the most relevant first.
 
     Petsiuk et al. 2018 (BMVC, RISE): begin with nothing (the imputer's image) and put back the
@@ -92,17 +107,6 @@ class Insertion:
     """
 
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[frozenset[str]] = frozenset()
-    undefined: ClassVar[str] = "the heatmap is not finite"
-
-    imputer: Imputer
-    steps: Count = 64
-    output: Output = "probability"
-    repeats: Count = 1
-
-    def __call__(self, case: Case) -> Scores:
-        """Score every image of the case."""
-        return self.score(self.curves(case))
 
     def curves(self, case: Case) -> Mapping[str, Curves]:
         """`x`, the share of pixels inserted, and `insertion`, the target's output."""
@@ -117,7 +121,7 @@ class Insertion:
 
 
 @configured
-class ABPC:
+class ABPC(_PixelCurve):
     """The area between the curves of removing the least and the most relevant pixels first.
 
         integral from 0 to 1 of [f_LeRF(t) - f_MoRF(t)] dt    (trapezoids, t the share removed)
@@ -139,17 +143,6 @@ class ABPC:
     """
 
     higher_is_better: ClassVar[bool] = True
-    needs: ClassVar[frozenset[str]] = frozenset()
-    undefined: ClassVar[str] = "the heatmap is not finite"
-
-    imputer: Imputer
-    steps: Count = 64
-    output: Output = "probability"
-    repeats: Count = 1
-
-    def __call__(self, case: Case) -> Scores:
-        """Score every image of the case."""
-        return self.score(self.curves(case))
 
     def curves(self, case: Case) -> Mapping[str, Curves]:
         """`x`, the share of pixels removed, and the target's output in both orders."""
