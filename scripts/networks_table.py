@@ -28,7 +28,7 @@ SIZES = (64, 96, 128, 224, 300, 384)
 SECONDS, MEMORY = 3600, 10 << 30
 CLASSES = 10
 LEFT_OUT = ("random", "tied", "image", "sobel", "laplacian", "constant")
-LEFT_OUT += ("exact_mask", "inverted_mask")
+LEFT_OUT += ("exact_mask", "inverted_mask", "equal_shares")
 HEAD = """# Networks
 
 What each method does on each of torchvision's classifiers, measured by `make networks` (torchvision

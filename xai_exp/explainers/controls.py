@@ -4,10 +4,10 @@ A measure that cannot tell these from an explanation measures something else.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from xai_exp.compute import ops
@@ -122,6 +122,68 @@ class Tied:
         noise = ops.keyed_uniform(keys, height * width)
         steps = (noise * self.levels).floor() / (self.levels - 1)
         return (2 * steps - 1).view(-1, height, width).to(images.dtype)
+
+
+@configured
+class Difference:
+    """|x - b|, summed over channels: how far each pixel is from what counts as nothing.
+
+    It knows no network. Methods that start from the background of rendered scenes know where
+    objects are by the same difference, so what they are worth shows beside this. Cost: none.
+
+    Args:
+        baseline: b, a grey level, or each image's and channel's own border (the median of its
+            border pixels) or mean.
+        noise: multiply by noise in 0..1, its own for each image, so that no object is shown evenly.
+        seed: of the noise.
+    """
+
+    baseline: Annotated[float, Range(0, 1)] | Literal["border", "mean"] = "border"
+    noise: bool = False
+    seed: Annotated[int, Range(0)] = 0
+    cost: ClassVar[Cost] = _NOTHING
+
+    def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:  # noqa: ARG002
+        """The difference at every pixel."""
+        level: Tensor | float = 0.0
+        if self.baseline == "border":
+            level = ops.border_level(images)
+        elif self.baseline == "mean":
+            level = images.mean((2, 3), keepdim=True)
+        else:
+            level = float(self.baseline)
+        apart = (images - level).abs().sum(1)
+        if not self.noise:
+            return apart
+        keys = ops.named_keys(ops.image_keys(images, self.seed), "difference")
+        return apart * ops.keyed_uniform(keys, apart[0].numel()).view(apart.shape).to(apart)
+
+
+@configured
+class EqualShares:
+    """One share for every part of the scene, spread evenly over its pixels.
+
+    It knows where the parts are and nothing of the network: an explanation that is no nearer to the
+    exact truth says nothing of what parts are worth. Skill is measured against it. It must be bound
+    to ground truth first (`with_parts`). Cost: none.
+    """
+
+    cost: ClassVar[Cost] = _NOTHING
+
+    def with_parts(self, images: Images, parts: Parts) -> "BoundMask":
+        """This explainer for these images and their parts."""
+        areas = parts.sum((2, 3), keepdim=True)
+        spread = torch.where(areas > 0, parts / areas.clamp(min=1e-12), 0).sum(1)
+        count = (areas > 0).sum(1).clamp(min=1)
+        return BoundMask(images=images, masks=spread / count[:, 0, :, None])
+
+    def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:  # noqa: ARG002
+        """Refused: there are no parts to share between.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError("equal_shares: got no parts; allowed: data with masks of what is in them")
 
 
 @configured

@@ -12,6 +12,7 @@ one level for each channel, so that it can stand in a bias:
 - background: what the scene shows without any part, known for rendered data.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -22,6 +23,7 @@ from torch.nn import functional
 from xai_exp.compute import ops
 from xai_exp.config import InputError
 from xai_exp.explainers.cost import Cost, Costing
+from xai_exp.explainers.promises import Promises, guards
 from xai_exp.types import (
     Explainer,
     Heatmaps,
@@ -31,6 +33,7 @@ from xai_exp.types import (
     Levels,
     NeedsParts,
     Scenes,
+    Scores,
     TakesScenes,
 )
 
@@ -58,7 +61,7 @@ def referred(explainer: Explainer, reference: Reference) -> Explainer:
 
 
 @dataclass(frozen=True)
-class Referred:
+class Referred(Promises):
     """A method at a reference.
 
     Cost: the method's, image by image where their references differ.
@@ -89,16 +92,36 @@ class Referred:
             InputError: when the network's first layer can't take the reference, or the background
                 of a scene is asked for and not known.
         """
-        levels = self._levels(images)
         found = torch.empty_like(images[:, 0])
-        flat = levels.flatten(1)
+        for rows, method, shift, differences in self._groups(model, images):
+            found[rows] = method(shift, differences, targets[rows]).to(found)
+        return found
+
+    def gaps(
+        self, model: nn.Module, images: Images, targets: Labels, heatmaps: Heatmaps
+    ) -> Mapping[str, Scores]:
+        """What the method says of its own work at each reference, in the images' order."""
+        told: dict[str, Tensor] = {}
+        for rows, method, shift, differences in self._groups(model, images):
+            found = guards(method, shift, differences, targets[rows], heatmaps[rows])
+            for name, values in found.items():
+                whole = told.setdefault(name, values.new_full((len(images),), torch.nan))
+                whole[rows[: len(values)]] = values.to(whole)
+        return {name: values[~values.isnan()] for name, values in told.items()}
+
+    def promised(self, model: nn.Module, images: Images, targets: Labels) -> None:
+        """Nothing of its own: the method promises."""
+
+    def _groups(
+        self, model: nn.Module, images: Images
+    ) -> Iterator[tuple[Tensor, Explainer, nn.Module, Images]]:
+        """Images of one reference together: which, the method, the network, the differences."""
+        flat = self._levels(images).flatten(1)
         for level in flat.unique(dim=0):
             rows = (flat == level).all(1).nonzero()[:, 0]
             given = level.view(1, -1, 1, 1)
             shift = shifted(model, given, images[rows[:1]])
-            method = _boxed(self.explainer, level)
-            found[rows] = method(shift, images[rows] - given, targets[rows]).to(found)
-        return found
+            yield rows, _boxed(self.explainer, level), shift, images[rows] - given
 
     def _levels(self, images: Images) -> Levels:
         one = images[:, :, :1, :1]

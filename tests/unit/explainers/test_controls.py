@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from torch import nn
 
+from xai_exp.compute import ops
 from xai_exp.config import InputError
 from xai_exp.explainers.controls import (
     Constant,
+    Difference,
+    EqualShares,
     ExactMask,
     ImageItself,
     Laplacian,
@@ -171,3 +175,31 @@ def test_images_that_differ_in_one_pixel_keep_their_own_masks():
     bound = ExactMask().with_parts(images, parts)
     targets = torch.zeros(64, dtype=torch.long)
     assert torch.equal(bound(torch.nn.Identity(), images, targets), parts[:, 0])
+
+
+def test_difference_is_the_distance_from_the_border_and_noise_takes_shares_of_it(generator):
+    images = torch.rand(3, 2, 6, 7, generator=generator)
+    level = torch.stack([ops.border_level(one[None])[0] for one in images])
+    wanted = (images - level).abs().sum(1)
+    network, targets = nn.Identity(), torch.zeros(3, dtype=torch.long)
+    torch.testing.assert_close(Difference()(network, images, targets), wanted)
+    noisy = Difference(noise=True)(network, images, targets)
+    assert ((noisy >= 0) & (noisy <= wanted)).all()
+    shares = (noisy / wanted)[wanted > 0]
+    assert 0.4 < float(shares.mean()) < 0.6
+    assert torch.equal(noisy, Difference(noise=True)(network, images, targets))
+    grey = Difference(baseline=0.5)(network, images, targets)
+    torch.testing.assert_close(grey, (images - 0.5).abs().sum(1))
+
+
+def test_equal_shares_give_every_part_that_is_there_the_same(generator):
+    images = torch.rand(2, 1, 6, 6, generator=generator)
+    parts = torch.zeros(2, 3, 6, 6)
+    parts[0, 0, :2, :2], parts[0, 1, 4:, 3:] = 1, 0.5
+    parts[1, 2, 1:5, 1:5] = 1
+    bound = EqualShares().with_parts(images, parts)
+    found = bound(nn.Identity(), images, torch.zeros(2, dtype=torch.long))
+    by_part = (found[:, None] * (parts > 0)).sum((2, 3))
+    torch.testing.assert_close(by_part, torch.tensor([[0.5, 0.5, 0], [0, 0, 1.0]]))
+    with pytest.raises(InputError, match="no parts"):
+        EqualShares()(nn.Identity(), images, torch.zeros(2, dtype=torch.long))

@@ -114,3 +114,15 @@ def test_what_can_not_be_shifted_is_refused(images):
         Referred(LRP(), "grey")(Squared(), images, TARGETS)
     with pytest.raises(InputError, match="not rendered"):
         Referred(LRP(), "background")(network(), images, TARGETS)
+
+
+def test_what_a_method_promises_is_held_against_the_reference(images):
+    method = Referred(IntegratedGradients(steps=200), "border")
+    heatmaps = method(network(), images, TARGETS)
+    told = method.gaps(network(), images, TARGETS, heatmaps)
+    assert told["completeness_gap"].shape == (4,)
+    assert told["completeness_gap"].amax() < 0.01
+    doubled = method.gaps(network(), images, TARGETS, 2 * heatmaps)
+    torch.testing.assert_close(
+        doubled["completeness_gap"], torch.ones(4, dtype=torch.float64), rtol=0, atol=0.03
+    )

@@ -231,3 +231,27 @@ def test_over_several_baselines_it_is_the_mean_and_sums_to_the_mean_difference(m
 def test_a_list_of_no_baselines_is_refused():
     with pytest.raises(InputError, match=r"IntegratedGradients\.baseline: got an empty list"):
         IntegratedGradients(baseline=[])
+
+
+def test_points_are_doubled_until_the_sum_holds():
+    """A network with a kink that eight points miss: the step of a steep ReLU near the image."""
+    steep = nn.Sequential(nn.Flatten(), nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)).double()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in steep.parameters():
+            parameter.copy_(3 * torch.randn(parameter.shape, generator=generator).double())
+    images = torch.rand(16, 1, 2, 2, dtype=torch.float64, generator=generator)
+    targets = torch.arange(16) % 2
+    few, more = IntegratedGradients(steps=4), IntegratedGradients(steps=4, most=4096)
+    wanted = few.promised(steep, images, targets)
+
+    def off(method):
+        found = method(steep, images, targets).sum((1, 2))
+        return (found - wanted).abs() / wanted.abs()
+
+    assert off(few).amax() > 0.01
+    assert off(more).amax() < 0.01
+    right = off(few) < 0.01
+    assert right.any()
+    same = few(steep, images, targets)[right], more(steep, images, targets)[right]
+    assert torch.equal(*same)
