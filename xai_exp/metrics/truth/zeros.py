@@ -83,6 +83,8 @@ class InteractionShare:
     is the same for every heatmap; that LOWER is called better means only that heatmaps can do it
     justice. Undefined for images of fewer than two parts, where values are sampled (more than 12
     parts), or where the parts do nothing. Cost: as part_shapley, shared with it.
+
+    Pitfalls: pairs only, so what three parts do together is not seen; it says nothing of a heatmap.
     """
 
     higher_is_better: ClassVar[bool] = False
