@@ -29,6 +29,9 @@ CONTROLS = {
     "image",
     "constant",
     "tied",
+    "difference",
+    "noise_x_difference",
+    "equal_shares",
 }
 # These can't help it: windows, masks and segments reach over the edge, and maps are laid over the
 # whole image, though a network may have cut a part of it off before.

@@ -335,15 +335,16 @@ def grammar(draw):
 @settings(max_examples=12, deadline=None, derandomize=True)
 def test_networks_of_the_same_layers_agree_or_are_refused_alike(name, written):
     networks = [Around(nn.Sequential(*map(Step, steps))) for steps in written]
-    found = []
+    found, overwritten = [], False
     for network in networks:
         try:
             found.append(EXPLAINERS[name](network, IMAGES, TARGETS))
         except InputError as error:
             assert "allowed" in str(error)  # noqa: PT017
+            overwritten |= "overwritten where it is still needed" in str(error)
             found.append(None)
-    assert (found[0] is None) == (found[1] is None)
-    if found[0] is not None:
+    assert overwritten or (found[0] is None) == (found[1] is None)
+    if found[0] is not None and found[1] is not None:
         scale = found[0].abs().max()
         torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-8 * float(scale) + 1e-12)
 
