@@ -484,6 +484,7 @@ def test_diagnostics_say_where_relevance_was_lost_and_how_near_input_x_gradient_
         "conservation_error/00 1",
         "conservation_error",
         "distance_to_input_x_gradient",
+        "evenness/alone",
     ]
     chosen = network(images).gather(1, TARGETS[:, None])[:, 0]
     bias = network[3].bias[TARGETS]
