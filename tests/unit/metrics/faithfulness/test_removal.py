@@ -306,6 +306,7 @@ def test_score_reads_the_curves(make_case, metric):
 @pytest.mark.parametrize("score_by", ["aopc", "lerf", "area", "gain"])
 def test_a_relative_area_does_not_see_the_scale_of_the_output(make_case, score_by):
     case = make_case()
+    case.model[-1].weight.data[0] *= -1  # so that one class loses by removal and the others gain
     plain = RegionPerturbation(imputer=BLACK, region=3, score_by=score_by)
     relative = replace(plain, relative=True)
     curves = plain.curves(case)
