@@ -18,7 +18,9 @@ from torch import nn
 
 import xai_exp as xe
 from xai_exp import pipeline
-from xai_exp.explainers.gradients import InputXGradient
+from xai_exp.compute.values import valued
+from xai_exp.config import InputError
+from xai_exp.explainers.gradients import Gradient, InputXGradient
 from xai_exp.explainers.lrp import LRP
 from xai_exp.metrics.localisation import RelevanceMass
 from xai_exp.notebook import networks
@@ -52,13 +54,28 @@ def bytes_(images):
 
 
 def test_one_name_gives_what_the_explainer_gives_for_the_predicted_class(network, images):
-    found = xe.explain(network, images, "lrp", rule="gamma", gamma=0.5)
+    found = xe.explain(network, images, "lrp", rule="gamma", gamma=0.5, value="logit")
     predicted = network.eval()(images).argmax(1)
     assert list(found) == ["lrp"]
     assert torch.equal(found.predictions, predicted)
     assert torch.equal(found.targets, predicted)
     assert torch.equal(found["lrp"], LRP(rule="gamma", gamma=0.5)(network, images, predicted))
     assert found.explainers["lrp"] == LRP(rule="gamma", gamma=0.5)
+
+
+def test_the_centred_logit_is_explained_unless_another_value_is_asked_for(network, images):
+    found = xe.explain(network, images, ["gradient", "lrp"])
+    centred = valued(network.eval(), "centred", images)
+    for name, explainer in (("gradient", Gradient()), ("lrp", LRP())):
+        wanted = explainer(centred, images, found.targets)
+        assert torch.allclose(found[name], wanted, atol=1e-6)
+    other = xe.explain(network, images, "gradient", value="pair", against=1, targets=0)["gradient"]
+    wanted = Gradient()(valued(network, "pair", images, 1), images, torch.zeros_like(found.targets))
+    assert torch.allclose(other, wanted, atol=1e-6)
+    with pytest.raises(InputError, match="against: got None"):
+        xe.explain(network, images, "gradient", value="pair")
+    with pytest.raises(InputError, match="unknown value: got 'odds'"):
+        xe.explain(network, images, "gradient", value="odds")
 
 
 def test_a_field_goes_to_every_explainer_that_has_it_and_a_mapping_to_one_alone(network, images):
@@ -107,7 +124,7 @@ def test_preprocessing_is_a_part_of_the_function_that_is_explained(network, imag
     inside = (images - mean[:, None, None]) / std[:, None, None]
     plain = inside.clone().requires_grad_()
     logits = network.eval()(plain)
-    found = xe.explain(network, images, ["gradient", "lrp"], preprocessing=how)
+    found = xe.explain(network, images, ["gradient", "lrp"], preprocessing=how, value="logit")
     assert torch.equal(found.targets, logits.argmax(1))
     grads = torch.autograd.grad(logits.gather(1, found.targets[:, None]).sum(), plain)[0]
     assert torch.allclose(found["gradient"], (grads / std[:, None, None]).sum(1), atol=1e-6)

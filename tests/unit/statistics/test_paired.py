@@ -91,7 +91,10 @@ def test_the_crossed_interval_by_hand():
     degrees = variance**2 / (
         (between_models / 6) ** 2 / 1 + (between_images / 6) ** 2 / 2 + (rest / 6) ** 2 / 2
     )
-    reach = stats.t.ppf(0.975, degrees) * variance**0.5
+    crossed = stats.t.ppf(0.975, degrees) * variance**0.5
+    units = stats.t.ppf(0.975, 1) * table.mean(1).std(ddof=1) / 2**0.5
+    reach = max(crossed, units)  # never narrower than that of the models' means
+    assert units > crossed
     found = crossed_interval(table)
     assert found.mean == pytest.approx(mean)
     assert (found.low, found.high) == pytest.approx((mean - reach, mean + reach))
