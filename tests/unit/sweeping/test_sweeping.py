@@ -35,7 +35,7 @@ def job(config):
     time.sleep(config.nap)
     if config.x in config.bad:
         raise RuntimeError(f"no {config.x}")
-    watch = watcher(config)
+    watch = watcher(config.study, config.trial) if config.trial is not None else None
     for epoch in range(1, 4):
         if watch is not None:
             watch(epoch, config.x * epoch / 300)
