@@ -96,6 +96,7 @@ def explain(
         InputError: in one line, for what can't be understood or explained. Of several explainers,
             those that can't explain this network are skipped with a warning.
 
+    >>> import torch
     >>> network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
     >>> heatmaps = explain(network, torch.rand(5, 3, 8, 8), ["lrp", "gradient"], rule="gamma")
     >>> heatmaps["lrp"].shape
@@ -142,6 +143,7 @@ def score(
     Raises:
         InputError: in one line, for a name, field or value that there is not.
 
+    >>> import torch
     >>> network = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
     >>> heatmaps = explain(network, torch.rand(2, 1, 8, 8), ["gradient", "random"])
     >>> table = score(heatmaps, ["sparseness", "pointing_game"])
@@ -239,6 +241,7 @@ def worth(
     Raises:
         InputError: in one line, for other than scenes or a network that can't be asked.
 
+    >>> import torch
     >>> data = dataset("counting", max_objects=2)
     >>> network = nn.Sequential(nn.Flatten(), nn.Linear(64 * 64, 3))
     >>> truth = worth(network, data.test.scenes([0, 1, 2]))

@@ -192,7 +192,8 @@ def _class(name: str, given: str | int, classes: Sequence[str], words: Sequence[
         return list(classes).index(str(given))
     if isinstance(given, int) and 0 <= given < len(classes):
         return given
-    raise InputError(unknown(name, str(given), [*words, *classes]))
+    allowed = ", ".join([*words, *classes])
+    raise InputError(f"{name}: got {given!r}; allowed: one of {allowed}")
 
 
 def experiment(config: DictConfig) -> Experiment:
@@ -210,7 +211,7 @@ def experiment(config: DictConfig) -> Experiment:
         settings = Settings(**top)
     except InputError as error:
         raise InputError(str(error).removeprefix("Settings.")) from error
-    return Experiment(
+    made = Experiment(
         settings=settings,
         dataset=_made(config, "dataset"),
         architecture=_made(config, "model"),
@@ -221,6 +222,9 @@ def experiment(config: DictConfig) -> Experiment:
         names=_names(config),
         described={group: _plain(config[group]) for group in (*SINGLE, *SEVERAL)},
     )
+    if settings.target not in TARGETS or settings.against != "runner_up":
+        _ = made.question  # refused before work begins, if there is no such class
+    return made
 
 
 def _names(config: DictConfig) -> dict[str, str]:

@@ -19,7 +19,7 @@ def test_methods_that_can_not_explain_a_network_are_skipped_with_a_line(
     names = "explainer=[lrp,attn_lrp,attention_rollout]"
     vit = ["model=vit", "model.depth=1", names]
     printed = run_module(tmp_path, "xai_exp", *small, *vit).stdout
-    assert "explainer lrp is skipped: layer blocks.0.attend.0 (LayerNorm)" in printed
+    assert "explainer lrp is skipped: layer blocks.0.attend.1 (Attention)" in printed
     assert "attn_lrp is skipped" not in printed
     mlp = ["model=mlp", "model.width=16", names]
     printed = run_module(tmp_path, "xai_exp", *small, *mlp).stdout

@@ -102,7 +102,7 @@ class Choices(Mapping[str, Choice]):
     """The choices of a group by name; `xe.explainers()["lrp"]` shows what one can set.
 
     >>> Choices("imputer")["mean"].meaning
-    "The mean of each image's own channels."
+    "The image's own mean, channel by channel, in the place of removed pixels."
     """
 
     def __init__(self, group: str) -> None:

@@ -187,11 +187,11 @@ def targets_of(given: object, logits: Logits) -> Labels:
         whole = not found.is_floating_point() and found.dtype != torch.bool
     except (TypeError, ValueError, RuntimeError):
         whole, found = False, torch.zeros(0)
-    if whole and found.dim() == 0:
-        found = found.expand(count)
+    one = whole and found.dim() == 0
+    found = found.expand(count) if one else found
     if not whole or found.shape != (count,) or not bool(((found >= 0) & (found < classes)).all()):
         shown = given if isinstance(given, int | float | str) else f"a {type(given).__name__}"
-        if whole and found.dim() == 1:
+        if whole and found.dim() == 1 and not one:
             shown = f"{len(found)} classes in {int(found.min())}..{int(found.max())}"
         raise InputError(
             f"targets: got {shown}; allowed: None (the predicted class), a class in "

@@ -6,7 +6,7 @@ from threading import Thread
 import pytest
 from filelock import FileLock
 
-from xai_exp.report.__main__ import main
+from xai_exp.cli import main
 from xai_exp.report.pages import index
 from xai_exp.studies import publish
 
@@ -67,7 +67,7 @@ def test_the_list_waits_until_no_other_process_writes_a_page(tmp_path):
 
 def test_the_list_is_written_by_itself_and_a_folder_without_pages_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit, match=r"error: got no pages in .*; allowed: a folder with rep"):
-        main(["--index", "--out", str(tmp_path)])
+        main(["report", "--index", "--out", str(tmp_path)])
     (tmp_path / "one.html").write_text(page("One"))
-    main(["--index", "--out", str(tmp_path)])
+    main(["report", "--index", "--out", str(tmp_path)])
     assert "index.html" in capsys.readouterr().out

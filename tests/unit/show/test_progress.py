@@ -1,6 +1,8 @@
 """The bar over a study's runs: what it says, and that it is there only while a study is."""
 
+import inspect
 import io
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -110,7 +112,11 @@ def test_a_run_names_few_explainers_and_counts_many():
     for count, words in ((2, "e0, e1"), (9, "9 explainers")):
         file = io.StringIO()
         explainers = {f"e{place}": {} for place in range(count)}
-        config = OmegaConf.create({**{group: {} for group in build.SINGLE}, "seed": 3})
-        config.explainer = explainers
-        show.header(Console(file=file, width=200), config, torch.device("cpu"))
+        experiment = SimpleNamespace(
+            names={group: group for group in build.SINGLE},
+            explainers=explainers,
+            settings=build.Settings(seed=3),
+        )
+        header = inspect.unwrap(show.header)  # for whom anything with these will do
+        header(Console(file=file, width=200), experiment, torch.device("cpu"))
         assert file.getvalue().strip() == f"dataset x model x {words}  seed 3, cpu"

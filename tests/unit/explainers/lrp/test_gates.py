@@ -169,4 +169,5 @@ def test_windows_that_shift_are_explained_and_their_books_are_by_image():
     alone = AttnLRP()(network, images[1:], TARGETS[1:2])
     torch.testing.assert_close(alone[0], together[1], rtol=1e-3, atol=1e-6)
     books = AttnLRP().diagnostics(network, images, TARGETS[:2])
-    assert {len(values) for values in books.values()} == {2}
+    by_image = {len(values) for name, values in books.items() if "evenness" not in name}
+    assert by_image == {2}
