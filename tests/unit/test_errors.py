@@ -98,7 +98,7 @@ def test_values_of_the_wrong_type_or_out_of_range_are_named(tmp_path):
             ("explainer=lrp explainer.lrp.rule=q", ("explainer.lrp: LRP.rule: got 'q'", "epsilon")),
             (
                 "dataset.max_objects=90 dataset.count=60",
-                ("Counting.max_objects: got 90", "fit without overlap"),
+                ("dataset: Counting.max_objects: got 90", "fit without overlap"),
             ),
         ],
     )
