@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint type ui sweep dashboard study replications bench docs networks accuracy screenshots lock clean
+.PHONY: help setup run test elsewhere lint type ui sweep dashboard study replications bench docs networks accuracy screenshots lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ run: $(STAMP)  ## the main job: count discs, explain with LRP, score, track
 
 test: $(STAMP)  ## all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+elsewhere: $(STAMP)  ## all tests as other processors round: plain kernels, one thread (an hour)
+	OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=SSE4_2 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP)  ## style, types and the direction of imports
 	$(BIN)/ruff check .
