@@ -60,6 +60,7 @@ def explanation(experiment: Experiment, name: str, sample: Sample, scored: Score
             "images": sample.count,
             "target": settings.target,
             "value": settings.value,
+            **({"against": settings.against} if settings.value == "pair" else {}),
             "reference": settings.reference,
             "seed": settings.seed,
         },

@@ -10,7 +10,8 @@ import pandas as pd
 from xai_exp.tracking import Kept
 
 _GROUPS = ("dataset", "model", "imputer")
-_OTHER = ("target", "images")
+_OTHER = ("target", "images", "value", "against", "reference")
+_BEFORE = {"value": "logit", "reference": "own"}  # what runs of before there was a choice have
 Variant = frozenset[tuple[str, str]]  # the parameters of an explainer or a metric
 
 
@@ -161,7 +162,7 @@ def _counting(params: Mapping[str, str]) -> dict[str, str]:
     prefixes = tuple(f"{group}." for group in _GROUPS)
     return {
         key: value
-        for key, value in params.items()
+        for key, value in (_BEFORE | dict(params)).items()
         if (key.startswith(prefixes) or key in _OTHER) and not key.endswith((".name", ".seed"))
     }
 

@@ -125,3 +125,18 @@ def test_a_setting_names_what_differs_and_nothing_else(params, wanted):
     if wanted[0].startswith("target"):
         wanted = [f"digits, {words}" for words in wanted]
     assert found == wanted
+
+
+def test_other_questions_are_other_settings_also_beside_runs_of_before_there_was_a_choice():
+    base = {"dataset.name": "digits"}
+    asked = [
+        base,
+        {**base, "value": "centred"},
+        {**base, "value": "centred", "reference": "border"},
+    ]
+    assert settings(asked) == [
+        "digits, value=logit, reference=own",
+        "digits, value=centred, reference=own",
+        "digits, value=centred, reference=border",
+    ]
+    assert settings([base, {**base, "value": "logit"}]) == ["digits", "digits"]
