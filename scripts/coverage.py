@@ -1,6 +1,6 @@
 """How often the project's intervals hold what they should, by simulation: writes docs/coverage.md.
 
-    python scripts/coverage.py [--draws 600]
+    python scripts/coverage.py [--draws 2400]
 
 Scores are drawn as sums of normal effects of networks, images and single cells, or as metrics
 beside a truth, at the numbers of networks that studies use. `--draws` is the number of simulated
@@ -47,7 +47,7 @@ intervals are too narrow: read one validity a network there.
 def main() -> int:
     """Simulate and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draws", type=int, default=600)
+    parser.add_argument("--draws", type=int, default=2400)
     draws = parser.parse_args().draws
     error = 100 * math.sqrt(0.05 * 0.95 / draws)
     text = HEAD.format(draws=draws, images=IMAGES, error=error) + "\n".join(page(draws))
