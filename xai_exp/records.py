@@ -1,6 +1,7 @@
 """What tracking keeps of each step: names, tags, parameters, numbers and pictures."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -32,7 +33,7 @@ def training(experiment: Experiment, key: str, result: TrainingResult) -> Record
             "training_seconds": result.seconds,
             "parameters": result.parameters,
         },
-        figures={"learning": curves.learning(result.history)},
+        figures={"learning": partial(curves.learning, result.history)},
         seconds=result.seconds,
     )
 
@@ -44,9 +45,10 @@ def explanation(experiment: Experiment, name: str, sample: Sample, scored: Score
         str(metric): mean_interval(rows["score"], seed=settings.seed)._asdict()
         for metric, rows in scored.scores.groupby("metric", sort=False)
     }
-    figures = {"gallery": _gallery(experiment, sample, {name: scored}, overlay=True)}
+    figures = {"gallery": partial(_gallery, experiment, sample, {name: scored}, overlay=True)}
     for metric, drawn in scored.curves.items():
-        figures[f"curves_{metric}"] = curves.perturbation(drawn, title=f"{name}: {metric}")
+        title = f"{name}: {metric}"
+        figures[f"curves_{metric}"] = partial(curves.perturbation, drawn, title=title)
     return Record(
         key="",
         name=f"{name} on {names['dataset']} {names['model']} seed {settings.seed}",
@@ -117,7 +119,11 @@ def comparison(
         name=f"{len(done)} explainers on {names['dataset']} {names['model']} seed {seed}",
         tags=_tags(experiment),
         params={"explainers": ", ".join(done), "images": sample.count, "seed": seed},
-        figures={"gallery": _gallery(experiment, sample, done, overlay=False, skipped=skipped)},
+        figures={
+            "gallery": partial(
+                _gallery, experiment, sample, dict(done), overlay=False, skipped=skipped
+            )
+        },
     )
 
 

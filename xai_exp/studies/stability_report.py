@@ -1,5 +1,6 @@
 """Stability of a study: what its runs left, compared, drawn and recorded; a callback of Hydra."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,8 @@ from omegaconf import DictConfig
 from xai_exp.studies.callbacks import Progress
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from xai_exp.tracking import Kept, Tracker
 
 
@@ -80,7 +83,7 @@ def report(
     console.print(shown.printed(found), highlight=False)
     if (lines := shown.tracked(found)) is not None:
         console.print(lines, highlight=False)
-    figures = plots.figures(maps, found)
+    figures = {name: partial(_drawn, one) for name, one in plots.figures(maps, found).items()}
     record = Record(
         key=model_key(
             {"stability": sorted(maps.runs), "least": least_accuracy, "tables": tables.VERSION}
@@ -108,3 +111,7 @@ def report(
     if run:
         console.print(f"report run {run}", highlight=False)
     return run
+
+
+def _drawn(figure: "Figure") -> "Figure":
+    return figure

@@ -1,6 +1,7 @@
 """Which metrics can be trusted, by exact truth: a report; a callback of Hydra."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from xai_exp.studies.callbacks import Report
@@ -162,7 +163,7 @@ def _record(jobs: "list[Experiment]", table: "pd.DataFrame", truth: str) -> "Rec
             "explainers": str(table["explainers"].max()),
         },
         metrics=metrics,
-        figures={"validity": chart(table, truth=truth)},
+        figures={"validity": partial(chart, table, truth=truth)},
     )
 
 

@@ -65,7 +65,7 @@ class Record:
         params: The configuration, nested or flat; nested keys are joined by dots.
         metrics: Numbers by name. A mapping stands for an estimate: its `mean` is recorded under the
             name itself and the rest as NAME.low, NAME.high, NAME.n. NaN is not recorded.
-        figures: Plots by name; each becomes NAME.png.
+        figures: What draws the plots, by name; each becomes NAME.png where pictures are kept.
         seconds: How long the work took before it was recorded; the run is dated back by it.
     """
 
@@ -74,7 +74,7 @@ class Record:
     tags: Mapping[str, object] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Number | Mapping[str, Number]] = field(default_factory=dict)
-    figures: Mapping[str, Figure] = field(default_factory=dict)
+    figures: Mapping[str, Callable[[], Figure]] = field(default_factory=dict)
     seconds: Number = 0.0
 
 

@@ -34,11 +34,15 @@ _NEWEST = 50  # how many runs the columns of a view are chosen by
 
 @configured
 class MLflow:
-    """Runs in MLflow: a SQLite file and artifacts under `root`, or the server at `uri`."""
+    """Runs in MLflow: a SQLite file and artifacts under `root`, or the server at `uri`.
+
+    `figures` is whether pictures are drawn for the runs; a large study is quicker without.
+    """
 
     root: str = "mlruns"
     uri: str | None = None
     experiment: str = "xai_exp"
+    figures: bool = True
 
     def open(self) -> "_Runs":
         """Connect, making the database and the experiment at the first use.
@@ -248,8 +252,8 @@ class _Runs:
             writing.params(self.client, run, record.params)
             with tempfile.TemporaryDirectory() as folder:
                 yield run, Path(folder)
-                for name, figure in record.figures.items():
-                    figure.savefig(Path(folder) / f"{name}.png")
+                for name, drawn in record.figures.items() if self.settings.figures else ():
+                    drawn().savefig(Path(folder) / f"{name}.png")
                 self.client.log_artifacts(run.info.run_id, folder)
         except BaseException:
             with suppress(Exception):

@@ -52,7 +52,7 @@ def train(tracker, key: str):
         tags={"dataset": "counting", "seed": 0, "study": None},
         params={"dataset": {"_target_": "x.Y", "size": 8, "radii": [1, 2]}, "seed": 0},
         metrics={"accuracy": 0.9},
-        figures={"learning_curves": Figure()},
+        figures={"learning_curves": Figure},
         seconds=60,
     )
     example = torch.rand(4, 1, 8, 8)
@@ -129,7 +129,7 @@ def test_a_run_whose_recording_fails_is_marked_and_not_reused(tracker):
         def savefig(self, *_: object, **__: object) -> None:
             raise OSError("disk full")
 
-    record = Record(key="broken", name="broken", figures={"gallery": Broken()})
+    record = Record(key="broken", name="broken", figures={"gallery": Broken})
     with pytest.raises(OSError, match="disk full"):
         tracker.record_explanation(record, link=None, heatmaps={}, scores=SCORES)
     (run,) = runs(tracker, "tags.explain_key = 'broken'")
@@ -169,8 +169,23 @@ def test_an_explanation_whose_files_were_removed_is_made_again(tracker):
     assert tracker.explained("removed") is None
 
 
+def test_without_figures_nothing_is_drawn(tmp_path):
+    drawn = []
+
+    def gallery() -> Figure:
+        drawn.append(1)
+        return Figure()
+
+    record = Record(key="bare", name="bare", figures={"gallery": gallery})
+    for figures, files in ((False, set()), (True, {"gallery.png"})):
+        tracker = MLflow(root=str(tmp_path / str(figures)), figures=figures).open()
+        run = tracker.record_report(record, pages={}, tables={})
+        assert {file.path for file in tracker.client.list_artifacts(run)} == files
+    assert len(drawn) == 1
+
+
 def test_a_report_keeps_its_pages_tables_and_figures(tracker):
-    record = Record(key="study", name="study", figures={"ranks": Figure()})
+    record = Record(key="study", name="study", figures={"ranks": Figure})
     run = tracker.record_report(record, pages={"report": "<p>"}, tables={"scores": SCORES})
     files = {file.path for file in tracker.client.list_artifacts(run)}
     assert files == {"report.html", "scores.parquet", "scores.csv", "ranks.png"}
