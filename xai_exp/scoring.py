@@ -15,7 +15,7 @@ from xai_exp.compute.values import Question, valued
 from xai_exp.config import InputError
 from xai_exp.explainers.promises import guards
 from xai_exp.explainers.reference import Reference, referred
-from xai_exp.metrics.truth.parts import worth_and_shown
+from xai_exp.metrics.truth.parts import about_truths, worth_and_shown
 from xai_exp.types import (
     AsksForOutput,
     Case,
@@ -108,7 +108,8 @@ class Scored:
 
     `scores` has the columns image, label, prediction, target, metric, higher_is_better, score,
     reason, which says why a score is missing and is empty otherwise. `diagnostics` is what the
-    explainer says of its own work, a value an image; most say nothing. `parts` has, by division,
+    explainer says of its own work, a value an image (most say nothing), and what has to be known
+    beside an exact truth (`xai_exp.metrics.truth.parts.about_truths`). `parts` has, by division,
     the exact values of parts and the relevance on each, if a metric asked for the truth.
     """
 
@@ -254,7 +255,10 @@ def _scored(
         scores=pd.concat(tables, ignore_index=True) if tables else _EMPTY.copy(),
         curves=curves,
         seconds_per_image=seconds / len(heatmaps),
-        diagnostics=guards(explainer, case.model, case.images, case.targets, heatmaps),
+        diagnostics={
+            **guards(explainer, case.model, case.images, case.targets, heatmaps),
+            **about_truths(case),
+        },
         parts=worth_and_shown(case),
     )
 

@@ -19,7 +19,7 @@ shown all the same.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,6 +108,28 @@ def gap(heatmaps: Heatmaps, promised: Scores) -> Scores:
     error = (flat.sum(1) - wanted).abs()
     size = torch.maximum(wanted.abs(), _ROUNDING * flat.abs().sum(1))
     return torch.where(error == 0, 0, error / size).to(heatmaps.dtype)
+
+
+def until_close(
+    summed: Callable[[Tensor, int], Heatmaps], promised: Scores, steps: int, most: int
+) -> Heatmaps:
+    """Heatmaps from as few points as keep the sum within its bound, doubled for those images alone.
+
+    Args:
+        summed: the heatmaps of the images at these rows from so many points.
+        promised: what each should add up to.
+        steps: points at first.
+        most: points at most; an image that needs more keeps its gap, which is stored.
+    """
+    rows = torch.arange(len(promised), device=promised.device)
+    found = summed(rows, steps)
+    close = BOUNDS["completeness_gap"].most
+    rows = rows[gap(found, promised) > close]
+    while len(rows) and steps < most:
+        steps = min(2 * steps, most)
+        found[rows] = summed(rows, steps)
+        rows = rows[gap(found[rows], promised[rows]) > close]
+    return found
 
 
 def value(model: nn.Module, images: Images, targets: Labels) -> Scores:

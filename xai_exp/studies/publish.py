@@ -13,6 +13,7 @@ import torch
 
 from xai_exp.config import InputError
 from xai_exp.explainers.promises import broken
+from xai_exp.report import tables
 from xai_exp.report.pages import index
 from xai_exp.report.pages.page import Maps, Section, Study, render
 from xai_exp.report.tables import means
@@ -24,6 +25,7 @@ from xai_exp.verdicts.claims import Claim
 from xai_exp.verdicts.verdict import Verdict
 
 _PACKAGES = ("xai_exp", "torch", "lightning", "mlflow", "scipy")
+_BESIDE = ("on_manifold/", "interaction/")  # what is known beside an exact truth
 _MODELS = 3  # of each setting in the image browser, which is part of the page
 
 
@@ -86,7 +88,7 @@ def publish(kept: Sequence[Kept], tracker: Tracker, asked: Question) -> tuple[Pa
     audited = audit(scores, asked.truths)
     verdicts = verdict.answers(asked.claims, scores, audited)
     known = set(scores["metric"])
-    curves, maps, marks = _drawn(good, scores)
+    curves, maps, marks, truths = _drawn(good, scores)
     page = render(
         Study(
             title=asked.title,
@@ -98,7 +100,7 @@ def publish(kept: Sequence[Kept], tracker: Tracker, asked: Question) -> tuple[Pa
             curves=curves,
             maps=maps,
             pairs=[pair for pair in asked.pairs if known.issuperset(pair)],
-            extras=asked.extras,
+            extras=[*asked.extras, *_beside_truths(truths)],
             answer=asked.answer,
             poor=_poor(kept, asked.least_accuracy),
             least_accuracy=asked.least_accuracy,
@@ -106,8 +108,8 @@ def publish(kept: Sequence[Kept], tracker: Tracker, asked: Question) -> tuple[Pa
             broken=marks,
         )
     )
-    tables = {"scores": scores, "means": means(scores), "claims": _claims(verdicts)}
-    tables = {key: table for key, table in tables.items() if len(table)}
+    kinds = {"scores": scores, "means": means(scores), "claims": _claims(verdicts)}
+    kept_tables = {key: table for key, table in kinds.items() if len(table)}
     name = unclobbering(asked.folder, asked.name, scores)
     path = write(asked.folder, name, page, scores)
     record = Record(
@@ -121,7 +123,7 @@ def publish(kept: Sequence[Kept], tracker: Tracker, asked: Question) -> tuple[Pa
         },
     )
     if tracker.reported(record.key) is None:
-        tracker.record_report(record, pages={"report": page}, tables=tables)
+        tracker.record_report(record, pages={"report": page}, tables=kept_tables)
     return path, verdicts
 
 
@@ -178,8 +180,8 @@ def _poor(kept: Sequence[Kept], least: float) -> pd.DataFrame:
 
 
 def _claims(verdicts: Sequence[Verdict]) -> pd.DataFrame:
-    tables = [one.rows.assign(claim=one.claim.text, answer=one.answer) for one in verdicts]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    rows = [one.rows.assign(claim=one.claim.text, answer=one.answer) for one in verdicts]
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
 
 
 def _drawn(
@@ -188,14 +190,17 @@ def _drawn(
     Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]],
     list[Maps],
     list[tuple[str, str, str]],
+    dict[tuple[str, str], list[np.ndarray]],
 ]:
     """What the page draws and says of heatmaps and curves; each run's arrays are fetched once.
 
     Returns:
         Mean curves, the most relevant first, by setting and metric, over the models; and what the
         image browser shows: the images of each setting and the heatmaps of its first models; and
-        the promises that explainers broke: explainer, where, by how much.
+        the promises that explainers broke: explainer, where, by how much; and what is known beside
+        exact truths, by setting and name.
     """
+    truths: dict[tuple[str, str], list[np.ndarray]] = {}
     drawn: dict[str, dict[str, list[np.ndarray]]] = {}
     places: dict[str, np.ndarray] = {}
     shown: dict[str, _Shown] = {}
@@ -208,6 +213,9 @@ def _drawn(
             drawn.setdefault(title, {}).setdefault(name, []).append(arrays[f"curve/{metric}/morf"])
         group = shown.setdefault(setting, _Shown(first=one.run, arrays=arrays))
         model = f"{one.tags.get('model', '')} seed {one.tags.get('seed', '')}"
+        for told, values in _guards(arrays).items():
+            if told.startswith(_BESIDE):
+                truths.setdefault((setting, told), []).append(values)
         marks += [(name, f"{setting}, {model}", line) for line in broken(_guards(arrays))]
         if model in group.models or len(group.models) < _MODELS:
             group.models.setdefault(model, {})[name] = arrays["heatmaps"]
@@ -216,7 +224,37 @@ def _drawn(
         for title, lines in drawn.items()
     }
     maps = [_maps(s, group, scores) for s, group in shown.items() if group.has_images]
-    return curves, maps, marks
+    return curves, maps, marks, truths
+
+
+def _beside_truths(truths: Mapping[tuple[str, str], Sequence[np.ndarray]]) -> list[Section]:
+    """How much of each exact truth is asked on the manifold, and how much lies in pairs."""
+    rows = dict.fromkeys((setting, told.partition("/")[2]) for setting, told in truths)
+    if not rows:
+        return []
+    body = [
+        [
+            tables.cell(setting),
+            tables.cell(division, kind="text"),
+            *(_share(truths.get((setting, kind + division), ())) for kind in _BESIDE),
+        ]
+        for setting, division in rows
+    ]
+    heads = ["setting", "parts", "on the manifold", "in pairs"]
+    words = (
+        "On the manifold: the share of Shapley weight on images that the data's generator can draw "
+        "(1 is best). In pairs: what the parts do together two by two, as a share of that and of "
+        "what each is worth. Means over networks and images."
+    )
+    made = tables.table(heads, body, name="exact truth")
+    return [Section("Exact truth", f"<p>{words}</p>{made}")]
+
+
+def _share(values: Sequence[np.ndarray]) -> str:
+    known = np.concatenate([one[~np.isnan(one)] for one in values]) if values else np.empty(0)
+    return (
+        tables.cell(f"{known.mean():.3f}", known.mean()) if len(known) else tables.cell("unknown")
+    )
 
 
 def _guards(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

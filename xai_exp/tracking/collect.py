@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,7 @@ from xai_exp.tracking import Kept
 _GROUPS = ("dataset", "model", "imputer")
 _OTHER = ("target", "images", "value", "against", "reference")
 _BEFORE = {"value": "logit", "reference": "own"}  # what runs of before there was a choice have
+_OF_PARTS = "xai_exp.metrics.truth."  # metrics that have a grain, objects unless they say
 Variant = frozenset[tuple[str, str]]  # the parameters of an explainer or a metric
 
 
@@ -102,8 +104,10 @@ def tidy(kept: Sequence[Kept]) -> pd.DataFrame:
 
     Returns:
         setting (what differs between the runs apart from seed and explainer, in words), dataset,
-        architecture, seed, model (the trained network), accuracy, explainer, seconds (for a
-        heatmap), run, and the columns of each run's scores.
+        architecture, seed, model (the trained network), accuracy, explainer, value (what of the
+        network was explained), reference (from where explainers measure; `own`: as each has it),
+        division (the grain of the metric's parts; empty for a metric without parts), seconds (for
+        a heatmap), run, and the columns of each run's scores.
     """
     tables = [
         one.scores.assign(
@@ -114,6 +118,9 @@ def tidy(kept: Sequence[Kept]) -> pd.DataFrame:
             model=one.tags.get("model_key", ""),
             accuracy=one.accuracy,
             explainer=one.tags.get("explainer", ""),
+            value=_value(one.params),
+            reference=one.params.get("reference", _BEFORE["reference"]),
+            division=one.scores["metric"].map(partial(_division, one.params)),
             seconds=one.seconds,
             run=one.run,
         )
@@ -122,6 +129,23 @@ def tidy(kept: Sequence[Kept]) -> pd.DataFrame:
     if not tables:
         return pd.DataFrame()
     return pd.concat(tables, ignore_index=True)
+
+
+def _value(params: Mapping[str, str]) -> str:
+    """What was explained, with the class that it is compared with, if that was chosen."""
+    value, against = params.get("value", _BEFORE["value"]), params.get("against", "runner_up")
+    return value if against == "runner_up" else f"{value} against {against}"
+
+
+def _division(params: Mapping[str, str], metric: str) -> str:
+    """The grain of a metric's parts, as its run recorded it; empty without one."""
+    recorded = f"metric.{metric.partition(' (')[0]}"  # as it was called before it was told apart
+    of_parts = params.get(f"{recorded}._target_", "").startswith(_OF_PARTS)
+    division = params.get(f"{recorded}.division", "objects" if of_parts else "")
+    if division in ("None", "null"):  # the finest that the scenes have
+        return ""
+    cells = params.get(f"{recorded}.cells", "None")
+    return division if cells in ("None", "null") else f"{division} of {cells}"
 
 
 def settings(params: Sequence[Mapping[str, str]]) -> list[str]:

@@ -1,7 +1,8 @@
 """Whether a claim's sign hangs on a choice: the explained value, the reference, the grain.
 
-A claim counts only where its sign holds under at least two levels of each of these; where the study
-did not vary any of them (no such column), there is nothing to say here and the verdict says so.
+A claim counts only where its sign holds under at least two levels of each of these. A factor that
+no metric of the claim has (the grain, without parts) is not asked about; where the scores do not
+say any of them (no such column), there is nothing to say here and the verdict says so.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,9 @@ import pandas as pd
 
 from xai_exp.verdicts.scores import FACTORS
 
+# Levels that ask the same: what methods have of their own is mostly black, and the median of the
+# border is the background of rendered scenes.
+_SAME: Mapping[str, str] = {"own": "black", "background": "border"}
 WORDS: Mapping[str, str] = {
     "value": "the explained value",
     "reference": "the reference",
@@ -36,7 +40,7 @@ class Dependence(NamedTuple):
     @property
     def stands(self) -> bool:
         """Whether the sign holds under at least two levels and turns under none."""
-        return len(self.agree) >= 2 and not self.oppose
+        return _different(self.agree) >= 2 and not self.oppose
 
     def words(self) -> str:
         """What the claim hangs on."""
@@ -46,7 +50,7 @@ class Dependence(NamedTuple):
         if self.oppose:
             return f"{name} (reversed: {_listed(self.oppose)})"
         asked = (*self.agree, *self.silent)
-        if len(asked) < 2:
+        if _different(asked) < 2:
             return f"{name} (only {_listed(asked)} was asked)" if asked else f"{name} (not varied)"
         return f"{name} (shown under {_listed(self.agree) or 'none'} only)"
 
@@ -62,9 +66,17 @@ def dependences(
         factors: the columns.
         towards: the outcome that is the claim's sign; `reversed` asks about its opposite.
     """
-    if not any(name in rows and rows[name].replace("", pd.NA).notna().any() for name in factors):
+    if not any(_known(rows, name) for name in factors):
         return []
-    return [_of(rows, name, towards) for name in factors]
+    return [_of(rows, name, towards) for name in factors if name not in rows or _known(rows, name)]
+
+
+def _known(rows: pd.DataFrame, name: str) -> bool:
+    return name in rows and bool(rows[name].replace("", pd.NA).notna().any())
+
+
+def _different(levels: Sequence[str]) -> int:
+    return len({_SAME.get(level, level) for level in levels})
 
 
 def _of(rows: pd.DataFrame, factor: str, towards: str) -> Dependence:

@@ -2,10 +2,10 @@
 
 It has a row a score, with the columns `setting` (what was varied, in words: dataset, architecture,
 imputer ...), `model` (a trained network), `accuracy` (of that network), `explainer`, `image`,
-`metric`, `higher_is_better` and `score` (NaN: undefined), and where a study varied them `value`
-(what of the network was explained), `reference` (what an explainer compares the image with; empty
-for one that has none) and `division` (the grain of the parts). Models of one setting differ by
-their seed and explain the same images.
+`metric`, `higher_is_better` and `score` (NaN: undefined), and the choices that no claim should hang
+on: `value` (what of the network was explained), `reference` (what an explainer compares the image
+with; empty for one that has none) and `division` (the grain of the parts; empty for a metric
+without parts). Models of one setting differ by their seed and explain the same images.
 """
 
 import itertools
@@ -25,7 +25,7 @@ class Compared(NamedTuple):
     Attributes:
         setting: in words.
         metric: its name.
-        factors: the level of each of FACTORS that the study varied.
+        factors: the level of each of FACTORS that the table has; empty where there is none.
         table: models by images; above 0 speaks for the claim, NaN is missing.
     """
 
@@ -68,9 +68,10 @@ def by_setting(
     """What `compare` makes of each setting and metric that has all of the explainers.
 
     Where `value`, `reference` or `division` are columns, each of their levels by itself: methods
-    are compared at equal levels; a method without a level (a control) counts at every one.
+    are compared at equal levels; a method without a level (a control) counts at every one. A
+    metric's variants (`part_skill (division=grid)`) count by themselves.
     """
-    chosen = pd.DataFrame(scores[scores["metric"].isin(list(metrics))])
+    chosen = pd.DataFrame(scores[scores["metric"].map(_base).isin(list(metrics))])
     found = []
     for names, mine in chosen.groupby(["setting", "metric"], sort=False):
         setting, metric = tuple(names)  # pyright: ignore
@@ -85,8 +86,8 @@ def by_setting(
 
 def _levels(scores: pd.DataFrame) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
     """The rows at each combination of the factors' levels."""
-    names = [name for name in FACTORS if name in scores and _named(scores[name]).any()]
-    levels = [scores.loc[_named(scores[name]), name].unique() for name in names]
+    names = [name for name in FACTORS if name in scores]
+    levels = [list(scores.loc[_named(scores[name]), name].unique()) or [""] for name in names]
     for chosen in itertools.product(*levels):
         rows = scores
         for name, level in zip(names, chosen, strict=True):
@@ -98,14 +99,20 @@ def _named(levels: Any) -> Any:  # noqa: ANN401
     return levels.notna() & (levels != "")
 
 
+def _base(metric: str) -> str:
+    """A metric's name without what tells its variants apart."""
+    return metric.partition(" (")[0]
+
+
 def refuse_unknown(
     text: str, scores: pd.DataFrame, explainers: Sequence[str], metrics: Sequence[str]
 ) -> None:
     """Refuse explainers and metrics that were not scored, in the name of the claim `text`."""
     for kind, names in (("explainer", explainers), ("metric", metrics)):
         known = list(scores[kind].unique())
+        bases = {_base(name) for name in known} if kind == "metric" else set()
         for name in names:
-            if name not in known:
+            if name not in known and name not in bases:
                 raise InputError(
                     f"claim {text!r}: got {kind} {name}; allowed: one of {', '.join(known)}"
                 )

@@ -35,6 +35,29 @@ def test_a_row_a_score_with_where_it_comes_from():
     assert table["seed"].tolist() == [0, 0, 1, 1]
 
 
+def test_each_row_says_what_was_explained_from_where_and_at_which_grain():
+    skill = {"metric.skill._target_": "xai_exp.metrics.truth.PartSkill"}
+    mass = {"metric.mass._target_": "xai_exp.metrics.localisation.RelevanceMass"}
+    asked = {"value": "centred", "reference": "border"}
+    given = [
+        scored(
+            "a", ["skill", "mass"], **skill, **mass, **{"metric.skill.division": "objects"}, **asked
+        ),
+        scored("b", ["skill"], **skill | {"metric.skill.division": "grid"}, **asked),
+        scored("c", ["skill"], **skill | {"metric.skill.division": "None"}),
+        scored("d", ["skill"], seed="1", **skill, **asked | {"value": "pair", "against": "3"}),
+    ]
+    table = tidy(told_apart(given)).drop_duplicates(["run", "metric"])
+    columns = ["run", "metric", "value", "reference", "division"]
+    assert [tuple(row) for row in table[columns].to_numpy()] == [
+        ("a", "skill (division=objects)", "centred", "border", "objects"),
+        ("a", "mass", "centred", "border", ""),
+        ("b", "skill (division=grid)", "centred", "border", "grid"),
+        ("c", "skill (division=None)", "logit", "own", ""),
+        ("d", "skill", "pair against 3", "border", "objects"),  # recorded before it was a choice
+    ]
+
+
 def scored(run, metrics, **params):
     one = kept(run, **params)
     scores = pd.concat([SCORES.assign(metric=name) for name in metrics], ignore_index=True)

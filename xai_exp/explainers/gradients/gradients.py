@@ -15,12 +15,11 @@ from xai_exp.compute import ops
 from xai_exp.config import Added, Range, configured
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.gradients.baselines import Baseline, Share, baseline_images, several
-from xai_exp.explainers.promises import BOUNDS, Promises, gap, value
+from xai_exp.explainers.promises import Promises, until_close, value
 from xai_exp.explainers.pullback import gradients_at, pullback
 from xai_exp.types import Heatmaps, Images, Labels, Scores
 
 _ONCE = Cost(forward=1, backward=1)
-_CLOSE = BOUNDS["completeness_gap"].most
 
 
 @configured
@@ -112,16 +111,14 @@ class IntegratedGradients(Promises):
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """Integrated gradients at every pixel, summed over channels."""
-        found, steps = self._summed(model, images, targets, self.steps), self.steps
         if self.most is None:
-            return found
+            return self._summed(model, images, targets, self.steps)
         wanted = self.promised(model, images, targets)
-        rows = (gap(found, wanted) > _CLOSE).nonzero()[:, 0]
-        while len(rows) and steps < self.most:
-            steps = min(2 * steps, self.most)
-            found[rows] = self._summed(model, images[rows], targets[rows], steps)
-            rows = rows[gap(found[rows], wanted[rows]) > _CLOSE]
-        return found
+
+        def summed(rows: Tensor, steps: int) -> Heatmaps:
+            return self._summed(model, images[rows], targets[rows], steps)
+
+        return until_close(summed, wanted, self.steps, self.most)
 
     def _summed(self, model: nn.Module, images: Images, targets: Labels, steps: int) -> Heatmaps:
         places, weights = _SUMS[self.method](steps)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xai_exp.compute import ops
-from xai_exp.config import InputError, Range, configured
+from xai_exp.config import Added, InputError, Range, configured
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.gradients.baselines import Baseline, Share, baseline_images
-from xai_exp.explainers.promises import Promises, value
+from xai_exp.explainers.promises import Promises, until_close, value
 from xai_exp.explainers.pullback import gradients_at, pullback
 from xai_exp.types import Heatmaps, Images, Labels, Rows, Scores
 
@@ -33,14 +33,18 @@ class BlurIG(Promises):
     It sums to $f_t(x) - f_t(L(x, \sigma))$. At the border the Gaussian's weights are normalised to
     the image, where the authors' code adds black.
 
-    Cost: `steps` forward and backward passes.
+    Cost: `steps` forward and backward passes; with `most`, two forward passes and twice as many
+    points again, and again, for the images whose sum is still off.
 
     Args:
         steps: of equal width in s; each has its gradient in its middle.
+        most: steps up to which they are doubled for each image whose sum is off by more than 1 %;
+            null: as many as `steps`, whatever the sum.
         sigma: the strongest blur's standard deviation, as a share of the image's longer side.
     """
 
     steps: Annotated[int, Range(1, 10_000)] = 32
+    most: Annotated[int | None, Range(1, 10_000), Added(None)] = None
     sigma: Share = 0.2
 
     @property
@@ -50,24 +54,31 @@ class BlurIG(Promises):
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """The integral at every pixel, summed over channels."""
+        if self.most is None:
+            return self._summed(model, images, targets, self.steps)
+        wanted = self.promised(model, images, targets)
+
+        def summed(rows: Tensor, steps: int) -> Heatmaps:
+            return self._summed(model, images[rows], targets[rows], steps)
+
+        return until_close(summed, wanted, self.steps, self.most)
+
+    def _summed(self, model: nn.Module, images: Images, targets: Labels, steps: int) -> Heatmaps:
+        strongest = self.sigma * max(images.shape[2:])  # in pixels
         total = torch.zeros_like(images)
 
         def points(group: range) -> Tensor:
-            return scale_space(images, [self._sigma(images, i + 0.5) for i in group])
+            return scale_space(images, [strongest * (i + 0.5) / steps for i in group])
 
-        for group, found in gradients_at(model, images, targets, self.steps, points):
-            ends = [self._sigma(images, float(i)) for i in range(group.start, group.stop + 1)]
+        for group, found in gradients_at(model, images, targets, steps, points):
+            ends = [strongest * i / steps for i in range(group.start, group.stop + 1)]
             total += (-scale_space(images, ends).diff(dim=0) * found).sum(0)
         return ops.channel_sum(total)
 
     def promised(self, model: nn.Module, images: Images, targets: Labels) -> Scores:
         """f(x) - f(the blurred image)."""
-        start = scale_space(images, [self._sigma(images, float(self.steps))])[0]
+        start = scale_space(images, [self.sigma * max(images.shape[2:])])[0]
         return value(model, images, targets) - value(model, start, targets)
-
-    def _sigma(self, images: Images, step: float) -> float:
-        """The blur in pixels at a place on the way, 0 at the sharp image."""
-        return self.sigma * max(images.shape[2:]) * step / self.steps
 
 
 def scale_space(images: Images, sigmas: list[float]) -> Tensor:
@@ -105,7 +116,7 @@ class GuidedIG(Promises):
     far the two part: with `anchors = steps - 1`, or `fraction` 1, it is integrated gradients. On a
     smooth network it sums to $f_t(x) - f_t(x')$. The way is drawn to kinks of ReLUs, where slopes
     change sign from step to step, so that on networks with kinks some per cent of the sum may be
-    missing however many steps there are.
+    missing however many steps there are: so steps are not doubled here, and the gap is stored.
 
     Cost: `steps` forward and backward passes, one more with trapezoid.
 

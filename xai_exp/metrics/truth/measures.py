@@ -21,6 +21,7 @@ from xai_exp.metrics.truth.parts import (
     Depth,
     Division,
     Margin,
+    OfPeople,
     Pooling,
     divided,
     exact_truth,
@@ -284,7 +285,7 @@ class HumanStrategy:
         "there is no such part or the pooled heatmap is all zero (within: object, there)"
     )
 
-    division: Division | None = None
+    division: OfPeople | None = None
     depth: Depth | None = None
     within: Literal["image", "object"] = "image"
     margin: Margin = 2
@@ -326,7 +327,7 @@ class StrategyUse:
     needs: ClassVar[frozenset[str]] = frozenset({"scenes"})
     undefined: ClassVar[str] = "objects are all there is, or they do not speak for the class"
 
-    division: Division | None = None
+    division: OfPeople | None = None
     depth: Depth | None = None
     lift: bool = True
 

@@ -11,7 +11,14 @@ from typing import Annotated, ClassVar, Literal
 
 from xai_exp.config import Range, configured
 from xai_exp.metrics import shared
-from xai_exp.metrics.truth.parts import Depth, Division, Margin, exact_truth, pooled
+from xai_exp.metrics.truth.parts import (
+    Depth,
+    Division,
+    Margin,
+    exact_truth,
+    interaction_share,
+    pooled,
+)
 from xai_exp.truth.games import Truth
 from xai_exp.types import Case, Keep, Scores
 
@@ -96,8 +103,5 @@ class InteractionShare:
 
     def __call__(self, case: Case) -> Scores:
         """Score every image of the case."""
-        truth = exact_truth(case, self.division, self.depth)
-        pairs = truth.interaction.triu(1).abs().sum((1, 2))
-        scores = pairs / (pairs + truth.shapley.abs().sum(1))
-        there = truth.present.sum(1) > 1
-        return shared.where_defined(case, scores.to(case.heatmaps.dtype), there)
+        scores = interaction_share(exact_truth(case, self.division, self.depth))
+        return shared.where_defined(case, scores.to(case.heatmaps.dtype))

@@ -1,6 +1,7 @@
 """The effect of a claim in every setting as HTML: readable on a phone, in the dark and on paper."""
 
 import html
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,13 +25,14 @@ def forest(rows: pd.DataFrame, sides: tuple[str, str]) -> str:
     """
     right, left = (html.escape(words(side)) for side in sides)
     ends = f'<span class="ends"><span>-1: {left}</span><span>+1: {right}</span></span>'
-    bars = [_bar(row) for row in rows.to_dict("records")]
+    varied = [name for name in FACTORS if name in rows and rows[name].nunique() > 1]
+    bars = [_bar(row, varied) for row in rows.to_dict("records")]
     top, foot = _KEY.format(f"rank-biserial effect: {_COLOURS}"), _KEY.format(ends)
     return f'<ul class="forest">{top}{"".join(bars)}{foot}</ul>'
 
 
-def _bar(row: Any) -> str:  # noqa: ANN401
-    name = " · ".join([row["setting"], judged(row), *(row[key] for key in FACTORS if key in row)])
+def _bar(row: Any, varied: Sequence[str]) -> str:  # noqa: ANN401
+    name = " · ".join([row["setting"], judged(row), *(row[key] for key in varied if row[key])])
     effect, bar, number = float(row["effect"]), "", "undefined"
     if np.isfinite(effect):
         left, wide = 50 + 50 * min(effect, 0), 50 * abs(effect)
