@@ -19,7 +19,9 @@ shown all the same.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +33,7 @@ from xai_exp.explainers.backward.precision import in_double
 from xai_exp.types import Diagnoses, Explain, Explainer, Heatmaps, Images, Labels, Scores
 
 _ROUNDING = 1e-3
+_EVENNESS = ContextVar("evenness", default=True)
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ def evenness(
     ...          torch.ones(2, 1, 1, 1), torch.tensor([0, 0]))["evenness/alone"]
     tensor([0.])
     """
-    if not len(images):
+    if not len(images) or not _EVENNESS.get():
         return {}
     one, wanted = images[:1], targets[:1]
     alone = explain(model, one, wanted)
@@ -137,6 +140,16 @@ def evenness(
         exact = explain(in_double(model), one.double(), wanted)
         found["evenness/float64"] = _apart(alone, exact)
     return found
+
+
+@contextmanager
+def sums_only() -> Iterator[None]:
+    """Within it evenness, which costs several explanations more, is not measured."""
+    before = _EVENNESS.set(False)
+    try:
+        yield
+    finally:
+        _EVENNESS.reset(before)
 
 
 def _apart(one: Heatmaps, other: Heatmaps) -> Tensor:
