@@ -99,7 +99,7 @@ def kinds(every: list[str]) -> dict[str, list[str]]:
     class Weightless(TorchFunctionMode):
         """Weights take no memory and no time."""
 
-        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None):  # noqa: ANN204, ANN401, ARG002
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None):  # noqa: ANN204, ANN401
             given = kwargs or {}
             return func(*args, **(given | {"device": "meta"} if func is torch.empty else given))
 
@@ -241,8 +241,8 @@ def explained(
     from xai_exp.config import InputError
     from xai_exp.explainers.promises import BOUNDS, guards, sums_only
 
-    signal.signal(signal.SIGALRM, _too_slow)
-    signal.alarm(SECONDS)
+    signal.signal(signal.SIGPROF, _too_slow)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         bound = explainer.fit(network, references) if hasattr(explainer, "fit") else explainer
         heatmaps = bound(network, images[:1], targets[:1]).detach()
@@ -258,7 +258,7 @@ def explained(
             return {"refused": f"took more than {MEMORY >> 30} GiB of memory"}
         return {"crashed": f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"}
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     told = {name: float(values[0]) for name, values in kept.items() if name in BOUNDS}
     return {"finite": bool(heatmaps.isfinite().all()), "guards": told, **layer}
 
