@@ -1,9 +1,11 @@
 """Write docs/networks.md: every classifier of torchvision by every method, explained or refused.
 
 `make networks` measures what scripts/networks.json lacks and writes the page. Each network is
-measured in a process of its own, with a limit of time, and its results are stored when it ends, so
-that a run that was stopped goes on where it was; a network that takes too long, or more memory than
-there is, has a line that says so. Named networks are measured anew: `networks_table.py resnet18`.
+measured in a process of its own, whose results are stored method by method, so that a run that was
+stopped goes on where it was; a method whose settings or `version` changed is measured anew. The
+smallest network of each kind comes first, then the others by size: networks are of one kind if
+they are made of the same classes of modules, so that one which was not measured has another that
+stands for it. `networks_table.py resnet18 ...` measures these only, `--page` nothing.
 
 One image of noise, seeded weights of which batch norms have seen such noise, ten classes, the
 smallest size that a network takes of 64, 96, 128 and its own. A cell is the gap of what the method
@@ -11,13 +13,17 @@ promises (| sum - promise | / promise), `+` where it promises no sum, or a lette
 which it is refused; `!` where what was found is no number.
 """
 
+import hashlib
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,42 +31,57 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "networks.md"
 STORED = ROOT / "scripts" / "networks.json"
 SIZES = (64, 96, 128, 224, 300, 384)
-SECONDS, MEMORY = 3600, 10 << 30
+SECONDS, MEMORY = 180, 10 << 30
 CLASSES = 10
 LEFT_OUT = ("random", "tied", "image", "sobel", "laplacian", "constant")
 LEFT_OUT += ("exact_mask", "inverted_mask", "equal_shares")
+FEW = {"samples": 16, "steps": 16, "most": 64, "masks": 8, "permutations": 1, "evaluations": 16}
+FEW |= {"references": 2, "segments": 16, "iterations": 2, "maps": 8, "anchors": 0}
 HEAD = """# Networks
 
 What each method does on each of torchvision's classifiers, measured by `make networks` (torchvision
 {version}): one image of noise, seeded weights, the smallest of 64, 96, 128, 224 pixels that fits.
+Methods that ask the network many times do so less often than by default: at most {few}.
 
 - a percentage: the heatmap is there, and its sum is off by this much from what the method promises
   (relevance propagation with biases: what its rules lose to these by definition is in it; ways and
-  draws have 16 points here, fewer than by default, and are off by more);
+  draws with so few points are off by more than by default);
 - **bold**: more than the bound that is stated for the promise;
 - `+`: the heatmap is there, the method promises no sum;
 - a letter: refused by the line of that letter below; `!`: not finite.
 
-{done} of {all} networks are measured; those that could not be are at the end.
+Evenness (alone and in a batch, float32 and float64) costs several explanations more and is not
+measured here. {done} of {all} networks are measured; each of the others is at the end with the one
+that stands for it: made of the same classes of modules.
 """
 
 
 def main(names: list[str]) -> int:
-    """Measure what is missing, or the networks that are named, and write the page."""
+    """Measure what is missing, or of the networks that are named, and write the page."""
     import torchvision
 
     every = torchvision.models.list_models(module=torchvision.models)
-    if unknown := sorted(set(names) - set(every)):
+    wanted = [] if names == ["--page"] else names or in_order(every)
+    if unknown := sorted(set(wanted) - set(every)):
         print(f"networks: got {', '.join(unknown)}; allowed: {', '.join(every)}", file=sys.stderr)
         return 1
     found = stored()
-    for name in names or [one for one in every if one not in found]:
+    keys = method_keys() if wanted else {}
+    for name in wanted:
+        known = found.get(name, {}).get("methods", {})
+        missing = [one for one in keys if known.get(one, {}).get("key") != keys[one]]
+        if not missing or (not names and "failed" in found.get(name, {})):
+            continue
         start = time.perf_counter()
-        found[name] = measured(name)
-        STORED.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
-        said = found[name].get("failed", f"{len(found[name].get('methods', {}))} methods")
+        kept = {one: result for one, result in known.items() if one in keys}
+        found[name] = {"methods": kept}
+        for told in measured(name, missing):
+            kept |= told.pop("methods", {})
+            found[name] |= told
+            STORED.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+        said = found[name].get("failed", f"{len(missing)} methods")
         print(f"{name}: {said}, {time.perf_counter() - start:.0f} s", flush=True)
-    PAGE.write_text(page(found, every, torchvision.__version__.split("+")[0]), "utf-8")
+    PAGE.write_text(page(found, kinds(every), torchvision.__version__.split("+")[0]), "utf-8")
     return 0
 
 
@@ -69,41 +90,88 @@ def stored() -> dict[str, Any]:
     return json.loads(STORED.read_text()) if STORED.exists() else {}
 
 
-def measured(name: str) -> dict[str, Any]:
-    """One network's results, by a process of its own; why there are none, if it was stopped."""
-    command = [sys.executable, __file__, "--one", name]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=SECONDS, check=False, cwd=ROOT
-        )
-    except subprocess.TimeoutExpired:
-        return {"failed": f"took more than {SECONDS} s"}
-    if done.returncode == 0:
-        return json.loads(done.stdout.splitlines()[-1])
-    last = (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1]
-    if "memory" in last.lower() or done.returncode in (-9, 137):
-        return {"failed": f"took more than {MEMORY >> 30} GiB of memory"}
-    return {"failed": last[:200]}
+def kinds(every: list[str]) -> dict[str, list[str]]:
+    """Networks that are made of the same classes of modules, the smallest first, by its name."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+    from torchvision.models import get_model
+
+    class Weightless(TorchFunctionMode):
+        """Weights take no memory and no time."""
+
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None):  # noqa: ANN204, ANN401
+            given = kwargs or {}
+            return func(*args, **(given | {"device": "meta"} if func is torch.empty else given))
+
+    sizes: dict[str, int] = {}
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for name in every:
+        more = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+        with Weightless():
+            network = get_model(name, weights=None, **more)
+        sizes[name] = sum(value.numel() for value in network.parameters())
+        made_of = {f"{type(one).__module__}.{type(one).__name__}" for one in network.modules()}
+        alike.setdefault(tuple(sorted(made_of)), []).append(name)
+    groups = [sorted(group, key=sizes.__getitem__) for group in alike.values()]
+    return {group[0]: group for group in sorted(groups, key=lambda group: sizes[group[0]])}
 
 
-def one(name: str) -> dict[str, Any]:
-    """All methods on one network."""
+def in_order(every: list[str]) -> list[str]:
+    """One network of each kind, then the others, the smallest first."""
+    found = kinds(every)
+    return [*found, *(name for group in found.values() for name in group[1:])]
+
+
+def method_keys() -> dict[str, str]:
+    """What each method's results depend on: its class, version and settings."""
+    from xai_exp.config import identity
+
+    return {
+        name: hashlib.sha1(json.dumps(identity(one), default=str).encode()).hexdigest()[:12]
+        for name, one in explainers().items()
+    }
+
+
+def measured(name: str, methods: list[str]) -> Iterator[dict[str, Any]]:
+    """One network's results as they come, by a process of its own; why there are no more, if so."""
+    command = [sys.executable, __file__, "--one", name, ",".join(methods)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for line in process.stdout:
+            yield json.loads(line)
+        said = process.stderr.read().strip().splitlines()
+    if process.returncode == 0:
+        return
+    last = (said or [f"ended with code {process.returncode}"])[-1]
+    if "memory" in last.lower() or process.returncode in (-9, 137):
+        last = f"took more than {MEMORY >> 30} GiB of memory"
+    yield {"failed": last[:200]}
+
+
+class SlowError(Exception):
+    """A method took longer than it may."""
+
+
+def one(name: str, methods: list[str]) -> Iterator[dict[str, Any]]:
+    """The network's size, then each method's result on it."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     os.environ.setdefault("MPLBACKEND", "Agg")
     import torch
 
     torch.set_num_threads(1)
+    keys, every = method_keys(), explainers()
     network, size = built(name)
+    yield {"size": size, "parameters": sum(value.numel() for value in network.parameters())}
     images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(1))
     references = torch.rand(4, 3, size, size, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         targets = network(images).argmax(1)
-    methods = {
-        method: explained(explainer, network, images, targets, references)
-        for method, explainer in explainers().items()
-    }
-    parameters = sum(value.numel() for value in network.parameters())
-    return {"size": size, "parameters": parameters, "methods": methods}
+    for method in methods:
+        with warnings.catch_warnings(action="ignore"):
+            result = explained(every[method], network, images, targets, references)
+        yield {"methods": {method: result | {"key": keys[method]}}}
 
 
 def built(name: str) -> Any:  # noqa: ANN401
@@ -149,13 +217,11 @@ def explainers() -> dict[str, Any]:
     left = [f"~{group}" for group in ("dataset", "model", "trainer", "metric", "tracking")]
     with initialize_config_dir(str(ROOT / "conf"), version_base=None):
         config = compose("config", [*left, "explainer=all"]).explainer
-    few = {"samples": 16, "steps": 16, "masks": 8, "permutations": 1, "evaluations": 16}
-    few |= {"references": 2, "segments": 16, "iterations": 2, "maps": 8, "anchors": 0}
     found = {}
     for name, fields in config.items():
         if name in LEFT_OUT:
             continue
-        for field, most in few.items():
+        for field, most in FEW.items():
             if isinstance(fields.get(field), int):
                 fields[field] = min(fields[field], most)
         if name == "occlusion":
@@ -173,21 +239,32 @@ def explained(
 ) -> dict[str, Any]:
     """One method on one network: its guards, or the line by which it is refused."""
     from xai_exp.config import InputError
-    from xai_exp.explainers.promises import BOUNDS, guards
+    from xai_exp.explainers.promises import BOUNDS, guards, sums_only
 
+    signal.signal(signal.SIGPROF, _too_slow)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         bound = explainer.fit(network, references) if hasattr(explainer, "fit") else explainer
         heatmaps = bound(network, images[:1], targets[:1]).detach()
-        kept = guards(bound, network, images[:1], targets[:1], heatmaps)
+        with sums_only():
+            kept = guards(bound, network, images[:1], targets[:1], heatmaps)
+        layer = _layer(explainer, network, images)
+    except SlowError:
+        return {"refused": f"took more than {SECONDS} s on one core"}
     except InputError as error:
         return {"refused": " ".join(str(error).split())}
     except Exception as error:
         if "memory" in str(error).lower():
-            return {"refused": "out of memory"}
+            return {"refused": f"took more than {MEMORY >> 30} GiB of memory"}
         return {"crashed": f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"}
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
     told = {name: float(values[0]) for name, values in kept.items() if name in BOUNDS}
-    finite = bool(heatmaps.isfinite().all())
-    return {"finite": finite, "guards": told, **_layer(explainer, network, images)}
+    return {"finite": bool(heatmaps.isfinite().all()), "guards": told, **layer}
+
+
+def _too_slow(_signal: int, _frame: object) -> None:
+    raise SlowError
 
 
 def _layer(explainer: Any, network: Any, images: Any) -> dict[str, str]:  # noqa: ANN401
@@ -199,11 +276,13 @@ def _layer(explainer: Any, network: Any, images: Any) -> dict[str, str]:  # noqa
     return {"layer": layer_of(network, images, explainer.layer)}
 
 
-def page(found: dict[str, Any], every: list[str], version: str) -> str:
-    """The page: a table for each family of networks, the lines of refusals, what failed."""
-    good = {name: one for name, one in found.items() if "methods" in one}
+def page(found: dict[str, Any], alike: dict[str, list[str]], version: str) -> str:
+    """The page: tables of eight networks, the lines of refusals, what was not measured."""
+    good = {name: one for name, one in found.items() if one.get("methods")}
+    every = sorted(name for group in alike.values() for name in group)
+    few = ", ".join(f"{most} {name}" for name, most in FEW.items() if most)
     letters = _letters(good)
-    lines = [HEAD.format(version=version, done=len(good), all=len(every))]
+    lines = [HEAD.format(version=version, few=few, done=len(good), all=len(every))]
     methods = list(dict.fromkeys(m for one in good.values() for m in one["methods"]))
     names = sorted(good)
     for start in range(0, len(names), 8):
@@ -219,10 +298,21 @@ def page(found: dict[str, Any], every: list[str], version: str) -> str:
         lines.append(f"| *maps of* | {' | '.join(taken)} |")
     lines += ["", "## Refused", ""]
     lines += [f"- **{letter}**: {line}" for line, letter in letters.items()]
-    missing = {name: found.get(name, {}).get("failed", "not measured yet") for name in every}
     lines += ["", "## Not measured", ""]
-    lines += [f"- {name}: {why}" for name, why in missing.items() if name not in good]
+    lines += _missing(found, good, alike)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _missing(found: dict[str, Any], good: dict[str, Any], alike: dict[str, list[str]]) -> list[str]:
+    """A line for each network that was not measured: why, and which one stands for it."""
+    lines = []
+    for group in alike.values():
+        stands = next((name for name in group if name in good), None)
+        for name in group:
+            if name not in good:
+                why = found.get(name, {}).get("failed", "not measured")
+                lines.append(f"- {name}: {why}" + (f"; see {stands}" if stands else ""))
+    return sorted(lines)
 
 
 def cell(result: dict[str, Any] | None, letters: dict[str, str]) -> str:
@@ -281,6 +371,7 @@ def _letter(number: int) -> str:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
-        print(json.dumps(one(sys.argv[2])))
+        for told in one(sys.argv[2], sys.argv[3].split(",")):
+            print(json.dumps(told), flush=True)
     else:
         sys.exit(main(sys.argv[1:]))

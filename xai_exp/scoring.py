@@ -217,6 +217,20 @@ def refuse_other_output(explainer: Explainer, value: Value) -> None:
         raise InputError(f"output: got another than logit with value={value}; allowed: logit")
 
 
+def refuse_not_finite(heatmaps: Tensor) -> None:
+    """Where no heatmap is finite the method can't explain this network; a few have no scores.
+
+    Raises:
+        InputError: if there are heatmaps and each has a value that is not finite.
+    """
+    finite = heatmaps.isfinite().flatten(1).all(1)
+    if len(finite) and not finite.any():
+        raise InputError(
+            f"this method's values grow without end on this network: got NaN or infinity in each "
+            f"of {len(finite)} heatmaps; allowed: a network or a rule for which they are finite"
+        )
+
+
 def _scored(
     explainer: Explainer,
     case: Case,
@@ -228,6 +242,7 @@ def _scored(
     start = time.perf_counter()
     heatmaps = explainer(case.model, case.images, case.targets).detach()
     seconds = time.perf_counter() - start
+    refuse_not_finite(heatmaps)
     case = replace(case, heatmaps=heatmaps)
     usable = {n: m for n, m in metrics.items() if m.needs <= chosen.truths}
     curves, values, failed = {}, {}, {}

@@ -9,6 +9,8 @@ A method that promises something stores its gap with every run, as guards by the
   bias that stands in a rule's denominator keeps its share (see `backward.guards`).
 - `growth`: the largest value of the heatmap as a multiple of what was sent back, for methods that
   promise no sum: a network that multiplies it without end is not explained.
+- `negative_activations`: the largest share of a layer's input that is negative, for a method that
+  reads activations as probabilities (`lrp.excitation`).
 - `evenness/alone`: the largest difference between the first image's heatmap alone and in a batch,
   as a share of its largest value; `evenness/float64`: between float32 and float64. They cost a few
   passes of one image, so they are measured on the first one only and have ONE entry, not one an
@@ -19,7 +21,9 @@ shown all the same.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +35,7 @@ from xai_exp.explainers.backward.precision import in_double
 from xai_exp.types import Diagnoses, Explain, Explainer, Heatmaps, Images, Labels, Scores
 
 _ROUNDING = 1e-3
+_EVENNESS = ContextVar("evenness", default=True)
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ BOUNDS: Mapping[str, Bound] = {
     "sampling_gap": Bound(0.25, "sum off by {}"),
     "conservation_error": Bound(1.0, "relevance lost or made: {}"),
     "growth": Bound(1e3, "values {} of what was sent back"),
+    "negative_activations": Bound(0.0, "negative activations, which it does not know: {}"),
     "evenness/alone": Bound(1e-3, "alone and in a batch {} apart", first_only=True),
     "evenness/float64": Bound(1e-3, "float32 and float64 {} apart", first_only=True),
 }
@@ -147,7 +153,7 @@ def evenness(
     ...          torch.ones(2, 1, 1, 1), torch.tensor([0, 0]))["evenness/alone"]
     tensor([0.])
     """
-    if not len(images):
+    if not len(images) or not _EVENNESS.get():
         return {}
     one, wanted = images[:1], targets[:1]
     alone = explain(model, one, wanted)
@@ -159,6 +165,16 @@ def evenness(
         exact = explain(in_double(model), one.double(), wanted)
         found["evenness/float64"] = _apart(alone, exact)
     return found
+
+
+@contextmanager
+def sums_only() -> Iterator[None]:
+    """Within it evenness, which costs several explanations more, is not measured."""
+    before = _EVENNESS.set(False)
+    try:
+        yield
+    finally:
+        _EVENNESS.reset(before)
 
 
 def _apart(one: Heatmaps, other: Heatmaps) -> Tensor:

@@ -131,6 +131,21 @@ def test_excitation_shares_out_a_probability(network, images):
     assert found["completeness_gap"].max() < 1e-6
 
 
+@pytest.mark.parametrize("bend", [nn.SiLU(), nn.GELU(), nn.Tanh(), nn.Identity(), nn.ReLU()])
+def test_excitation_says_what_share_of_activations_is_no_excitation(images, bend):
+    """Zhang et al. 2016 take activations that are not negative; pixels may be, as there."""
+    torch.manual_seed(2)
+    layers = nn.Conv2d(images.shape[1], 4, 3, bias=False), nn.Conv2d(4, 3, 3, bias=False)
+    chain = nn.Sequential(layers[0], bend, layers[1], nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+    network = nn.Sequential(chain, nn.Flatten()).to(images)
+    found = ExcitationBackprop().diagnostics(network, images - 0.5, TARGETS)
+    inputs = bend(layers[0](images - 0.5)).flatten(1)
+    expected = inputs.clamp(max=0).abs().sum(1) / inputs.abs().sum(1)
+    torch.testing.assert_close(found["negative_activations"], expected.detach())
+    said = any("negative activations" in line for line in broken(found))
+    assert said == (not isinstance(bend, nn.ReLU))
+
+
 def test_lost_relevance_is_marked(network, images):
     """Units that only their biases move have nothing to give relevance to."""
     network[0].bias.data.fill_(0.1)

@@ -1,6 +1,7 @@
 """One call of a torch function: does it depend on the image, and which way does it go backward."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -52,6 +53,31 @@ class Graft(torch.autograd.Function):
     def backward(ctx: Any, *relevance: Tensor) -> Any:  # noqa: ANN401, ARG004
         """All of it to the new tensor."""
         return None, relevance[0]
+
+
+def graft(old: Tensor, new: Tensor) -> Tensor:
+    """`old`, which now is `new`; what was kept of it before (`kept_apart`) is not changed by it."""
+    with torch.autograd._unsafe_preserve_version_counter(old):
+        return Graft.apply(old, new)  # pyright: ignore[reportReturnType]
+
+
+def kept_apart() -> AbstractContextManager[Any]:
+    """Within it what functions keep for the way back is their own, whatever `old` becomes by graft.
+
+    Memory that is overwritten all the same is an error on the way back, as ever.
+    """
+    return torch.autograd.graph.saved_tensors_hooks(_kept, _unchanged)
+
+
+def _kept(value: Tensor) -> tuple[Tensor, int]:
+    return value.detach(), value._version
+
+
+def _unchanged(kept: tuple[Tensor, int]) -> Tensor:
+    value, version = kept
+    if value._version != version:
+        raise RuntimeError("a value that is needed was modified by an inplace operation")
+    return value
 
 
 def ruled(value: Tensor, back: Back, *inputs: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from xai_exp.explainers.backward import functions, marks
-from xai_exp.explainers.backward.calls import Graft, Refused, ruled
+from xai_exp.explainers.backward.calls import Refused, graft, ruled
 from xai_exp.explainers.backward.functions import bare, refusal
 
 _OPERATORS = {
@@ -99,9 +99,9 @@ def grafted(name: str, old: Any, result: Any) -> Any:  # noqa: ANN401
     if old._is_view():
         base = old._base
         error = refusal(name, "in place on a view of another value, which is used again")
-        Graft.apply(base, ruled(base, Refused(error), base.detach().requires_grad_()))
+        graft(base, ruled(base, Refused(error), base.detach().requires_grad_()))
         return result
     kept = {key: value for key, value in vars(result).items() if key in ("_bounded", "_made_by")}
     marks.forget(old)
     vars(old).update(kept)
-    return Graft.apply(old, result)
+    return graft(old, result)

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from xai_exp.config import InputError
 from xai_exp.explainers.backward import functions, marks
-from xai_exp.explainers.backward.calls import depends
+from xai_exp.explainers.backward.calls import depends, kept_apart
 from xai_exp.explainers.backward.functions import (
     bare,
     called,
@@ -42,7 +42,7 @@ def watched(model: nn.Module) -> Iterator[None]:
             the backward pass needs.
     """
     refuse_hidden_modules(model)
-    with differentiable(model):
+    with differentiable(model), kept_apart():
         try:
             yield
         except InputError as error:

@@ -1,13 +1,17 @@
 """Excitation backpropagation: LRP's z+ rule, read as probabilities."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from xai_exp.compute import ops
 from xai_exp.config import configured
 from xai_exp.explainers.backward import functions
 from xai_exp.explainers.backward.engine import backpropagate
+from xai_exp.explainers.backward.layer import Layer
 from xai_exp.explainers.backward.rules import Rules, passed_through
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.lrp.attention_rules import identity
@@ -15,9 +19,11 @@ from xai_exp.explainers.lrp.rules import AlphaBeta
 from xai_exp.explainers.promises import Promises, evenness
 from xai_exp.types import Heatmaps, Images, Labels, Scores
 
+_TINY = 1e-30
+_PLUS = AlphaBeta(1.0, 0.0, "ignore")
 _EXCITATION = Rules(
     activation=passed_through,
-    linear=AlphaBeta(1.0, 0.0, "ignore"),
+    linear=_PLUS,
     others=dict.fromkeys(functions.NORMS, identity),
     gates="signal",
 )
@@ -32,8 +38,16 @@ class ExcitationBackprop(Promises):
     that the heatmap adds up to 1 behind ReLUs. Of a signal and its gate the signal wins; norms pass
     all on. The contrastive form is not included.
 
+    The paper's probabilities are of activations that are not negative (its assumption A1). Where a
+    layer behind the first one gets negative ones (SiLU, GELU, linear bottlenecks) a pair of equal
+    signs excites here, as in LRP's z+ rule, which is no longer the paper's method; the guard
+    `negative_activations` says how much of a layer's input that is, and marks it. Pixels may have
+    either sign.
+
     Cost: two forward passes and one backward pass.
     """
+
+    version: ClassVar[int] = 2
 
     @property
     def cost(self) -> Cost:
@@ -51,6 +65,33 @@ class ExcitationBackprop(Promises):
     def gaps(
         self, model: nn.Module, images: Images, targets: Labels, heatmaps: Heatmaps
     ) -> Mapping[str, Scores]:
-        """The gap of the sum, and how even the first image's heatmap is."""
+        """The gap of the sum, negative activations, how even the first image's heatmap is."""
         found = super().gaps(model, images, targets, heatmaps)
-        return {**found, **evenness(self, model, images, targets)}
+        noting = _Noting()
+        backpropagate(model, images, targets, replace(_EXCITATION, linear=noting))
+        negative = {"negative_activations": noting.most(images)}
+        return {**found, **negative, **evenness(self, model, images, targets)}
+
+
+@dataclass(frozen=True)
+class _Noting:
+    """The rule, which notes what share of each layer's input is negative."""
+
+    shares: dict[int, list[Tensor]] = field(default_factory=dict)
+
+    def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
+        """Send excitation back."""
+        if layer.index:
+            size = layer.inputs.flatten(1).abs().sum(1)
+            below = layer.inputs.flatten(1).clamp(max=0).abs().sum(1)
+            self.shares.setdefault(layer.index, []).append(below / size.clamp(min=_TINY))
+        return _PLUS(layer, relevance)
+
+    def most(self, images: Images) -> Scores:
+        """The largest share of any layer but the first, image by image; rows may be windows."""
+        found = images.new_zeros(len(images))
+        for parts in self.shares.values():
+            rows = torch.cat(parts)
+            if len(rows) and len(rows) % len(images) == 0:
+                found = torch.maximum(found, rows.view(len(images), -1).amax(1).to(found))
+        return found
