@@ -104,22 +104,24 @@ class Asked(nn.Module):
         self,
         before: nn.Module | None,
         network: nn.Module,
-        dtype: torch.dtype = torch.float32,
         *,
         binary: bool = False,
     ) -> None:
         super().__init__()
-        self.before, self.network, self.dtype, self.binary = before, network, dtype, binary
+        self.before, self.network, self.binary = before, network, binary
+        self.own = not isinstance(network, Asked)  # whose precision is its weights'
         self.training = network.training
 
     def forward(self, images: Tensor) -> Tensor:
-        """The logits of pictures, in float32."""
-        images = images if self.before is None else self.before(images)
-        answer = self.network(images if images.dtype == self.dtype else images.to(self.dtype))
+        """The logits of pictures, in the precision of the pictures."""
+        inside = images if self.before is None else self.before(images)
+        # Asked for anew: a copy may have been made in another precision.
+        dtype = home(self.network)[1] if self.own else inside.dtype
+        answer = self.network(inside if inside.dtype == dtype else inside.to(dtype))
         if self.binary:
             answer = (answer if answer.dim() == 2 else answer.unsqueeze(1)) / 2
             answer = torch.cat([-answer, answer], 1)
-        return answer if answer.dtype == torch.float32 else answer.float()
+        return answer if answer.dtype == images.dtype else answer.to(images.dtype)
 
 
 def home(network: nn.Module) -> tuple[torch.device, torch.dtype]:
@@ -138,8 +140,7 @@ def two_classes(network: nn.Module, images: Images) -> nn.Module:
     """
     mix = torch.tensor([[-0.5], [0.5]])
     found = with_last(network, images, lambda weight: mix.to(weight) @ weight, 1, 2)
-    dtype = torch.float32 if isinstance(network, Asked) else home(network)[1]
-    return found if found is not None else Asked(None, network, dtype, binary=True)
+    return found if found is not None else Asked(None, network, binary=True)
 
 
 def chosen(network: nn.Module, images: Images, outputs: list[int]) -> nn.Module:
@@ -236,11 +237,11 @@ def answer_of(network: nn.Module, few: Images) -> Tensor:
         InputError: for any other output than logits (batch, class) or one logit an image, or for
             images that it can't be asked with.
     """
-    asked = network if isinstance(network, Asked) else Asked(None, network, home(network)[1])
+    asked = network if isinstance(network, Asked) else Asked(None, network)
     try:
         with torch.no_grad(), ops.evaluating(network):
             inside = few if asked.before is None else asked.before(few)
-            answer = asked.network(inside.to(asked.dtype))
+            answer = asked.network(inside.to(home(asked.network)[1] if asked.own else inside.dtype))
     except InputError:
         raise
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:

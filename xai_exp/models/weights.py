@@ -119,7 +119,7 @@ def ready(
     dtype = asked.home(network)[1]
     if not how.plain or dtype != torch.float32:
         before = None if how.plain else how.module(channels)
-        network = asked.Asked(before, network, dtype)
+        network = asked.Asked(before, network)
     pictures = torch.rand(4, channels, *size, generator=torch.Generator().manual_seed(0))
     looked = look(network, pictures)
     for note in looked.notes:

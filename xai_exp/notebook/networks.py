@@ -31,7 +31,7 @@ def asked(network: object, images: Images, how: Preprocessing | None) -> Looked:
     if how is None and dtype == torch.float32:
         return look(network, images)
     before = None if how is None else how.module(images.shape[1]).to(images.device)
-    return look(Asked(before, network, dtype), images)
+    return look(Asked(before, network), images)
 
 
 def predicted(network: nn.Module, images: Images) -> Logits:
