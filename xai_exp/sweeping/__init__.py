@@ -20,7 +20,7 @@ from hydra.core.override_parser.types import (
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 from rich.console import Console
 
 from xai_exp.config import InputError
@@ -122,7 +122,9 @@ def _plan(
     named = any(word.startswith("study=") for word in fixed)
     data = next((word.partition("=")[2] for word in fixed if word.startswith("dataset=")), "")
     if chosen and data and not named:
-        study = f"{study} {data.replace('/', '-')}"
+        study = f"{study}-{data.replace('/', '-')}"
+        with flag_override(config, "readonly", False):
+            config.study = study  # for callbacks, which report on it
     return Plan(study=str(study), fixed=_deciding(fixed), **given)
 
 
