@@ -98,7 +98,7 @@ def _refuse_chance(network: nn.Module, few: Images, answer: Tensor) -> None:
     if not _differ(answer, asked.answer_of(network, few)):
         return
     raise InputError(
-        f"network: the module {_guilty(network, few, few)} answers differently when it is asked "
+        f"network: the module {_guilty(network, few, len(few))} answers differently when it is asked "
         "again, though in evaluation mode; allowed: no chance, such as dropout that heeds "
         "self.training: functional.dropout(x, p, self.training)"
     )
@@ -108,7 +108,7 @@ def _refuse_company(network: nn.Module, few: Images, answer: Tensor) -> None:
     if len(few) < 2 or not _differ(answer[:1], asked.answer_of(network, few[:1])):
         return
     raise InputError(
-        f"network: the module {_guilty(network, few, few[:1])} answers differently to an image "
+        f"network: the module {_guilty(network, few, 1)} answers differently to an image "
         "alone and in a batch; allowed: a network that looks at each image by itself"
     )
 
@@ -121,10 +121,9 @@ def _differ(one: Tensor, other: Tensor) -> bool:
     return not torch.allclose(one, other, 0, near, equal_nan=True)
 
 
-def _guilty(network: nn.Module, first: Images, second: Images) -> str:
+def _guilty(network: nn.Module, images: Images, rows: int) -> str:
     """The first module that makes different things of the same input, innermost first."""
-    rows = len(second)
-    before, after = _watched(network, first), _watched(network, second)
+    before, after = _watched(network, images), _watched(network, images[:rows])
     for (name, module, got, gave), (_, _, got_then, gave_then) in zip(before, after, strict=False):
         same_shape = got[:rows].shape == got_then.shape and gave[:rows].shape == gave_then.shape
         if not same_shape or _differ(got[:rows], got_then):

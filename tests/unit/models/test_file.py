@@ -101,7 +101,7 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(own):
     with pytest.raises(InputError, match=r"has shapes 3.weight \(4, 144\) for \(3, 144\)"):
         built()
     torch.save({"other.weight": torch.ones(1)}, own / "net.pt")
-    with pytest.raises(InputError, match="lacks 0.weight.*and has besides other.weight"):
+    with pytest.raises(InputError, match=r"lacks 0.weight.*and has besides other.weight"):
         built()
     torch.save(nn.Linear(1, 1), own / "net.pt")
     with pytest.raises(InputError, match="can't be read as weights alone"):

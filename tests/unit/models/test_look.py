@@ -45,7 +45,7 @@ def test_a_good_network_is_given_back_itself(images):
     [
         (
             Calls(functional.dropout),
-            r"the module '4' \(Calls\) answers differently when it is asked",
+            r"module '4' \(Calls\) answers .* when it is asked",
         ),
         (
             nn.BatchNorm1d(3, track_running_stats=False),
@@ -53,7 +53,7 @@ def test_a_good_network_is_given_back_itself(images):
         ),
         (
             Calls(lambda x: x - x.mean(0)),
-            r"the module '4' \(Calls\) answers .* alone and in a batch",
+            r"module '4' \(Calls\) answers .* alone and in",
         ),
         (Calls(lambda x: (x, x)), "got an output of type tuple"),
         (Calls(lambda x: {"logits": x}), "got an output of type dict"),
