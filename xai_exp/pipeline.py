@@ -16,6 +16,7 @@ from xai_exp import records, scoring
 from xai_exp.build import Experiment, Settings
 from xai_exp.compute import machine, ops
 from xai_exp.config import InputError
+from xai_exp.data.loading import TensorSplit
 from xai_exp.models.asked import with_layers_of
 from xai_exp.models.look import look
 from xai_exp.scoring import Sample, Scored
@@ -289,6 +290,7 @@ def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Sample) -> E
         line = " ".join(f"{type(error).__name__}: {error}".split())[:_LINE]
         words = f"explainer {name} failed: {line}; the trace is in {trace}"
         return _skipped(job, name, words, line)
+    scored = replace(scored, scores=_with_names(scored.scores, job.experiment.dataset))
     record = records.explanation(job.experiment, name, sample, scored)
     run = job.tracker.record_explanation(
         replace(
@@ -303,6 +305,15 @@ def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Sample) -> E
         scores=scored.scores,
     )
     return Explained(name=name, key=key, scores=scored.scores, run=run, fresh=scored)
+
+
+def _with_names(scores: pd.DataFrame, data: Dataset) -> pd.DataFrame:
+    """The scores of pictures from files, with each one's file and the name of its class."""
+    split = data.test
+    if not isinstance(split, TensorSplit) or split.names is None:
+        return scores
+    files = [split.names[place] for place in scores["image"]]
+    return scores.assign(file=files, **{"class": [data.classes[one] for one in scores["label"]]})
 
 
 def _skipped(job: Job, name: str, words: str, reason: str) -> None:

@@ -97,9 +97,10 @@ def _refuse_without_statistics(network: nn.Module) -> None:
 def _refuse_chance(network: nn.Module, few: Images, answer: Tensor) -> None:
     if not _differ(answer, asked.answer_of(network, few)):
         return
+    name = _guilty(network, few, len(few))
     raise InputError(
-        f"network: the module {_guilty(network, few, len(few))} answers differently when it is asked "
-        "again, though in evaluation mode; allowed: no chance, such as dropout that heeds "
+        f"network: the module {name} answers differently when it is asked again, though "
+        "in evaluation mode; allowed: no chance, such as dropout that heeds "
         "self.training: functional.dropout(x, p, self.training)"
     )
 
