@@ -68,7 +68,8 @@ def explain(
 
     Args:
         network: any torch network from a batch of images to logits (batch, class). One logit an
-            image is read as a binary question: class 1 has that logit, class 0 its negative.
+            image is read as a binary question: class 1 has half of it, class 0 the negative. A
+            softmax or sigmoid at the end is cut; `note` of what is returned says so.
         images: a tensor (channels first), an array (channels last), a PIL image, or a list of
             them; single or a batch; bytes, or floats in 0..1. Or rendered scenes, whose masks and
             exact truth `xe.score` then knows.
@@ -107,13 +108,16 @@ def explain(
     _refuse_fields_of_preprocessing(fields)
     ready = explaining.made(explainers, fields, seed)
     sample = explaining.sampled(network, images, masks)
-    asked = networks.asked(network, sample.images, preprocessing)
+    looked = networks.asked(network, sample.images, preprocessing)
+    asked = looked.network
     ready = networks.with_layers_of(asked, ready)
     logits = networks.predicted(asked, sample.images)
     sample.labels.copy_(networks.targets_of(targets, logits))
     known = None if references is None else pictures.read(references).to(sample.images.device)
     question = _question(value, against, logits.shape[1])
-    return explaining.explained(asked, ready, sample, logits.argmax(1), known, question)
+    note = "; ".join(looked.notes)
+    predictions = logits.argmax(1)
+    return explaining.explained(asked, ready, sample, predictions, known, question, note)
 
 
 def score(
@@ -255,7 +259,7 @@ def worth(
         )
     sample = explaining.sampled(network, scenes, None)
     assert sample.scenes is not None
-    asked = networks.asked(network, sample.images, None)
+    asked = networks.asked(network, sample.images, None).network
     logits = networks.predicted(asked, sample.images)
     question = _question(value, against, logits.shape[1])
     answering = explaining.answers(asked, sample, question)

@@ -102,8 +102,16 @@ def check(arguments: Sequence[str]) -> None:
     sys.exit(examined(arguments))
 
 
+def explain(arguments: Sequence[str]) -> None:
+    """Explain one picture by a network with weights of its own: a PNG a method, and all at once."""
+    from xai_exp.notebook.picture import explain as explained
+
+    explained(arguments)
+
+
 COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "check": check,
+    "explain": explain,
     "report": report,
     "stability": stability,
     "ui": ui,

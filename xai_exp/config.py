@@ -14,11 +14,13 @@ xai_exp.config.InputError: Rule.epsilon: got -1.0; allowed: a number > 0
 """
 
 import hashlib
+import importlib
 import inspect
 import math
 import re
+import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import (
@@ -98,6 +100,16 @@ class Added:
     value: object
 
 
+@dataclass(frozen=True)
+class Content:
+    """Marks a field that is a file's path: it counts by what the file holds, not by its place."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """Marks a field `package.module:function`: the code that it names counts by its content."""
+
+
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 def configured(cls: type[T]) -> type[T]:
     """Make `cls` a frozen keyword-only dataclass whose fields are checked when it is made.
@@ -158,7 +170,10 @@ def identity(thing: Any) -> Any:  # noqa: ANN401
     if not is_dataclass(thing) or isinstance(thing, type):
         return thing if isinstance(thing, bool | int | float | str | None) else str(thing)
     kind, told = type(thing), {field.name: getattr(thing, field.name) for field in fields(thing)}
-    kept = {name: identity(value) for name, value in without_added(kind, told).items()}
+    hints = get_type_hints(kind, include_extras=True)
+    kept = {
+        name: _content(hints.get(name), value) for name, value in without_added(kind, told).items()
+    }
     named = (getattr(kind, "known_as", kind.__name__), getattr(kind, "version", 1), kept)
     return named if kind.__module__.startswith("xai_exp.") else (*named, _code(kind))
 
@@ -174,12 +189,85 @@ def _counts(hint: Any, value: object) -> bool:  # noqa: ANN401
     return not any(isinstance(mark, Added) and mark.value == value for mark in marks)
 
 
-def _code(kind: type) -> str:
-    """The content of the file that a class of someone else's stands in."""
+def _content(hint: Any, value: Any) -> Any:  # noqa: ANN401
+    """A field's value for a key: of files and code what they hold."""
+    marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    if isinstance(value, str) and any(isinstance(mark, Content) for mark in marks):
+        path = Path(value).expanduser()
+        if not path.is_file():
+            raise InputError(f"got {value}, which is no file; allowed: a file that can be read")
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    if isinstance(value, str) and any(isinstance(mark, Code) for mark in marks):
+        return [value.partition(":")[2], _of_module(imported(value).__module__)]
+    return identity(value)
+
+
+def imported(path: str) -> Any:  # noqa: ANN401
+    """What `package.module:name` names; modules of the working folder are found as well.
+
+    Raises:
+        InputError: when there is no such module or name.
+    """
+    module, _, name = path.partition(":")
+    if str(Path.cwd()) not in sys.path and "" not in sys.path:
+        sys.path.append(str(Path.cwd()))
     try:
-        return hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()[:16]
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        why = " ".join(str(error).split())
+        raise InputError(
+            f"got {path!r}, which can't be imported ({why}); allowed: package.module:function"
+        ) from error
+    if not callable(found):
+        raise InputError(f"got {path!r}, which is no function; allowed: package.module:function")
+    return found
+
+
+def _code(kind: type) -> str:
+    """The content of the code that a class of someone else's consists of."""
+    try:
+        return _of_module(kind.__module__) or _hashed([Path(inspect.getfile(kind))])
     except (OSError, TypeError):
         return ""  # made in a notebook or a test
+
+
+def _of_module(name: str) -> str:
+    """The content of a module's file and of those of the same owner that it imports from."""
+    files: dict[Path, None] = {}
+    waiting = [name]
+    while waiting:
+        module = sys.modules.get(waiting.pop())
+        file = Path(getattr(module, "__file__", None) or "")
+        if module is None or file.suffix != ".py" or file in files:
+            continue
+        files[file] = None
+        used = {
+            value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
+            for value in list(vars(module).values())
+        }
+        waiting += [one for one in used if isinstance(one, str) and _same_owner(one, name)]
+    return _hashed(sorted(files)) if files else ""
+
+
+def _same_owner(one: str, name: str) -> bool:
+    """Whether a module is of the same package, or lies beside it outside of installed ones."""
+    if one.partition(".")[0] == name.partition(".")[0]:
+        return True
+    places = [getattr(sys.modules.get(each), "__file__", None) or "" for each in (one, name)]
+    return (
+        all(places)
+        and Path(places[0]).parent == Path(places[1]).parent
+        and "site-packages" not in places[0]
+        and Path(inspect.__file__).parent != Path(places[0]).parent
+    )
+
+
+def _hashed(files: Sequence[Path]) -> str:
+    found = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    if len(found) > 1:
+        found = [hashlib.sha256("".join(found).encode()).hexdigest()]
+    return found[0][:16]
 
 
 def config_folder() -> Path:

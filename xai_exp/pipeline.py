@@ -9,13 +9,16 @@ from pathlib import Path
 import pandas as pd
 import torch
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from xai_exp import records, scoring
 from xai_exp.build import Experiment, Settings
-from xai_exp.compute import machine
+from xai_exp.compute import machine, ops
 from xai_exp.config import InputError
+from xai_exp.data.loading import TensorSplit
+from xai_exp.models.asked import with_layers_of
+from xai_exp.models.look import look
 from xai_exp.scoring import Sample, Scored
 from xai_exp.show import progress
 from xai_exp.show import terminal as show
@@ -23,6 +26,7 @@ from xai_exp.sweeping import objectives
 from xai_exp.tracking import Found, Link, Tracker
 from xai_exp.training import accuracy
 from xai_exp.training.store import ModelStore, TrainingResult, model_key
+from xai_exp.types import Dataset, NamesClasses, Split
 
 _LINE = 300  # characters of an error that are shown
 
@@ -46,6 +50,7 @@ class Trained:
     result: TrainingResult
     link: Link | None
     reused: bool
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +82,8 @@ def run(experiment: Experiment) -> float | list[float]:
     job = Job(experiment=experiment, tracker=tracker, device=device, console=console)
     trained = train_or_reuse(job)
     sample = scoring.sample(experiment.dataset, experiment.settings.images, device)
+    doubted = doubts(trained, sample, experiment.dataset)
+    show.lines(console, doubted)
     if experiment.question.target == "all":
         sample = sample.repeated(len(experiment.dataset.classes))
     show.skipped_metrics(console, experiment.metrics, sample.truths)
@@ -88,6 +95,7 @@ def run(experiment: Experiment) -> float | list[float]:
         guards = {e.name: e.fresh.diagnostics for e in done if e.fresh is not None}
         scores = {e.name: e.scores for e in done}
         show.results(console, experiment, trained.result, scores, guards)
+        show.lines(console, doubted)
     runs = [trained.link.run if trained.link else None, *(e.run for e in done), comparison]
     _tag_with_study(job, [r for r in runs if r])
     reused = sum(e.fresh is None for e in done)
@@ -165,6 +173,9 @@ def train_or_reuse(job: Job) -> Trained:
             )
             store.save(key, network, result)
         network.to(device).eval()
+        looked = look(network, _first(data.test, device))
+        _refuse_other_classes(looked.network, data, device)
+        network = looked.network
         result = replace(
             result,
             accuracy=store.accuracy(
@@ -174,13 +185,51 @@ def train_or_reuse(job: Job) -> Trained:
             ),
         )
     show.trained(job.console, result, reused=reused)
+    show.lines(job.console, looked.notes)
     link = job.tracker.record_training(
         records.training(experiment, key, result),
         network=network,
         example=data.validation.images(torch.arange(2, device=device)),
         history=result.history,
     )
-    return Trained(key=key, network=network, result=result, link=link, reused=reused)
+    return Trained(
+        key=key, network=network, result=result, link=link, reused=reused, notes=looked.notes
+    )
+
+
+def _first(split: Split, device: torch.device) -> Tensor:
+    return split.images(torch.arange(min(8, len(split)), device=device))
+
+
+def _refuse_other_classes(network: nn.Module, data: Dataset, device: torch.device) -> None:
+    with ops.evaluating(network), torch.no_grad():
+        found = network(_first(data.test, device)).shape[1]
+    if found != len(data.classes):
+        raise InputError(
+            f"network: got outputs for {found} classes where the data have {len(data.classes)} "
+            f"({', '.join(data.classes[:8])}); allowed: as many, or model.classes=names.txt with "
+            "the names of the network's own classes, those of the data among them"
+        )
+
+
+def doubts(trained: Trained, sample: Sample, data: Dataset) -> list[str]:
+    """Lines that say why a network may have learnt nothing that could be explained."""
+    counts = torch.bincount(data.test.labels.cpu(), minlength=len(data.classes))
+    share, most = float(counts.max()) / len(data.test), int(counts.argmax())
+    found = []
+    if trained.result.accuracy <= share:
+        found.append(
+            f"the network's accuracy ({100 * trained.result.accuracy:.2f} %) is no better than "
+            f"always saying {data.classes[most]} ({100 * share:.2f} %): heatmaps explain no skill"
+        )
+    with ops.evaluating(trained.network):
+        said = ops.logits(trained.network, sample.images).argmax(1).unique()
+    if len(said) < 2 and len(sample.labels.unique()) > 1:
+        found.append(
+            f"the network says {data.classes[int(said[0])]} of every explained image, whatever it "
+            "shows: heatmaps explain one class only"
+        )
+    return found
 
 
 def stored_key(experiment: Experiment, store: ModelStore) -> str:
@@ -193,7 +242,10 @@ def _untrained(experiment: Experiment) -> nn.Module:
     data = experiment.dataset
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(experiment.settings.seed)
-        return experiment.architecture.build(data.channels, data.size, len(data.classes))
+        network = experiment.architecture.build(data.channels, data.size, len(data.classes))
+        if isinstance(experiment.architecture, NamesClasses):
+            return experiment.architecture.ordered(network, data)
+        return network
 
 
 def trained_network(experiment: Experiment, device: torch.device) -> nn.Module:
@@ -215,7 +267,7 @@ def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Sample) -> E
     start = time.perf_counter()
     try:
         explainer = scoring.bound(
-            job.experiment.explainers[name],
+            with_layers_of(trained.network, {name: job.experiment.explainers[name]})[name],
             trained.network,
             job.experiment.dataset,
             sample,
@@ -238,6 +290,7 @@ def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Sample) -> E
         line = " ".join(f"{type(error).__name__}: {error}".split())[:_LINE]
         words = f"explainer {name} failed: {line}; the trace is in {trace}"
         return _skipped(job, name, words, line)
+    scored = replace(scored, scores=_with_names(scored.scores, job.experiment.dataset))
     record = records.explanation(job.experiment, name, sample, scored)
     run = job.tracker.record_explanation(
         replace(
@@ -252,6 +305,15 @@ def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Sample) -> E
         scores=scored.scores,
     )
     return Explained(name=name, key=key, scores=scored.scores, run=run, fresh=scored)
+
+
+def _with_names(scores: pd.DataFrame, data: Dataset) -> pd.DataFrame:
+    """The scores of pictures from files, with each one's file and the name of its class."""
+    split = data.test
+    if not isinstance(split, TensorSplit) or split.names is None:
+        return scores
+    files = [split.names[place] for place in scores["image"]]
+    return scores.assign(file=files, **{"class": [data.classes[one] for one in scores["label"]]})
 
 
 def _skipped(job: Job, name: str, words: str, reason: str) -> None:

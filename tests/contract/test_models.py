@@ -15,6 +15,7 @@ from xai_exp.types import Architecture
 CONF = Path(__file__).parents[2] / "conf"
 OF_COLOURS = {"whitebox_weighted", "whitebox_xor"}
 NAMES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+READY = [name for name in NAMES if name != "file"]  # whose defaults name all that is needed
 
 
 def composed(name):
@@ -29,14 +30,14 @@ def test_the_yaml_names_every_field_so_that_each_can_be_overridden(name):
     assert {str(key) for key in config} - {"_target_"} == {field.name for field in fields(target)}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", READY)
 def test_the_yaml_s_values_are_the_class_s_defaults(name):
     config = composed(name)
     kept = {} if name != "torchvision" else {"name": config.name}
     assert instantiate(config) == get_class(config._target_)(**kept)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", READY)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_one_step_down_the_gradient_lowers_the_loss(name, channels):
     architecture = instantiate(composed(name))

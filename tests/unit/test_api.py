@@ -202,8 +202,8 @@ def test_a_single_logit_is_a_binary_question(images, flat):
     no = xe.explain(network, images, ["gradient", "lrp"], targets=0)
     two = nn.Sequential(*network.body[:3], nn.Linear(320, 2))
     weight, bias = network.body[3].weight.detach(), network.body[3].bias.detach()
-    two[3].weight = nn.Parameter(torch.cat([-weight, weight]))
-    two[3].bias = nn.Parameter(torch.cat([-bias, bias]))
+    two[3].weight = nn.Parameter(torch.cat([-weight, weight]) / 2)
+    two[3].bias = nn.Parameter(torch.cat([-bias, bias]) / 2)
     assert torch.equal(yes.predictions, (logits > 0).long())
     assert "binary question" in yes.note
     assert "binary question" in repr(yes)
@@ -509,7 +509,7 @@ def test_a_network_in_doubles_is_asked_in_doubles(network, images):
 
 
 def test_a_network_that_needs_nothing_is_asked_itself(network, images):
-    assert networks.asked(network, images, None) is network
+    assert networks.asked(network, images, None).network is network
 
 
 def test_hydra_is_left_as_it_was(network, images):

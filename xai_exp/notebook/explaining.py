@@ -120,6 +120,7 @@ def explained(
     predictions: Tensor,
     references: Images | None,
     question: Question,
+    note: str = "",
 ) -> Heatmaps:
     """The heatmaps of all explainers that can explain this network.
 
@@ -145,7 +146,6 @@ def explained(
         raise InputError(f"explainer {first}: {skipped[first]}")
     for name, why in skipped.items():
         warnings.warn(f"explainer {name} is skipped: {why}", stacklevel=3)
-    binary = isinstance(asked, networks.Asked) and asked.binary
     return Heatmaps(
         maps=maps,
         explainers=used,
@@ -154,5 +154,5 @@ def explained(
         sample=sample,
         predictions=predictions,
         skipped=skipped,
-        note=networks.BINARY if binary else "",
+        note=note,
     )

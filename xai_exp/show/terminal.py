@@ -41,6 +41,12 @@ def trained(console: Console, result: TrainingResult, *, reused: bool) -> None:
     )
 
 
+def lines(console: Console, words: Sequence[str]) -> None:
+    """What is to be known, a line each."""
+    for one in words:
+        console.print(one, highlight=False, markup=False, soft_wrap=True)
+
+
 def skipped_metrics(
     console: Console, metrics: Mapping[str, Metric], truths: frozenset[str]
 ) -> None:

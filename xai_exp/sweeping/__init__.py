@@ -20,7 +20,7 @@ from hydra.core.override_parser.types import (
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 from rich.console import Console
 
 from xai_exp.config import InputError
@@ -119,7 +119,22 @@ def _plan(
     given["storage"] = given.get("storage") or f"sqlite:///{root / 'optuna.db'}"
     chosen = [word.removeprefix("sweep=") for word in fixed if word.startswith("sweep=")]
     study = config.get("study") or (chosen[0] if chosen else "sweep")
-    return Plan(study=str(study), **given)
+    named = any(word.startswith("study=") for word in fixed)
+    data = next((word.partition("=")[2] for word in fixed if word.startswith("dataset=")), "")
+    if chosen and data and not named:
+        study = f"{study}-{data.replace('/', '-')}"
+        with flag_override(config, "readonly", False):
+            config.study = study  # for callbacks, which report on it
+    return Plan(study=str(study), fixed=_deciding(fixed), **given)
+
+
+_FREE = ("study", "device", "models", "reuse", "least_accuracy", "hydra", "tracking", "trial")
+
+
+def _deciding(fixed: Sequence[str]) -> tuple[str, ...]:
+    """The words that decide what a trial comes to: not where it is kept, nor how it is run."""
+    keys = [(word.lstrip("+").partition("=")[0], word) for word in fixed]
+    return tuple(word for key, word in keys if key.split(".")[0].split("/")[0] not in _FREE)
 
 
 def _alone(config: DictConfig, study: str) -> FileLock:

@@ -1,5 +1,6 @@
 """What a sweep is asked to do: its settings, its storage, its sampler."""
 
+import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from optuna.storages import journal
 
 from xai_exp.config import InputError, Range, configured
 
+_BEGUN = "begun with"
 Direction = Literal["maximize", "minimize"]
 PRUNERS = {
     "median": lambda: pruners.MedianPruner(n_startup_trials=4),
@@ -39,6 +41,7 @@ class Plan:
         seed: of the sampler.
         max_failure_rate: the sweep ends once more than this share of `trials` has failed.
         retry_failed: run those again that failed before.
+        fixed: what is the same in every trial, as words of the command line.
     """
 
     study: str
@@ -52,6 +55,7 @@ class Plan:
     seed: Annotated[int, Range(0)] = 0
     max_failure_rate: Annotated[float, Range(0, 1)] = 0.25
     retry_failed: bool = False
+    fixed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.pruner != "none" and len(self.directions) > 1:
@@ -84,8 +88,37 @@ class Plan:
                 f"sweep direction: got {', '.join(self.directions)} for the study {self.study}, "
                 f"which was begun with {', '.join(had)}; allowed: the same, or another study=NAME"
             )
+        self._refuse_another(study)
         study.sampler = self._sampler(len(study.trials))
         return study
+
+    def _refuse_another(self, study: optuna.Study) -> None:
+        """A study goes on with what it was begun with; one of before this was noted takes it up.
+
+        Raises:
+            InputError: with what differs.
+        """
+        told = {"fixed": sorted(self.fixed), "space": dict(self.space)}
+        # As it comes back from the storage: JSON knows lists, and keys that are text.
+        told = json.loads(json.dumps(told, default=str))
+        had = study.user_attrs.get(_BEGUN)
+        if had is None:
+            study.set_user_attr(_BEGUN, told)
+            return
+        fewer = [word for word in had["fixed"] if word not in told["fixed"]]
+        more = [word for word in told["fixed"] if word not in had["fixed"]]
+        space = [
+            key
+            for key in {**had["space"], **told["space"]}
+            if had["space"].get(key) != told["space"].get(key)
+        ]
+        if fewer or more or space:
+            spaces = [f"another space for {', '.join(space)}"] if space else []
+            raise InputError(
+                f"sweep {self.study}: got {', '.join([*more, *spaces]) or 'less'} where it was "
+                f"begun with {', '.join(fewer) or 'none of these'}; allowed: the same, or another "
+                "study=NAME"
+            )
 
     def _sampler(self, before: int) -> samplers.BaseSampler:
         """A sampler; gone on with, it draws other numbers than at its start."""

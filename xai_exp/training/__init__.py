@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xai_exp.compute import ops
-from xai_exp.config import Range, configured
+from xai_exp.config import Added, InputError, Range, configured
+from xai_exp.models.asked import last_layers
 from xai_exp.training.store import TrainingResult
 from xai_exp.types import Dataset, Index, Labels, Logits, Split
 
@@ -31,6 +32,9 @@ class Bar(Protocol):
         ...
 
 
+Freeze = Literal["auto", "nothing", "backbone", "everything"]
+
+
 @configured
 class Trainer:
     """AdamW on a one-cycle schedule (Smith and Topin 2018) until the target accuracy holds.
@@ -45,6 +49,9 @@ class Trainer:
             wild step early on can leave every ReLU of the hidden layer dead for good.
         target_accuracy: training ends once the validation split is at least as accurate, in 0..1.
         precision: 32, bf16 (autocast), or auto: bf16 where the hardware computes in it.
+        freeze: what is not trained. auto: nothing, but networks that bring weights stay as they
+            are; nothing: all is trained, from the weights that there are; backbone: all but the
+            last linear layer, batch norm and dropout included; everything.
     """
 
     samples: Annotated[int, Range(1)] = 200_000
@@ -55,6 +62,7 @@ class Trainer:
     gradient_clip: Annotated[float, Range(0, exclusive_low=True)] | None = 1.0
     target_accuracy: Annotated[float, Range(0, 1)] = 0.9995
     precision: Literal["auto", "32", "bf16"] = "auto"
+    freeze: Annotated[Freeze, Added("auto")] = "auto"
 
     def batch(
         self,
@@ -112,12 +120,32 @@ class Trainer:
         Raises:
             InputError: when the loss is no longer finite.
         """
+        thaw(network, self.freeze, len(data.classes))
         if not any(parameter.requires_grad for parameter in network.parameters()):
             return _measured(data, network.to(device).eval(), device)
         from xai_exp.training import loop
 
         options = {"seed": seed, "folder": folder, "device": device, "progress": progress}
         return loop.fit(self, data, network, watch=watch, bar=bar, **options)
+
+
+def thaw(network: nn.Module, freeze: Freeze, classes: int) -> None:
+    """Say of every parameter whether it is trained.
+
+    Raises:
+        InputError: when all but the last layer is to be kept and that one is not linear.
+    """
+    if freeze == "auto":
+        return
+    network.requires_grad_(freeze == "nothing")
+    if freeze == "backbone":
+        last = next(last_layers(network, classes), None)
+        if last is None:
+            raise InputError(
+                f"trainer.freeze: got backbone for a network without a last linear layer of "
+                f"{classes} outputs; allowed: auto, nothing, everything"
+            )
+        network.get_submodule(last).requires_grad_(True)
 
 
 def _measured(data: Dataset, network: nn.Module, device: torch.device) -> TrainingResult:

@@ -191,6 +191,7 @@ class _Learner(lightning.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Seed dropout by the epoch; the caller keeps the global generator from changing."""
         torch.manual_seed(self.seed * 100_003 + self.current_epoch)
+        _wake(self.network)
         self._start = time.perf_counter()
 
     def training_step(self, batch: tuple[Tensor, Tensor], number: int) -> Tensor:
@@ -269,6 +270,16 @@ class _Learner(lightning.LightningModule):
         steps = len(self.train_dataloader()) * config.epochs(len(self.data.train))
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, steps)
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+
+def _wake(network: nn.Module) -> None:
+    """Training mode, but for what is not trained where something is: it works as it will later."""
+    if all(parameter.requires_grad for parameter in network.parameters()):
+        network.train()
+        return
+    network.eval()
+    for module in network.modules():
+        module.training = any(p.requires_grad for p in module.parameters(recurse=False))
 
 
 def _drawn(seed: int, epoch: int) -> torch.Generator:

@@ -220,3 +220,16 @@ class Architecture(Protocol):
             InputError: when the network does not fit the image size.
         """
         ...
+
+
+@runtime_checkable
+class NamesClasses(Protocol):
+    """A model that brings weights, and so classes of its own in an order of its own."""
+
+    def ordered(self, network: nn.Module, data: Dataset) -> nn.Module:
+        """The network that it built, with an output for each of the data's classes, in their order.
+
+        Raises:
+            InputError: when the data have a class that the network does not have.
+        """
+        ...

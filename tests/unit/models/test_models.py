@@ -19,7 +19,9 @@ from xai_exp.models.vgg import VGG
 
 CONF = Path(__file__).parents[3] / "conf"
 NAMES = sorted(
-    path.stem for path in (CONF / "model").glob("*.yaml") if not path.stem.startswith("whitebox")
+    path.stem
+    for path in (CONF / "model").glob("*.yaml")
+    if not path.stem.startswith(("whitebox", "file"))
 )
 OWN = [CNN(), LeNet5(), VGG(), MLP(), ResNet18(width=8)]
 FAMILIES = [

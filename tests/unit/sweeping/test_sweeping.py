@@ -143,7 +143,9 @@ def test_failures_are_recorded_and_end_the_sweep_only_beyond_the_rate(app: Path)
     _, errors = process.communicate(timeout=600)
     assert process.returncode != 0
     assert "2 of 6 trials failed" in errors
-    process = start(app, *words[:-1], "hydra.sweeper.retry_failed=true")
+    job = app / "app.py"
+    job.write_text(job.read_text().replace("if config.x in config.bad:", "if False:"))
+    process = start(app, *words, "hydra.sweeper.retry_failed=true")
     process.communicate(timeout=600)
     assert process.returncode == 0
     assert sum(t.state == TrialState.COMPLETE for t in trials(app)) == 6
@@ -382,3 +384,25 @@ def test_a_proposal_that_was_run_before_is_not_put_back_if_a_kill_left_it_half_d
     waiting = [t for t in later.study.trials if t.state == TrialState.WAITING]
     assert [t.system_attrs["fixed_params"] for t in waiting] == [fresh]
     assert later.left() == plan.trials - 1
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"fixed": ("dataset=mnist",)}, "got dataset=mnist where it was begun with dataset=digits"),
+        (
+            {"fixed": ("dataset=digits", "objective=parameters")},
+            "got objective=parameters where it was begun with none of these",
+        ),
+        ({"space": {"x": {"low": 0, "high": 9}}}, "got another space for x where"),
+    ],
+)
+def test_another_dataset_objective_or_space_under_the_same_name_is_refused(
+    tmp_path: Path, given: dict, words: str
+) -> None:
+    where = f"sqlite:///{tmp_path}/optuna.db"
+    begun = {"study": "s", "storage": where, "fixed": ("dataset=digits",), "space": {"x": [1, 2]}}
+    Plan(**begun).open(opened(where))
+    Plan(**begun).open(opened(where))
+    with pytest.raises(InputError, match=words):
+        Plan(**{**begun, **given}).open(opened(where))
