@@ -16,6 +16,7 @@ from xai_exp import records, scoring
 from xai_exp.build import Experiment, Settings
 from xai_exp.compute import machine
 from xai_exp.config import InputError
+from xai_exp.files import write_whole
 from xai_exp.scoring import Sample, Scored
 from xai_exp.show import progress
 from xai_exp.show import terminal as show
@@ -265,7 +266,7 @@ def _trace(settings: Settings, name: str) -> Path:
     """Where the trace of the error under way is kept, beside the networks."""
     path = Path(settings.models).parent / "traces" / f"{name}.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(traceback.format_exc(), "utf-8")
+    write_whole(path, traceback.format_exc())
     return path
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 from xai_exp.config import InputError
+from xai_exp.files import whole, write_whole
 
 TRAINING_VERSION = 2  # raise it when a change of data, models or training changes trained weights
 
@@ -91,8 +91,8 @@ class ModelStore:
     def save(self, key: str, network: nn.Module, result: TrainingResult) -> None:
         """Keep the weights, then the result that declares them whole; the checkpoint has served."""
         folder = self.folder(key)
-        torch.save(network.state_dict(), folder / "model.pt.part")
-        (folder / "model.pt.part").replace(folder / "model.pt")
+        with whole(folder / "model.pt") as part:
+            torch.save(network.state_dict(), part)
         write_whole(folder / "result.json", json.dumps(asdict(result), indent=1))
         (folder / CHECKPOINT).unlink(missing_ok=True)
 
@@ -125,13 +125,3 @@ class ModelStore:
                 f"{folder}: got a trained model that can't be read ({type(error).__name__}); "
                 "allowed: whole files; remove the folder to train it again"
             ) from error
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that is either there whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
