@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from xai_exp import cli, errors
+from xai_exp import cli, errors, trust
 from xai_exp.config import config_folder
 from xai_exp.show import progress
 
@@ -64,6 +64,7 @@ def _prepared() -> None:
     # they wait for when anything else runs on the machine: training then falls to a fourth.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # Hydra makes a warning of what a callback raises, and exit code 0 of a lost report.
+    trust.guard()
     warnings.filterwarnings("error", message="Callback .* raised")
     signal.signal(signal.SIGTERM, _terminated)
 

@@ -1,5 +1,6 @@
 """The whole experiment: data -> model -> heatmaps -> scores -> tracking."""
 
+import logging
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,7 @@ from xai_exp.tracking import Found, Link, Tracker
 from xai_exp.training import accuracy
 from xai_exp.training.store import ModelStore, TrainingResult, model_key
 
+_log = logging.getLogger(__name__)
 _LINE = 300  # characters of an error that are shown
 
 
@@ -151,7 +153,7 @@ def train_or_reuse(job: Job) -> Trained:
     key = stored_key(experiment, store)
     network = _untrained(experiment)
     with store.lock(key):
-        reused = store.finished(key)
+        reused = _is_whole(store, key)
         if reused:
             result = store.load(key, network)
         else:
@@ -182,6 +184,16 @@ def train_or_reuse(job: Job) -> Trained:
         history=result.history,
     )
     return Trained(key=key, network=network, result=result, link=link, reused=reused)
+
+
+def _is_whole(store: ModelStore, key: str) -> bool:
+    """Whether there is this network; one whose files are broken is said and forgotten."""
+    if not store.finished(key):
+        return False
+    if fault := store.fault(key):
+        _log.warning("model %s is broken (%s): it is trained again", key, fault)
+        store.discard(key)
+    return not fault
 
 
 def stored_key(experiment: Experiment, store: ModelStore) -> str:
@@ -251,6 +263,7 @@ def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Sample) -> E
         link=trained.link,
         heatmaps=records.arrays(sample, scored),
         scores=scored.scores,
+        anew=not settings.reuse,
     )
     return Explained(name=name, key=key, scores=scored.scores, run=run, fresh=scored)
 
