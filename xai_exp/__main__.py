@@ -85,6 +85,10 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; finished runs are kept, the same command goes on from here\n")
         sys.exit(128 + signal.SIGINT)
+    except SystemExit as stopped:
+        if isinstance(stopped.__context__, BrokenPipeError):  # rich ends with 1 then
+            stopped.code = 128 + signal.SIGPIPE
+        raise
     except BrokenPipeError:
         sys.exit(128 + signal.SIGPIPE)
     except Exception as error:

@@ -52,9 +52,19 @@ def one_line(error: BaseException, conf: Path, arguments: Sequence[str]) -> str 
     for link in chain:
         if isinstance(link, OverrideParseException):
             return _unreadable(str(link.override))
+        if isinstance(link, ValueError) and str(link).startswith("Config group override must be"):
+            return _without_choice(arguments)
         if isinstance(link, HydraException | OmegaConfBaseException):
             return _from_hydra(str(link), conf, arguments)
     return next((line for link in chain if (line := _from_system(link))), None)
+
+
+def _without_choice(arguments: Sequence[str]) -> str:
+    """The line for a group that is given something else than the name of a choice."""
+    pairs = [word.partition("=") for word in arguments if "=" in word]
+    wrong = [key for key, _, value in pairs if value in ("null", "true", "false") or not value]
+    group = wrong[0] if wrong else "GROUP"
+    return f"{group}: got no name; allowed: {group}=NAME with one of conf/{group}"
 
 
 def _from_system(error: BaseException) -> str:

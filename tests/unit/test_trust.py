@@ -56,7 +56,6 @@ def composed(*overrides):
         "imputer._target_=pandas.read_pickle",
         "tracking._target_=xai_exp.tracking.connection.os.system",
         "tracking._target_=xai_exp.config.identity",
-        "trainer.samples=${oc.create:{_target_:stranger.Plain}}",
         "dataset._target_=${oc.env:HOME}",
         "dataset._target_=nope",
         "+explainer.gradient._partial_=true",
@@ -114,4 +113,6 @@ def test_a_thing_of_another_kind_is_refused():
     with pytest.raises(InputError, match="dataset: got CNN"):
         build.experiment(composed("dataset=../model/cnn"))
     with pytest.raises(InputError, match="dataset: got nothing"):
-        build.experiment(composed("dataset=null"))
+        config = composed()
+        config.dataset = None
+        build.experiment(config)
