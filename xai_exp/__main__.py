@@ -83,7 +83,9 @@ def main() -> None:
             progress.stop()
             _flushed()
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; finished runs are kept, the same command goes on from here\n")
+        sys.stderr.write(
+            "interrupted; finished runs are kept, the same command goes on from here\n"
+        )
         sys.exit(128 + signal.SIGINT)
     except SystemExit as stopped:
         if isinstance(stopped.__context__, BrokenPipeError):  # rich ends with 1 then

@@ -80,4 +80,6 @@ def _artifacts(client: "MlflowClient", run: "Run") -> Iterator[Path]:
 
 def told(run: "Run") -> str:
     """A run in words: what it is of and the beginning of its id."""
-    return json.dumps(run.info.run_name or "", ensure_ascii=False)[1:-1] + f" ({run.info.run_id[:8]})"
+    return (
+        json.dumps(run.info.run_name or "", ensure_ascii=False)[1:-1] + f" ({run.info.run_id[:8]})"
+    )

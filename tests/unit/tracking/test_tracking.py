@@ -174,7 +174,7 @@ def test_a_report_keeps_its_pages_tables_and_figures(tracker):
     record = Record(key="study", name="study", figures={"ranks": Figure()})
     run = tracker.record_report(record, pages={"report": "<p>"}, tables={"scores": SCORES})
     files = {file.path for file in tracker.client.list_artifacts(run)}
-    assert files == {"report.html", "scores.parquet", "scores.csv", "ranks.png"}
+    assert files == {"report.html", "scores.parquet", "scores.csv", "ranks.png", "SHA256SUMS"}
 
 
 def test_an_address_opens_a_view_of_these_runs_with_their_metrics(tracker):
