@@ -112,7 +112,7 @@ def test_our_own_configuration_passes():
 def test_a_thing_of_another_kind_is_refused():
     with pytest.raises(InputError, match="dataset: got CNN"):
         build.experiment(composed("dataset=../model/cnn"))
+    config = composed()
+    config.dataset = None
     with pytest.raises(InputError, match="dataset: got nothing"):
-        config = composed()
-        config.dataset = None
         build.experiment(config)

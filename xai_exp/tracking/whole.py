@@ -70,9 +70,12 @@ def _former(folder: Path, kind: str) -> str:
 @contextmanager
 def _artifacts(client: "MlflowClient", run: "Run") -> Iterator[Path]:
     """The folder of a run's artifacts: their own on this machine, a copy of a server's."""
-    place = urlsplit(str(run.info.artifact_uri))
-    if place.scheme in ("", "file"):
-        yield Path(unquote(place.path))
+    place = str(run.info.artifact_uri)
+    if "://" not in place and not place.startswith("file:"):
+        yield Path(place)  # as it is: a # or % belongs to a folder's name
+        return
+    if place.startswith("file:"):
+        yield Path(unquote(urlsplit(place).path))
         return
     with tempfile.TemporaryDirectory() as folder:
         yield Path(client.download_artifacts(run.info.run_id, "", folder))
