@@ -119,7 +119,7 @@ class ModelStore:
         folder = self.root / key
         try:
             told = json.loads((folder / "result.json").read_text())
-            TrainingResult(**{name: told[name] for name in told if name != _WEIGHTS})
+            _result(told)
             if told.get(_WEIGHTS, found := digest(folder / "model.pt")) != found:
                 return "model.pt holds other weights than those that were trained"
             weights = torch.load(folder / "model.pt", map_location="cpu", weights_only=True)
@@ -145,14 +145,18 @@ class ModelStore:
         try:
             weights = torch.load(folder / "model.pt", map_location="cpu", weights_only=True)
             network.load_state_dict(weights)
-            fields = json.loads((folder / "result.json").read_text())
-            fields.pop(_WEIGHTS, None)
-            return TrainingResult(**{**fields, "history": tuple(fields["history"])})
+            return _result(json.loads((folder / "result.json").read_text()))
         except Exception as error:
             raise InputError(
                 f"{folder}: got a trained model that can't be read ({type(error).__name__}); "
                 "allowed: whole files; remove the folder to train it again"
             ) from error
+
+
+def _result(told: Mapping[str, Any]) -> TrainingResult:
+    """What result.json says of training."""
+    fields = {name: value for name, value in told.items() if name != _WEIGHTS}
+    return TrainingResult(**{**fields, "history": tuple(fields["history"])})
 
 
 def _numbers(path: Path) -> dict[str, float]:
