@@ -97,8 +97,9 @@ def test_the_guard_comes_before_hydra_acts(stranger):
 
 def test_a_package_that_the_user_names_may_give_configured_classes(stranger, monkeypatch):
     monkeypatch.setenv("XAI_EXP_TRUST", "other, stranger")
-    config = composed("explainer.gradient={_target_: stranger.Mine}")
-    assert type(build.experiment(config).explainers["gradient"]).__name__ == "Mine"
+    config = composed()
+    config.explainer = {"mine": {"_target_": "stranger.Mine"}}
+    assert type(build.experiment(config).explainers["mine"]).__name__ == "Mine"
     with pytest.raises(InputError, match="a configured class"):
         build.experiment(composed("model={_target_: stranger.Plain}"))
     assert stranger.exists()
