@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test elsewhere lint type ui sweep dashboard study replications bench docs networks accuracy screenshots lock clean
+.PHONY: help setup run test elsewhere lint type ui sweep dashboard study replications bench docs networks accuracy screenshots audit lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,10 @@ accuracy: $(STAMP)  ## train the default models to their target accuracy (half a
 
 screenshots: $(STAMP)  ## pictures of the MLflow pages, by headless Chromium
 	$(BIN)/python scripts/screenshots.py
+
+audit: $(STAMP)  ## known holes of the pinned versions (pip-audit, in an environment of its own)
+	$(PYTHON) -m venv .venv/audit && .venv/audit/bin/python -m pip install --quiet pip-audit
+	.venv/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 lock: $(STAMP)  ## choose the newest versions that fit together and pin them
 	$(BIN)/python scripts/lock.py

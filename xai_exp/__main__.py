@@ -4,14 +4,17 @@ Imports nothing heavy, so that --help and every error of the command line answer
 """
 
 import os
+import signal
 import sys
+import warnings
+from types import FrameType
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from xai_exp import cli, errors
+from xai_exp import cli, errors, trust
 from xai_exp.config import config_folder
 from xai_exp.show import progress
 
@@ -37,22 +40,62 @@ def _exit(error: Exception) -> None:
         sys.exit(f"error: {line}")
 
 
-def main() -> None:
-    """Run the experiment; what the user got wrong becomes one line and exit code 1."""
+def _terminated(number: int, _: FrameType | None) -> None:
+    """End in order: what is being written is closed, locks are let go of."""
+    raise SystemExit(128 + number)
+
+
+def _flushed() -> None:
+    """What was printed has arrived, or it is said here that it has not.
+
+    Python itself would say so when it is too late for an exit code of ours.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+
+
+def _prepared() -> None:
+    """What holds for every command."""
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # Read when torch is loaded. Threads that wait actively take the processor from the very thread
     # they wait for when anything else runs on the machine: training then falls to a fourth.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Hydra makes a warning of what a callback raises, and exit code 0 of a lost report.
+    trust.guard()
+    warnings.filterwarnings("error", message="Callback .* raised")
+    signal.signal(signal.SIGTERM, _terminated)
+
+
+def main() -> None:
+    """Run the experiment; what the user got wrong becomes one line and exit code 1.
+
+    Ctrl-C ends with 130, SIGTERM with 143, an output that nobody reads any more with 141.
+    """
+    _prepared()
     try:
-        if not cli.main(sys.argv[1:]):
-            experiment()
+        try:
+            if not cli.main(sys.argv[1:]):
+                experiment()
+        finally:
+            progress.stop()
+            _flushed()
     except KeyboardInterrupt:
-        sys.exit("interrupted; finished runs are kept and the same command goes on from here")
+        sys.stderr.write(
+            "interrupted; finished runs are kept, the same command goes on from here\n"
+        )
+        sys.exit(128 + signal.SIGINT)
+    except SystemExit as stopped:
+        if isinstance(stopped.__context__, BrokenPipeError):  # rich ends with 1 then
+            stopped.code = 128 + signal.SIGPIPE
+        raise
+    except BrokenPipeError:
+        sys.exit(128 + signal.SIGPIPE)
     except Exception as error:
         _exit(error)
         raise
-    finally:
-        progress.stop()
 
 
 if __name__ == "__main__":

@@ -5,15 +5,16 @@ and its keys, and nothing below asks Hydra or OmegaConf again.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Annotated, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from xai_exp import trust
 from xai_exp.compute.values import TARGETS, Question
 from xai_exp.config import InputError, Range, configured, identity, refuse_unsafe_name
 from xai_exp.errors import unknown
@@ -35,6 +36,14 @@ from xai_exp.types import (
 SINGLE = ("dataset", "model", "trainer", "imputer", "tracking")
 SEVERAL = ("explainer", "metric")
 _LEARNING = ("model", "trainer")
+_KINDS: Mapping[str, type] = {
+    "dataset": Dataset,
+    "model": Architecture,
+    "trainer": Trainer,
+    "tracking": Tracking,
+    "explainer": Explainer,
+    "metric": Metric,
+}
 _OWN_KEYS = frozenset({"_target_", "_convert_", "_partial_", "_recursive_", "_args_"})
 
 
@@ -202,6 +211,7 @@ def experiment(config: DictConfig) -> Experiment:
     Raises:
         InputError: for a key that nothing reads, a wrong type, a value out of range.
     """
+    trust.refuse_strangers(config)
     known = {*SINGLE, *SEVERAL, *(field.name for field in fields(Settings)), "hydra"}
     for key in config:
         if str(key) not in known:
@@ -250,11 +260,13 @@ def _each(config: DictConfig, group: str) -> dict[str, Any]:
 
 
 def _made(config: DictConfig, name: str, group: str = "") -> Any:  # noqa: ANN401
-    node = config[name]
+    node = config.get(name)
     path = f"{group}.{name}" if group else name
-    _check_keys(node, path)
+    if node is None and not group:
+        raise InputError(f"{name}: got nothing; allowed: {name}=NAME with one of conf/{name}")
+    _check_keys(trust.checked(node, path), path)
     try:
-        return instantiate(node, _convert_="all")
+        return _fitting(instantiate(node, _convert_="all"), path, group or name)
     except InstantiationException as error:
         if isinstance(error.__cause__, InputError):
             raise InputError(f"{path}: {error.__cause__}") from error
@@ -267,12 +279,23 @@ def _check_keys(node: Any, path: str) -> None:  # noqa: ANN401
         raise InputError(
             f"{path}: got no _target_, so nothing can be made of it; allowed: a choice"
         )
-    target = get_object(node["_target_"])
-    if not is_dataclass(target):
-        raise InputError(f"{path}._target_: got {node['_target_']}; allowed: a configured class")
+    target: Any = trust.configured_class(node["_target_"], path)
     allowed = [field.name for field in fields(target)]
     for key in node:
         if str(key) not in _OWN_KEYS and str(key) not in allowed:
             raise InputError(unknown(f"key of {path}", str(key), allowed))
         if isinstance(node[key], DictConfig):
             _check_keys(node[key], f"{path}.{key}")
+
+
+def _fitting(made: Any, path: str, group: str) -> Any:  # noqa: ANN401
+    """What was made, if it is of its group's kind: a network is no dataset.
+
+    Raises:
+        InputError: otherwise.
+    """
+    if isinstance(made, _KINDS.get(group, object)):
+        return made
+    raise InputError(
+        f"{path}: got {type(made).__name__}, which is none; allowed: one of conf/{group}"
+    )

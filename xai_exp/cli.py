@@ -109,9 +109,35 @@ def explain(arguments: Sequence[str]) -> None:
     explained(arguments)
 
 
+def doctor(arguments: Sequence[str]) -> None:
+    """Say what is wrong in a store of results; with --mend, put it aside to be made again."""
+    words = argparse.ArgumentParser(prog="python -m xai_exp doctor", description=doctor.__doc__)
+    words.add_argument("--root", default="mlruns", type=Path, help="where tracking keeps its files")
+    words.add_argument("--models", type=Path, help="where networks are kept; ROOT/models")
+    words.add_argument("--experiment", default="xai_exp", help="the experiment in MLflow")
+    words.add_argument("--mend", action="store_true", help="mend what is found")
+    given = words.parse_args(arguments)
+    if not given.root.is_dir():
+        raise InputError(f"--root: got {given.root}, which is no folder; allowed: one with runs")
+    from xai_exp.doctor import Store
+
+    models = given.models or given.root / "models"
+    store = Store(root=given.root, models=models, experiment=given.experiment)
+    found = 0
+    for fault in store.faults():
+        found += 1
+        if given.mend:
+            fault.mend()
+        sys.stdout.write(f"{'mended' if given.mend else 'wrong'}: {fault.words}\n")
+    sys.stdout.write(f"{found} faults in {given.root}\n" if found else "everything is whole\n")
+    if found and not given.mend:
+        sys.exit(1)
+
+
 COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "check": check,
     "explain": explain,
+    "doctor": doctor,
     "report": report,
     "stability": stability,
     "ui": ui,

@@ -90,6 +90,8 @@ def refuse_unsafe_name(what: str, name: str) -> None:
         )
 
 
+_MADE: set[type] = set()  # every class under `@configured`
+
 Count = Annotated[int, Range(1)]  # one or more
 
 
@@ -146,7 +148,13 @@ def configured(cls: type[T]) -> type[T]:
     cls.__post_init__ = __post_init__  # pyright: ignore[reportAttributeAccessIssue]
     made = dataclass(frozen=True, kw_only=True)(cls)
     made.__init__.__no_type_check__ = True  # pyright: ignore[reportFunctionMemberAccess]
+    _MADE.add(made)
     return made
+
+
+def is_configured(cls: type) -> bool:
+    """Whether a class itself, not only a parent, stands under `@configured`."""
+    return cls in _MADE
 
 
 def identity(thing: Any) -> Any:  # noqa: ANN401

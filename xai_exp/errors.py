@@ -1,6 +1,8 @@
 """What the user got wrong, in one line: what it was, what it got, what is allowed."""
 
 import difflib
+import errno
+import os
 import re
 import shlex
 from collections.abc import Iterator, Sequence
@@ -14,6 +16,26 @@ from omegaconf.errors import OmegaConfBaseException
 
 from xai_exp.config import InputError
 
+_PLACE = "a place that can be read and written to"
+_SYSTEM = {
+    errno.ENOSPC: "a disk with room; the same command goes on from here",
+    errno.EDQUOT: "a disk with room; the same command goes on from here",
+    errno.EFBIG: "a file system that takes files of this size",
+    errno.EROFS: _PLACE,
+    errno.EACCES: _PLACE,
+    errno.EPERM: _PLACE,
+    errno.EIO: "a disk that is whole",
+    errno.ENOTDIR: "a folder where a folder is meant",
+    errno.EEXIST: "a folder where a folder is meant",
+    errno.EISDIR: "a file where a file is meant",
+    errno.ENAMETOOLONG: "a shorter name",
+    errno.ELOOP: "a link that leads somewhere",
+    errno.EMFILE: "more open files: ulimit -n",
+}
+_DATABASE = re.compile(
+    "database or disk is full|attempt to write a readonly database|disk I/O error"
+    "|unable to open database file|database disk image is malformed|file is not a database"
+)
 _UNKNOWN_KEY = re.compile(r"Could not (?:override|delete from config)[:.]? ?'([^'@:]+)")
 _UNKNOWN_CHOICE = re.compile(r"Could not (?:find|load) '([^']+)/([^'/]+)'")
 _NO_CHOICE = re.compile(r"Key '(\w+)' is not in struct")
@@ -30,9 +52,30 @@ def one_line(error: BaseException, conf: Path, arguments: Sequence[str]) -> str 
     for link in chain:
         if isinstance(link, OverrideParseException):
             return _unreadable(str(link.override))
+        if isinstance(link, ValueError) and str(link).startswith("Config group override must be"):
+            return _without_choice(arguments)
         if isinstance(link, HydraException | OmegaConfBaseException):
             return _from_hydra(str(link), conf, arguments)
-    return None
+    return next((line for link in chain if (line := _from_system(link))), None)
+
+
+def _without_choice(arguments: Sequence[str]) -> str:
+    """The line for a group that is given something else than the name of a choice."""
+    pairs = [word.partition("=") for word in arguments if "=" in word]
+    wrong = [key for key, _, value in pairs if value in ("null", "true", "false") or not value]
+    group = wrong[0] if wrong else "GROUP"
+    return f"{group}: got no name; allowed: {group}=NAME with one of conf/{group}"
+
+
+def _from_system(error: BaseException) -> str:
+    """The line for what the system refuses; empty for an error of another kind."""
+    if isinstance(error, OSError) and error.errno in _SYSTEM:
+        name = str(error.filename) if error.filename else "standard output"
+        return f"{name}: {os.strerror(error.errno)}; allowed: {_SYSTEM[error.errno]}"
+    found = _DATABASE.search(str(error))
+    if found and type(error).__module__.startswith(("sqlalchemy", "sqlite3", "mlflow")):
+        return f"tracking: {found[0]}; allowed: a place with room that can be written to"
+    return ""
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -1,5 +1,6 @@
 """The whole experiment: data -> model -> heatmaps -> scores -> tracking."""
 
+import logging
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from xai_exp.build import Experiment, Settings
 from xai_exp.compute import machine, ops
 from xai_exp.config import InputError
 from xai_exp.data.loading import TensorSplit
+from xai_exp.files import write_whole
 from xai_exp.models.asked import with_layers_of
 from xai_exp.models.look import look
 from xai_exp.scoring import Sample, Scored
@@ -28,6 +30,7 @@ from xai_exp.training import accuracy
 from xai_exp.training.store import ModelStore, TrainingResult, model_key
 from xai_exp.types import Dataset, NamesClasses, Split
 
+_log = logging.getLogger(__name__)
 _LINE = 300  # characters of an error that are shown
 
 
@@ -158,7 +161,7 @@ def train_or_reuse(job: Job) -> Trained:
     key = stored_key(experiment, store)
     network = _untrained(experiment)
     with store.lock(key):
-        reused = store.finished(key)
+        reused = _is_whole(store, key)
         if reused:
             result = store.load(key, network)
         else:
@@ -232,6 +235,16 @@ def doubts(trained: Trained, sample: Sample, data: Dataset) -> list[str]:
     return found
 
 
+def _is_whole(store: ModelStore, key: str) -> bool:
+    """Whether there is this network; one whose files are broken is said and forgotten."""
+    if not store.finished(key):
+        return False
+    if fault := store.fault(key):
+        _log.warning("model %s is broken (%s): it is trained again", key, fault)
+        store.discard(key)
+    return not fault
+
+
 def stored_key(experiment: Experiment, store: ModelStore) -> str:
     """The model's key, or the one it had before files moved, if it was trained under that."""
     key, old = experiment.model_key, experiment.former_model_key
@@ -303,6 +316,7 @@ def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Sample) -> E
         link=trained.link,
         heatmaps=records.arrays(sample, scored),
         scores=scored.scores,
+        anew=not settings.reuse,
     )
     return Explained(name=name, key=key, scores=scored.scores, run=run, fresh=scored)
 
@@ -327,7 +341,7 @@ def _trace(settings: Settings, name: str) -> Path:
     """Where the trace of the error under way is kept, beside the networks."""
     path = Path(settings.models).parent / "traces" / f"{name}.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(traceback.format_exc(), "utf-8")
+    write_whole(path, traceback.format_exc())
     return path
 
 

@@ -54,6 +54,7 @@ class OptunaSweeper(Sweeper):
         """Run the study to its end, or go on with it."""
         from hydra.utils import instantiate
 
+        from xai_exp import trust
         from xai_exp.sweeping import sweep
         from xai_exp.sweeping.objectives import refuse_wrong_directions
 
@@ -61,6 +62,9 @@ class OptunaSweeper(Sweeper):
         assert self.hydra_context is not None
         assert self.launcher is not None
         if "objective" in self.config:
-            metrics = {name: instantiate(one) for name, one in self.config.metric.items()}
+            metrics = {
+                name: instantiate(trust.checked(one, f"metric.{name}"))
+                for name, one in (self.config.metric or {}).items()
+            }
             refuse_wrong_directions(self.config.objective, self.keys["direction"], metrics)
         return sweep(self.keys, arguments, self.config, self.hydra_context, self.launcher)

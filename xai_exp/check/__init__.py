@@ -31,13 +31,15 @@ def _examined(arguments: Sequence[str], conf: Path) -> int:
     from hydra import compose, initialize_config_dir
     from hydra.utils import instantiate
 
+    from xai_exp import trust
+
     with initialize_config_dir(str(conf), version_base="1.3"):
         config = compose("config", list(arguments))
 
     from xai_exp.data.own import doctor
 
     # The data alone: whatever else an experiment has need not be right yet.
-    found = doctor.examine(instantiate(config.dataset, _convert_="all"))
+    found = doctor.examine(instantiate(trust.checked(config.dataset, "dataset"), _convert_="all"))
     console = Console(highlight=False, soft_wrap=True, markup=False)
     for line in found.told:
         console.print(line)

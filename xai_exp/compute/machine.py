@@ -23,7 +23,7 @@ def device(name: str) -> torch.device:
         return torch.device("cuda" if _cuda() else "cpu")
     try:
         chosen = torch.device(name)
-        torch.empty(1, device=chosen)
+        torch.zeros(1, device=chosen).item()  # there are devices that compute nothing
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         allowed = ["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         raise InputError(f"device: got {name!r}; allowed: one of {', '.join(allowed)}") from error

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from xai_exp.compute.values import Question
 from xai_exp.config import InputError
 from xai_exp.errors import unknown
+from xai_exp.files import whole, write_whole
 from xai_exp.report.figures.gallery import ROWS, gallery
 from xai_exp.scoring import Sample
 from xai_exp.types import Explainer, OnlyKnownImages
@@ -134,18 +135,19 @@ class Heatmaps(Mapping[str, Tensor]):
         Raises:
             InputError: for another suffix, or a folder that there is not.
         """
-        whole = Path(path).expanduser().absolute()
-        if whole.suffix.lower() not in _SUFFIXES or not whole.parent.is_dir():
+        place = Path(path).expanduser().absolute()
+        if place.suffix.lower() not in _SUFFIXES or not place.parent.is_dir():
             raise InputError(
                 f"save: got {str(path)!r}; allowed: a path in a folder that exists, ending in "
                 f"{' or '.join(_SUFFIXES)}"
             )
-        if whole.suffix.lower() == ".png":
-            whole.write_bytes(self._png())
+        if place.suffix.lower() == ".png":
+            write_whole(place, self._png())
         else:
             arrays: dict[str, Any] = self._arrays()
-            np.savez_compressed(whole, **arrays)
-        return whole
+            with whole(place) as part, part.open("wb") as file:
+                np.savez_compressed(file, **arrays)
+        return place
 
     def _arrays(self) -> dict[str, np.ndarray]:
         told = {name: _plainly(explainer) for name, explainer in self.explainers.items()}

@@ -13,6 +13,7 @@ import torch
 
 from xai_exp.config import InputError
 from xai_exp.explainers.promises import broken
+from xai_exp.files import whole, write_whole
 from xai_exp.report import tables
 from xai_exp.report.pages import index
 from xai_exp.report.pages.page import Maps, Section, Study, render
@@ -152,10 +153,12 @@ def write(folder: Path, name: str, page: str, scores: pd.DataFrame | None = None
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.html"
     with index.lock(folder):
-        path.write_text(page, encoding="utf-8")
         if scores is not None:
-            scores.to_parquet(folder / f"{name}.parquet", index=False)
-            scores.to_csv(folder / f"{name}.csv", index=False)
+            with whole(folder / f"{name}.parquet") as part:
+                scores.to_parquet(part, index=False)
+            with whole(folder / f"{name}.csv") as part:
+                scores.to_csv(part, index=False)
+        write_whole(path, page)
     index.write(folder)
     return path
 

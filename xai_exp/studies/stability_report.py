@@ -35,6 +35,7 @@ class Stability(Progress):
         from hydra.utils import instantiate
         from rich.console import Console
 
+        from xai_exp import trust
         from xai_exp.config import InputError
 
         self.finished()
@@ -42,7 +43,7 @@ class Stability(Progress):
         if job.get("study") is None:
             return
         try:
-            tracker = instantiate(job.tracking).open()
+            tracker = instantiate(trust.checked(job.tracking, "tracking")).open()
             report(tracker, job.study, self.least_accuracy, Path("reports"))
         except InputError as error:
             Console().print(f"no stability report: {error}", highlight=False, markup=False)

@@ -111,14 +111,16 @@ class Tracker(Protocol):
         link: Link | None,
         heatmaps: Mapping[str, np.ndarray],
         scores: pd.DataFrame,
+        anew: bool = False,
     ) -> str | None:
-        """Record one explainer on one model and return the run's id.
+        """Record one explainer on one model, or find the finished run, and return the run's id.
 
         Args:
             record: The key is kept as the tag `explain_key`.
             link: Where the model is tracked; it becomes an input of the run.
             heatmaps: Arrays by name, kept as heatmaps.npz.
             scores: A row an image and metric, kept as scores.parquet.
+            anew: Whether a finished run with this key is left aside.
         """
         ...
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from xai_exp.tracking import whole
 from xai_exp.tracking.interface import Kept
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ def kept(client: "MlflowClient", runs: "Iterable[Run]", key: str) -> list[Kept]:
 
 
 def _held(client: "MlflowClient", run: "Run") -> Kept | None:
+    fault = whole.fault(client, run)
+    if fault:
+        _log.warning("%s is left out: %s", whole.told(run), fault)
+        return None
     scores = artifact(client, run.info.run_id, "scores.parquet", pd.read_parquet)
     if scores is None:
         return None

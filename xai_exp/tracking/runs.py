@@ -1,10 +1,11 @@
 """Runs in MLflow, through explicit run ids: no run is ever `active`, nothing global is kept."""
 
+import logging
 import shlex
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,8 @@ from filelock import FileLock
 from torch import nn
 
 from xai_exp.config import InputError, configured
-from xai_exp.tracking import reading, writing
+from xai_exp.files import digest
+from xai_exp.tracking import reading, whole, writing
 from xai_exp.tracking.connection import gist, is_server, mlflow, public, quickly
 from xai_exp.tracking.entries import final, history_points
 from xai_exp.tracking.interface import Found, Kept, Link, Number, Record
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 _UI = "http://127.0.0.1:5000"  # where `make ui` answers unless the port is taken
 _KEY = {"train": "model_key", "explain": "explain_key", "report": "report_key"}
+_log = logging.getLogger(__name__)
 _SHORT = 8  # characters of a run id that the user is asked to type
 _NEWEST = 50  # how many runs the columns of a view are chosen by
 
@@ -107,8 +110,8 @@ class _Runs:
         history: Sequence[Mapping[str, Number]],
     ) -> Link | None:
         with self._locked(record.key):
-            done = self._find("train", record.key, "FINISHED")
-            if done is not None:
+            done = self._finished("train", record.key)
+            if done is not None and done.outputs and done.outputs.model_outputs:
                 return _link(done)
             with self._written("train", record) as (run, folder):
                 model = writing.model(self.client, run, record, network, example)
@@ -119,7 +122,7 @@ class _Runs:
                 return Link(run=run.info.run_id, model=model)
 
     def explained(self, key: str) -> Found | None:
-        run = self._find("explain", key, "FINISHED")
+        run = self._finished("explain", key)
         if run is None:
             return None
         scores = reading.artifact(self.client, run.info.run_id, "scores.parquet", pd.read_parquet)
@@ -132,10 +135,16 @@ class _Runs:
         link: Link | None,
         heatmaps: Mapping[str, np.ndarray],
         scores: pd.DataFrame,
+        anew: bool = False,
     ) -> str | None:
         tags = dict(record.tags) | ({"train_run": link.run} if link else {})
         record = replace(record, tags=tags)
-        with self._locked(record.key), self._written("explain", record) as (run, folder):
+        with self._locked(record.key), ExitStack() as stack:
+            # Another process may have made the same in the meantime.
+            done = None if anew else self._finished("explain", record.key)
+            if done is not None:
+                return done.info.run_id
+            run, folder = stack.enter_context(self._written("explain", record))
             model = link.model if link else None
             if model:
                 writing.use_model(self.client, run, model)
@@ -151,7 +160,11 @@ class _Runs:
         pages: Mapping[str, str],
         tables: Mapping[str, pd.DataFrame],
     ) -> str | None:
-        with self._locked(record.key), self._written("report", record) as (run, folder):
+        with self._locked(record.key), ExitStack() as stack:
+            done = self._finished("report", record.key)
+            if done is not None:
+                return done.info.run_id
+            run, folder = stack.enter_context(self._written("report", record))
             writing.metrics(self.client, run, final(run, record, None, 0))
             for name, page in pages.items():
                 (folder / f"{name}.html").write_text(page, encoding="utf-8")
@@ -161,7 +174,7 @@ class _Runs:
             return run.info.run_id
 
     def reported(self, key: str) -> str | None:
-        run = self._find("report", key, "FINISHED")
+        run = self._finished("report", key)
         return run.info.run_id if run else None
 
     def kept(self, runs: Iterable[str] | None = None, condition: str = "") -> list[Kept]:
@@ -241,23 +254,48 @@ class _Runs:
     def _find(self, kind: str, key: str, status: str) -> "Run | None":
         return self.newest(kind, status, f" and tags.{_KEY[kind]} = '{key}'")
 
+    def _finished(self, kind: str, key: str) -> "Run | None":
+        """The finished run of this key whose files are whole; a broken one is said."""
+        run = self._find(kind, key, "FINISHED")
+        if run is None or not (fault := whole.fault(self.client, run)):
+            return run
+        _log.warning("%s is broken, %s: it is made again", whole.told(run), fault)
+        return None
+
+    def _left(self, kind: str, key: str) -> "Run | None":
+        """What a process that ended early left of this key, or a finished run that is broken.
+
+        Under the lock of its key nobody else works on it.
+        """
+        for status in ("RUNNING", "KILLED", "FAILED", "FINISHED"):
+            run = self._find(kind, key, status)
+            if run is not None and (status != "FINISHED" or whole.fault(self.client, run)):
+                if status != "RUNNING":
+                    self.client.update_run(run.info.run_id, status="RUNNING")
+                return run
+        return None
+
     @contextmanager
     def _written(self, kind: str, record: Record) -> "Iterator[tuple[Run, Path]]":
         """A run to write into and a folder whose files become its artifacts.
 
-        A run left RUNNING by a killed process is gone on with; one that fails here is marked.
+        A run that a process left unfinished is gone on with; one that ends here early is marked.
         """
-        run = self._find(kind, record.key, "RUNNING") or self._create(kind, record)
+        run = self._left(kind, record.key) or self._create(kind, record)
         try:
             writing.params(self.client, run, record.params)
             with tempfile.TemporaryDirectory() as folder:
                 yield run, Path(folder)
                 for name, drawn in record.figures.items() if self.settings.figures else ():
                     drawn().savefig(Path(folder) / f"{name}.png")
+                (Path(folder) / whole.SUMS).write_text(whole.sums(Path(folder)))
                 self.client.log_artifacts(run.info.run_id, folder)
-        except BaseException:
+                known = digest(Path(folder) / whole.SUMS)
+                self.client.set_tag(run.info.run_id, whole.TAG, known)
+        except BaseException as error:
+            status = "FAILED" if isinstance(error, Exception) else "KILLED"
             with suppress(Exception):
-                self.client.set_terminated(run.info.run_id, "FAILED")
+                self.client.set_terminated(run.info.run_id, status)
             raise
         self.client.set_terminated(run.info.run_id)
 

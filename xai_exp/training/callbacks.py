@@ -11,6 +11,7 @@ from typing import Any
 from pytorch_lightning.callbacks import Callback
 from tqdm import tqdm
 
+from xai_exp.files import whole
 from xai_exp.training import Bar
 
 _LINES = 20
@@ -24,9 +25,8 @@ class Checkpoint(Callback):
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ANN401, ARG002
         """Keep everything that the next epoch starts from."""
-        part = self.path.with_name("part.ckpt")
-        trainer.save_checkpoint(part)
-        part.replace(self.path)
+        with whole(self.path) as part:
+            trainer.save_checkpoint(part)
 
 
 class Progress(Callback):

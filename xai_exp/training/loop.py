@@ -5,6 +5,7 @@ that goes on from its last checkpoint ends with the same weights, bit for bit on
 was never interrupted.
 """
 
+import logging
 import math
 import signal
 import time
@@ -25,6 +26,7 @@ from xai_exp.types import Dataset, Split
 
 _CHECK_EVERY = 50  # steps between looks at the loss on a GPU, where a look waits for the device
 _ONEDNN_BLOCK = 16
+_log = logging.getLogger(__name__)
 
 
 def fit(
@@ -291,9 +293,12 @@ def _saved(checkpoint: Path) -> dict[str, Any]:
     if not checkpoint.is_file():
         return {}
     try:
-        return torch.load(checkpoint, map_location="cpu", weights_only=True)
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        if saved["history"][-1]["validation_accuracy"] >= 0 and saved["state_dict"]:
+            return saved
+        reason = "no number"
     except Exception as error:
-        raise InputError(
-            f"{checkpoint}: got a checkpoint that can't be read ({type(error).__name__}); "
-            "allowed: a whole one; remove it to train from the start"
-        ) from error
+        reason = type(error).__name__
+    _log.warning("%s is broken (%s): training begins anew", checkpoint, reason)
+    checkpoint.unlink()
+    return {}

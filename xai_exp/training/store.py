@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,11 +14,13 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 from xai_exp.config import InputError
+from xai_exp.files import digest, whole, write_whole
 
 TRAINING_VERSION = 2  # raise it when a change of data, models or training changes trained weights
 
 CHECKPOINT = "last.ckpt"  # what an interrupted training goes on from
 
+_WEIGHTS = "weights_sha256"  # in result.json
 _log = logging.getLogger(__name__)
 
 
@@ -91,9 +92,10 @@ class ModelStore:
     def save(self, key: str, network: nn.Module, result: TrainingResult) -> None:
         """Keep the weights, then the result that declares them whole; the checkpoint has served."""
         folder = self.folder(key)
-        torch.save(network.state_dict(), folder / "model.pt.part")
-        (folder / "model.pt.part").replace(folder / "model.pt")
-        write_whole(folder / "result.json", json.dumps(asdict(result), indent=1))
+        with whole(folder / "model.pt") as part:
+            torch.save(network.state_dict(), part)
+        told = {**asdict(result), _WEIGHTS: digest(folder / "model.pt")}
+        write_whole(folder / "result.json", json.dumps(told, indent=1))
         (folder / CHECKPOINT).unlink(missing_ok=True)
 
     def accuracy(self, key: str, data: str, measure: Callable[[], float]) -> float:
@@ -102,11 +104,36 @@ class ModelStore:
         Datasets that differ in their test split alone share one network, not one accuracy.
         """
         path = self.folder(key) / "accuracy.json"
-        known = json.loads(path.read_text()) if path.is_file() else {}
+        known = _numbers(path)
         if data not in known:
             known[data] = measure()
             write_whole(path, json.dumps(known, indent=1))
         return known[data]
+
+    def fault(self, key: str) -> str:
+        """What is wrong with a finished network's files; empty if they are whole.
+
+        Weights are compared with the digest that was noted when they were written. Of networks from
+        before there was one, only what can't be read or is not finite is found.
+        """
+        folder = self.root / key
+        try:
+            told = json.loads((folder / "result.json").read_text())
+            _result(told)
+            if told.get(_WEIGHTS, found := digest(folder / "model.pt")) != found:
+                return "model.pt holds other weights than those that were trained"
+            weights = torch.load(folder / "model.pt", map_location="cpu", weights_only=True)
+            strange = [name for name, one in weights.items() if not bool(one.isfinite().all())]
+            return f"{strange[0]} is not finite" if strange else ""
+        except OSError as error:
+            return f"{Path(str(error.filename)).name}: {error.strerror}"
+        except Exception as error:
+            return f"files that can't be read ({type(error).__name__})"
+
+    def discard(self, key: str) -> None:
+        """Forget a network, so that it is trained again; its result goes first."""
+        for name in ("result.json", "accuracy.json", "model.pt"):
+            (self.root / key / name).unlink(missing_ok=True)
 
     def load(self, key: str, network: nn.Module) -> TrainingResult:
         """Give `network` the trained weights.
@@ -118,8 +145,7 @@ class ModelStore:
         try:
             weights = torch.load(folder / "model.pt", map_location="cpu", weights_only=True)
             network.load_state_dict(weights)
-            fields = json.loads((folder / "result.json").read_text())
-            return TrainingResult(**{**fields, "history": tuple(fields["history"])})
+            return _result(json.loads((folder / "result.json").read_text()))
         except Exception as error:
             raise InputError(
                 f"{folder}: got a trained model that can't be read ({type(error).__name__}); "
@@ -127,11 +153,18 @@ class ModelStore:
             ) from error
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that is either there whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+def _result(told: Mapping[str, Any]) -> TrainingResult:
+    """What result.json says of training."""
+    fields = {name: value for name, value in told.items() if name != _WEIGHTS}
+    return TrainingResult(**{**fields, "history": tuple(fields["history"])})
+
+
+def _numbers(path: Path) -> dict[str, float]:
+    """Numbers by name; none of a file that is broken, which is said."""
+    if not path.is_file():
+        return {}
+    try:
+        return {str(name): float(value) for name, value in json.loads(path.read_text()).items()}
+    except (ValueError, AttributeError, TypeError):
+        _log.warning("%s is broken: accuracies are measured again", path)
+        return {}

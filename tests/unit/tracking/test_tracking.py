@@ -74,13 +74,14 @@ def test_a_training_run_holds_tags_params_history_and_files(tracker):
     assert run.info.status == "FINISHED"
     assert 60_000 <= run.info.end_time - run.info.start_time < 120_000
     tags = {k: v for k, v in run.data.tags.items() if not k.startswith("mlflow.")}
+    assert len(tags.pop("sha256")) == 64
     assert tags == {"type": "train", "model_key": "whole", "dataset": "counting", "seed": "0"}
     assert run.data.params == {"dataset.size": "8", "dataset.radii": "[1, 2]", "seed": "0"}
     assert run.data.metrics["accuracy"] == 0.9
     losses = tracker.client.get_metric_history(run.info.run_id, "train_loss")
     assert [(point.step, point.value) for point in losses] == [(1, 0.5), (2, 0.2)]
     files = {file.path for file in tracker.client.list_artifacts(run.info.run_id)}
-    assert files == {"history.csv", "learning_curves.png"}
+    assert files == {"history.csv", "learning_curves.png", "SHA256SUMS"}
 
 
 def test_the_logged_model_loads_and_gives_the_same_logits_for_any_batch_size(tracker):
@@ -188,7 +189,7 @@ def test_a_report_keeps_its_pages_tables_and_figures(tracker):
     record = Record(key="study", name="study", figures={"ranks": Figure})
     run = tracker.record_report(record, pages={"report": "<p>"}, tables={"scores": SCORES})
     files = {file.path for file in tracker.client.list_artifacts(run)}
-    assert files == {"report.html", "scores.parquet", "scores.csv", "ranks.png"}
+    assert files == {"report.html", "scores.parquet", "scores.csv", "ranks.png", "SHA256SUMS"}
 
 
 def test_an_address_opens_a_view_of_these_runs_with_their_metrics(tracker):
@@ -291,3 +292,47 @@ def test_a_root_that_mlflow_would_take_for_an_address_is_refused_and_nothing_mad
         MLflow(root=str(tmp_path / name)).open()
     assert "\n" not in str(e.value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["heatmaps.npz", "scores.parquet", "SHA256SUMS", "folder"])
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_finished_run_whose_files_are_broken_is_made_again_and_stays_out(tracker, name, cut):
+    key = f"broken_{name}_{cut}"
+    run = explain(tracker, key)
+    assert tracker.explained(key).run == run
+    place = Path(tracker.client.get_run(run).info.artifact_uri.removeprefix("file://"))
+    for path in place.iterdir() if name == "folder" else [place / name]:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]) if cut else path.unlink()
+    assert tracker.explained(key) is None
+    assert not tracker.kept([run])
+    assert explain(tracker, key) == run
+    assert tracker.explained(key).run == run
+    assert len(tracker.kept([run])) == 1
+
+
+def test_equal_explanations_leave_one_run_unless_they_are_asked_for_anew(tracker):
+    assert explain(tracker, "equal") == explain(tracker, "equal")
+    assert len(runs(tracker, "tags.explain_key = 'equal'")) == 1
+
+
+def test_the_doctor_finds_what_dead_processes_left_and_mends_it(tmp_path):
+    from xai_exp.tracking.doctor import faults
+
+    kept = MLflow(root=str(tmp_path / "mlruns")).open()
+    explain(kept, "whole")
+    assert not list(faults(kept.root, "xai_exp"))
+    tags = {"type": "train", "model_key": "dead"}
+    run = kept.client.create_run(kept.experiment, tags=tags).info.run_id
+    kept.client.create_logged_model(kept.experiment, name="half", source_run_id=run, tags=tags)
+    broken = explain(kept, "broken")
+    place = Path(kept.client.get_run(broken).info.artifact_uri.removeprefix("file://"))
+    (place / "heatmaps.npz").unlink()
+    with kept._locked("dead"):
+        assert len(list(faults(kept.root, "xai_exp"))) == 1
+    found = list(faults(kept.root, "xai_exp"))
+    assert len(found) == 3
+    for fault in found:
+        fault.mend()
+    assert [one.words.partition(":")[0][:10] for one in faults(kept.root, "xai_exp")] == [
+        "run broken"
+    ]

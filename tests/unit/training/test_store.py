@@ -187,3 +187,30 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
     with ModelStore(root=tmp_path).lock("k"):
         pass
+
+
+@pytest.mark.parametrize("fault", ["other", "nan", "cut", "lost", "result"])
+def test_a_finished_network_whose_files_are_broken_is_found(tmp_path, fault):
+    kept, path = ModelStore(root=tmp_path), tmp_path / "k" / "model.pt"
+    kept.save("k", network(), RESULT)
+    assert not kept.fault("k")
+    weights = torch.load(path, weights_only=True)
+    if fault in ("other", "nan"):
+        first = next(iter(weights))
+        weights[first] = weights[first] + (1.0 if fault == "other" else float("nan"))
+        torch.save(weights, path)
+    elif fault == "lost":
+        path.unlink()
+    else:
+        broken = path if fault == "cut" else path.with_name("result.json")
+        broken.write_bytes(broken.read_bytes()[:40])
+    assert kept.fault("k")
+    kept.discard("k")
+    assert not kept.finished("k")
+
+
+def test_cut_accuracies_are_measured_again(tmp_path):
+    kept = ModelStore(root=tmp_path)
+    kept.accuracy("k", "data", lambda: 0.5)
+    (tmp_path / "k" / "accuracy.json").write_text('{"data": 0.')
+    assert kept.accuracy("k", "data", lambda: 0.25) == 0.25

@@ -248,10 +248,14 @@ def test_weights_broken_by_the_last_step_of_an_epoch_are_not_kept(tmp_path):
     assert not (tmp_path / CHECKPOINT).exists()
 
 
-def test_a_broken_checkpoint_is_refused_in_one_line(tmp_path):
-    (tmp_path / CHECKPOINT).write_bytes(b"not a checkpoint")
-    with pytest.raises(InputError, match="remove it to train from the start"):
-        fit(tmp_path)
+@pytest.mark.parametrize("kind", ["cut", "without history"])
+def test_a_broken_checkpoint_is_said_and_training_begins_anew(tmp_path, caplog, kind):
+    if kind == "cut":
+        (tmp_path / CHECKPOINT).write_bytes(b"not a checkpoint")
+    else:
+        torch.save({"state_dict": {}}, tmp_path / CHECKPOINT)
+    fit(tmp_path)
+    assert "training begins anew" in caplog.text
 
 
 def test_training_leaves_the_global_generator_and_the_working_folder_alone(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from filelock import FileLock
 
+from xai_exp.files import write_whole
 from xai_exp.report.pages import document
 
 STUDIES = ("lrp_vs_sensitivity", "human_strategy", "stability", "metric_validity", "adoption")
@@ -50,7 +51,7 @@ def write(folder: Path) -> Path | None:
             _NAME, escaped=True, title=_TITLE, summary=_SUMMARY, groups=_grouped(found)
         )
         path = folder / _NAME
-        path.write_text(text, encoding="utf-8")
+        write_whole(path, text)
         return path
 
 

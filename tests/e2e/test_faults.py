@@ -1,0 +1,91 @@
+"""What goes wrong around a run: exit codes that can be believed, files that are whole."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = [
+    *("dataset=digits", "explainer=gradient", "metric=sparseness", "images=4"),
+    *("trainer.max_epochs=1", "model.width=2", "model.depth=1", "model.hidden=4"),
+]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+
+
+def started(folder, *arguments, **keys):
+    command = [sys.executable, "-m", "xai_exp", *arguments]
+    keys = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | keys
+    return subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, **keys)
+
+
+def ended(folder, *arguments, **keys):
+    process = started(folder, *arguments, **keys)
+    said, errors = process.communicate(timeout=300)
+    return process.returncode, said, errors
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A folder with one finished experiment."""
+    folder = tmp_path_factory.mktemp("store")
+    code, said, errors = ended(folder, *TINY)
+    assert code == 0, said + errors
+    return folder
+
+
+@pytest.fixture
+def copied(store, tmp_path):
+    shutil.copytree(store, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+REPORT = "+hydra.callbacks.report={_target_: xai_exp.studies.callbacks.Report, title: x}"
+
+
+def test_a_study_whose_page_cannot_be_written_does_not_end_as_if_all_were_well(tmp_path):
+    (tmp_path / "reports").write_text("a file")
+    code, said, errors = ended(tmp_path, *TINY, REPORT, "study=mine")
+    assert code == 1, said + errors
+    assert errors.splitlines()[-1].startswith("error: ")
+    assert "reports" in errors.splitlines()[-1]
+    assert "Traceback" not in errors
+
+
+def test_what_a_callback_raises_is_no_warning(tmp_path):
+    code, _, errors = ended(tmp_path, *TINY, "tracking=off", REPORT.replace("title: x", "title: 3"))
+    assert code == 0, errors  # nothing is kept, so there is nothing to report on
+    code, _, errors = ended(tmp_path, *TINY, REPORT.replace("title: x", "pairs: [[3]], title: x"))
+    assert code == 1
+    assert "UserWarning" in errors or errors.startswith("error: ")
+
+
+def test_a_closed_pipe_is_quiet_and_a_full_device_one_line(copied):
+    there, here = os.pipe()
+    os.close(there)
+    code, _, errors = ended(copied, *TINY, stdout=here)
+    os.close(here)
+    assert (code, errors) == (128 + signal.SIGPIPE, "")
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        code, _, errors = ended(copied, *TINY, stdout=full)
+    assert code == 1
+    assert errors.startswith("error: standard output: No space left on device; allowed: ")
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_in_order_with_its_own_code(tmp_path, sent, code):
+    process = started(tmp_path, *TINY, "trainer.max_epochs=100000", "trainer.target_accuracy=1")
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.rglob("last.ckpt")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(sent)
+    said, errors = process.communicate(timeout=60)
+    assert process.returncode == code, said + errors
+    assert "Traceback" not in errors
+    assert not list(tmp_path.rglob(".*.part"))

@@ -1,0 +1,119 @@
+"""A configuration is not code: a name from elsewhere is refused before anything is imported."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from xai_exp import build, trust
+from xai_exp.config import InputError
+
+CONF = Path(__file__).parents[2] / "conf"
+FEW = ["tracking=off", "dataset=digits", "explainer=gradient", "metric=sparseness"]
+
+EVIL = """
+from pathlib import Path
+Path(__file__).with_name("ran").touch()
+from xai_exp.config import configured
+from xai_exp.explainers.controls import Random
+
+
+@configured
+class Mine(Random):
+    pass
+
+
+class Plain:
+    pass
+"""
+
+
+@pytest.fixture
+def stranger(tmp_path, monkeypatch):
+    """A package that leaves a trace when it is imported."""
+    (tmp_path / "stranger.py").write_text(EVIL)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path / "ran"
+    sys.modules.pop("stranger", None)
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", [*FEW, *overrides], return_hydra_config=True)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "model._target_=stranger.Plain",
+        "dataset._target_=stranger",
+        "trainer.samples=[{_target_: stranger.Plain}]",
+        "trainer.samples=[[{a: {_target_: stranger.Plain}}]]",
+        "explainer.gradient._target_=stranger.Mine",
+        "+metric.sparseness.inner={_target_: stranger.Plain}",
+        "imputer._target_=pandas.read_pickle",
+        "tracking._target_=xai_exp.tracking.connection.os.system",
+        "tracking._target_=xai_exp.config.identity",
+        "dataset._target_=${oc.env:HOME}",
+        "dataset._target_=nope",
+        "+explainer.gradient._partial_=true",
+    ],
+)
+def test_what_a_stranger_names_is_refused_unimported(stranger, override):
+    with pytest.raises(InputError, match="allowed: "):
+        build.experiment(composed(override))
+    assert not stranger.exists()
+
+
+@pytest.mark.parametrize(
+    "hydra",
+    [
+        {"callbacks": {"x": {"_target_": "stranger.Plain"}}},
+        {"callbacks": {"x": {"_target_": "xai_exp.tracking.connection.os.system"}}},
+        {"callbacks": "${trainer}"},
+        {"sweeper": {"_target_": "stranger.Plain"}},
+        {"launcher": {"_target_": "stranger.Plain", "list": [{"_target_": "os.system"}]}},
+        {"launcher": {"n": [{"_target_": "stranger.Plain"}]}},
+        {"job_logging": {"handlers": {"x": {"class": "stranger.Plain"}}}},
+        {"job_logging": {"handlers": {"x": {"()": "os.system"}}}},
+        {"job_logging": {"handlers": {"x": {"stream": "ext://stranger.Plain"}}}},
+        {"job": {"env_set": {"LD_PRELOAD": "evil.so"}}},
+    ],
+)
+def test_hydras_own_keys_name_no_code_from_elsewhere_either(stranger, hydra):
+    with pytest.raises(InputError, match="allowed: "):
+        trust.refuse_strangers(OmegaConf.create({"hydra": hydra}))
+    assert not stranger.exists()
+
+
+def test_the_guard_comes_before_hydra_acts(stranger):
+    trust.guard()
+    with pytest.raises(InputError, match="XAI_EXP_TRUST=stranger"):
+        composed("+hydra.callbacks.x={_target_: stranger.Plain}")
+    assert not stranger.exists()
+
+
+def test_a_package_that_the_user_names_may_give_configured_classes(stranger, monkeypatch):
+    monkeypatch.setenv("XAI_EXP_TRUST", "other, stranger")
+    config = composed()
+    config.explainer = {"mine": {"_target_": "stranger.Mine"}}
+    assert type(build.experiment(config).explainers["mine"]).__name__ == "Mine"
+    with pytest.raises(InputError, match="a configured class"):
+        build.experiment(composed("model={_target_: stranger.Plain}"))
+    assert stranger.exists()
+
+
+def test_our_own_configuration_passes():
+    trust.refuse_strangers(composed())
+    trust.refuse_strangers(composed("experiment=stability"))
+
+
+def test_a_thing_of_another_kind_is_refused():
+    with pytest.raises(InputError, match="dataset: got CNN"):
+        build.experiment(composed("dataset=../model/cnn"))
+    config = composed()
+    config.dataset = None
+    with pytest.raises(InputError, match="dataset: got nothing"):
+        build.experiment(config)

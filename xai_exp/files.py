@@ -1,0 +1,75 @@
+"""Files that are there whole or not at all, whatever happens while they are written."""
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PART = ".part"  # the end of the name of a file that is being written
+_ROOM = 1 << 20  # bytes below which a disk is called full
+_BLOCK = 1 << 20
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A path to write to; what was written takes the place of `path` once it is on the disk.
+
+    After an error, and after a kill, `path` is what it was before.
+
+    Raises:
+        OSError: with the path, when it can't be written.
+    """
+    part = path.with_name(f".{path.name[:200]}.{os.getpid()}{PART}")
+    try:
+        yield part
+        _synced(part)
+        part.replace(path)
+        _synced(path.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+    except Exception as error:  # libraries in C speak of a full disk in words of their own
+        if shutil.disk_usage(path.parent).free < _ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a text or bytes as a file that is either there whole or not at all."""
+    with whole(path) as part:
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file's content, 64 hex digits."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            found.update(block)
+    return found.hexdigest()
+
+
+def leftovers(folder: Path, alive: Callable[[int], bool]) -> list[Path]:
+    """Files in a folder and below that processes which are dead had begun to write."""
+    found = []
+    for path in folder.rglob(f".*{PART}"):
+        number = path.name.removesuffix(PART).rpartition(".")[2]
+        if number.isdigit() and not alive(int(number)):
+            found.append(path)
+    return sorted(found)
+
+
+def _synced(path: Path) -> None:
+    """Have the system write a file, or the names in a folder, to the disk."""
+    there = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(there)
+    except OSError as error:  # some file systems can't be asked for folders
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
+            raise
+    finally:
+        os.close(there)

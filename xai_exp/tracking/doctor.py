@@ -1,0 +1,69 @@
+"""What is wrong in the runs of a store: broken, left unfinished by dead processes, half logged."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from xai_exp.tracking import reading, whole
+from xai_exp.tracking.runs import MLflow
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """What is wrong, in words, and what mends it."""
+
+    words: str
+    mend: Callable[[], Any]
+
+
+def faults(root: Path, experiment: str) -> Iterator[Fault]:
+    """Of the runs under a folder; those that a living process works on are let be."""
+    if not (root / "mlflow.db").is_file():
+        return
+    runs = MLflow(root=str(root), experiment=experiment).open()
+    for run in reading.matching(runs.client, runs.experiment, ""):
+        tags, name, status = run.data.tags, whole.told(run), run.info.status
+        if _worked_on(root, tags):
+            continue
+        number = run.info.run_id
+        if status != "FINISHED":
+            words = f"run {name}: left {status} by a process that ended early"
+            yield Fault(words=words, mend=partial(runs.client.delete_run, number))
+        elif words := whole.fault(runs.client, run):
+            mend = partial(runs.client.set_terminated, number, "FAILED")
+            yield Fault(words=f"run {name}: {words}", mend=mend)
+    yield from _models(runs.client, runs.experiment, root)
+
+
+def _models(client: "MlflowClient", experiment: str, root: Path) -> Iterator[Fault]:
+    token = None
+    while True:
+        page = client.search_logged_models([experiment], page_token=token)
+        for model in page:
+            if model.status == "PENDING" and not _worked_on(root, model.tags):
+                words = f"logged model {model.name} ({model.model_id[:10]}): never finished"
+                yield Fault(words=words, mend=partial(client.delete_logged_model, model.model_id))
+        token = page.token
+        if not token:
+            return
+
+
+def _worked_on(root: Path, tags: Any) -> bool:  # noqa: ANN401
+    """Whether a process holds the lock of what these tags are of."""
+    kinds = {"train": "model_key", "explain": "explain_key", "report": "report_key"}
+    key = tags.get(kinds.get(tags.get("type", "train"), "model_key"))
+    path = root / "locks" / f"{key}.lock"
+    if key is None or not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
