@@ -57,7 +57,8 @@ class Graft(torch.autograd.Function):
 
 def graft(old: Tensor, new: Tensor) -> Tensor:
     """`old`, which now is `new`; what was kept of it before (`kept_apart`) is not changed by it."""
-    with torch.autograd._unsafe_preserve_version_counter(old):
+    keeping = torch.autograd._unsafe_preserve_version_counter  # pyright: ignore[reportPrivateImportUsage]
+    with keeping(old):
         return Graft.apply(old, new)  # pyright: ignore[reportReturnType]
 
 

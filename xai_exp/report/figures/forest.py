@@ -25,7 +25,7 @@ def forest(rows: pd.DataFrame, sides: tuple[str, str]) -> str:
     """
     right, left = (html.escape(words(side)) for side in sides)
     ends = f'<span class="ends"><span>-1: {left}</span><span>+1: {right}</span></span>'
-    varied = [name for name in FACTORS if name in rows and rows[name].nunique() > 1]
+    varied = [name for name in FACTORS if name in rows and len(set(rows[name])) > 1]
     bars = [_bar(row, varied) for row in rows.to_dict("records")]
     top, foot = _KEY.format(f"rank-biserial effect: {_COLOURS}"), _KEY.format(ends)
     return f'<ul class="forest">{top}{"".join(bars)}{foot}</ul>'
