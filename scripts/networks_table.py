@@ -48,7 +48,9 @@ Methods that ask the network many times do so less often than by default: at mos
   draws with so few points are off by more than by default);
 - **bold**: more than the bound that is stated for the promise;
 - `+`: the heatmap is there, the method promises no sum;
-- a letter: refused by the line of that letter below; `!`: not finite.
+- a letter: refused by the line of that letter below;
+- `!`: not finite, for which a run refuses the method;
+- blank: not measured since the method's class, version or settings last changed.
 
 Evenness (alone and in a batch, float32 and float64) costs several explanations more and is not
 measured here. {done} of {all} networks are measured; each of the others is at the end with the one

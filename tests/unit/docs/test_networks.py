@@ -2,10 +2,10 @@
 
 import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 
@@ -35,12 +35,12 @@ FOUND = {
             "pattern_net": {"finite": False, "guards": {}},
         },
     },
-    "two": {"failed": "took more than 900 s"},
+    "two": {"failed": "took more than 10 GiB of memory"},
 }
 
 
 def test_every_network_and_every_method_has_its_word(script):
-    page = script.page(FOUND, ["one", "three", "two"], "0.1")
+    page = script.page(FOUND, {"one": ["one", "three"], "two": ["two"]}, "0.1")
     for line in (
         "| *size* | 64px, 1.2M |",
         "| deeplift | **90 %** |",
@@ -50,8 +50,8 @@ def test_every_network_and_every_method_has_its_word(script):
         "| pattern_net | ! |",
         "| *maps of* | layer4 |",
         "- **a**: no rule for mul()",
-        "- three: not measured yet",
-        "- two: took more than 900 s",
+        "- three: not measured; see one",
+        "- two: took more than 10 GiB of memory",
         "1 of 3 networks are measured",
     ):
         assert line in page
@@ -72,31 +72,67 @@ def test_letters_go_on_behind_z(script):
 @pytest.mark.parametrize(
     ("code", "why"),
     [
-        ("import time; time.sleep(60)", "took more than 1 s"),
         ("raise MemoryError('out of memory')", "GiB of memory"),
+        ("import os; os.kill(os.getpid(), 9)", "GiB of memory"),
         ("raise ValueError('no such thing')", "ValueError: no such thing"),
     ],
 )
-def test_a_network_that_is_not_measured_says_why(script, monkeypatch, tmp_path, code, why):
+def test_a_network_that_ends_early_says_why_and_keeps_what_it_had(
+    script, monkeypatch, tmp_path, code, why
+):
     program = tmp_path / "program.py"
-    program.write_text(code)
+    program.write_text("print('{\"size\": 64}', flush=True)\n" + code)
     monkeypatch.setattr(script, "__file__", str(program))
-    monkeypatch.setattr(script, "SECONDS", 1 if "sleep" in code else 60)
-    assert why in script.measured("any")["failed"]
+    told = list(script.measured("any", ["lrp"]))
+    assert told[0] == {"size": 64}
+    assert why in told[1]["failed"]
+    assert len(told) == 2
+
+
+def test_a_method_that_takes_too_long_is_a_line(script, monkeypatch):
+    class Endless:
+        def __call__(self, *_):
+            while True:
+                pass
+
+    monkeypatch.setattr(script, "SECONDS", 0.2)
+    images = torch.zeros(1, 3, 4, 4)
+    said = script.explained(Endless(), None, images, torch.tensor([0]), images)
+    assert said == {"refused": "took more than 0.2 s on one core"}
 
 
 def test_a_stopped_run_goes_on_where_it_was(script, monkeypatch, tmp_path):
     import torchvision
 
     monkeypatch.setattr(torchvision.models, "list_models", lambda **_: ["one", "three", "two"])
+    monkeypatch.setattr(script, "kinds", lambda _: {"three": ["three", "one"], "two": ["two"]})
+    monkeypatch.setattr(script, "method_keys", lambda: {"lrp": "new", "gradient": "same"})
     monkeypatch.setattr(script, "STORED", tmp_path / "networks.json")
     monkeypatch.setattr(script, "PAGE", tmp_path / "networks.md")
-    (tmp_path / "networks.json").write_text(json.dumps(FOUND))
+    before = {"lrp": method() | {"key": "old"}, "gradient": method() | {"key": "same"}}
+    one = {"size": 64, "parameters": 1_000_000, "methods": before}
+    (tmp_path / "networks.json").write_text(json.dumps({"one": one, "two": FOUND["two"]}))
     asked = []
-    monkeypatch.setattr(script, "measured", lambda name: asked.append(name) or FOUND["two"])
+
+    def measured(name, methods):
+        asked.append((name, methods))
+        yield {"size": 64, "parameters": 1_000_000}
+        yield {"methods": {one: method() | {"key": "new"} for one in methods}}
+
+    monkeypatch.setattr(script, "measured", measured)
     assert script.main([]) == 0
-    assert asked == ["three"]
-    assert set(json.loads((tmp_path / "networks.json").read_text())) == {"one", "two", "three"}
+    assert asked == [("three", ["lrp", "gradient"]), ("one", ["lrp"])]
+    kept = json.loads((tmp_path / "networks.json").read_text())
+    assert kept["one"]["methods"]["lrp"]["key"] == "new"
+    assert set(kept) == {"one", "two", "three"}
     assert script.main(["four"]) == 1
-    assert "- three: took more than 900 s" in (tmp_path / "networks.md").read_text()
-    assert sys.modules.get("networks_table") is None
+    assert "- two: took more than 10 GiB of memory" in (tmp_path / "networks.md").read_text()
+
+
+def test_networks_of_the_same_modules_are_of_one_kind(script):
+    found = script.kinds(["resnet34", "resnet18", "resnet50", "vgg11"])
+    assert found == {
+        "resnet18": ["resnet18", "resnet34"],
+        "resnet50": ["resnet50"],
+        "vgg11": ["vgg11"],
+    }

@@ -154,6 +154,24 @@ def test_lost_relevance_is_marked(network, images):
     assert broken(found)[0] == "sum off by up to 100 % (bound 1 %) on 3 of 3 images"
 
 
+@pytest.mark.parametrize("size", [0.0, 1.0, 300.0])
+def test_what_relevance_loses_is_the_share_of_biases_and_nearly_all_of_it_is_marked(size):
+    """By the z rule without epsilon each layer keeps its biases' share, and nothing else."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        layers = nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Linear(64, 3)
+    network = nn.Sequential(*layers[:2], nn.Hardswish(), nn.Flatten(), layers[2]).double().eval()
+    for layer in layers:
+        layer.bias.data = torch.full_like(layer.bias, size)
+    layers[1].running_mean.zero_()
+    images = torch.rand(3, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    found = LRP(rule="z").diagnostics(network, images, TARGETS)
+    if not size:
+        assert found["conservation_error"].max() < 1e-6
+    said = [line for line in broken(found) if "relevance lost" in line]
+    assert bool(said) == bool((found["conservation_error"] > 0.99).any()) == (size == 300)
+
+
 def test_values_that_are_no_numbers_broke_their_promise():
     lines = broken({"completeness_gap": torch.tensor([0.0, torch.nan, torch.inf])})
     assert lines == ["sum off by more than numbers can say (bound 1 %) on 2 of 3 images"]
