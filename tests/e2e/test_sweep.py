@@ -27,7 +27,9 @@ def test_a_sweep_needs_no_m_and_ends_with_a_stability_report(
         "least_accuracy=0.5",
     ]
     done = run_module(tmp_path, "xai_exp", *words, *small)
-    study = optuna.load_study(study_name="seeds", storage=f"sqlite:///{tmp_path}/mlruns/optuna.db")
+    study = optuna.load_study(
+        study_name="seeds-digits", storage=f"sqlite:///{tmp_path}/mlruns/optuna.db"
+    )
     assert [trial.params["seed"] for trial in study.trials] == [0, 1, 2]
     (table,) = (tmp_path / "mlruns" / "artifacts").rglob("similarity.parquet")
     found = pd.read_parquet(table)
@@ -35,10 +37,10 @@ def test_a_sweep_needs_no_m_and_ends_with_a_stability_report(
     assert set(found["kind"]) == {"other seed", "other images", "random"}
     for name in ("similarity.png", "side_by_side.png", "accuracy.png"):
         assert table.with_name(name).stat().st_size > 5_000
-    assert "How stable are heatmaps? seeds" in table.with_name("stability.html").read_text()
+    assert "How stable are heatmaps? seeds-digits" in table.with_name("stability.html").read_text()
     assert "report run" in done.stdout
     runs = MLflow(root=str(tmp_path / "mlruns")).open().kept()
-    assert {(one.tags["explainer"], one.tags["study.seeds"]) for one in runs} == {
+    assert {(one.tags["explainer"], one.tags["study.seeds-digits"]) for one in runs} == {
         (name, trial) for name in ("gradient", "input_x_gradient") for trial in ("0", "1", "2")
     }
 
@@ -58,7 +60,9 @@ def test_two_objectives_end_in_a_front_of_networks(tmp_path: Path, run_module: R
     words = [f"sweep={name}", "explainer=gradient", "hydra.sweeper.trials=3"]
     varied = ["model.width=2,16,32", "model.dropout=0"]
     done = run_module(tmp_path, "xai_exp", *words, *fixed, *varied, *small)
-    study = optuna.load_study(study_name=name, storage=f"sqlite:///{tmp_path}/mlruns/optuna.db")
+    study = optuna.load_study(
+        study_name=f"{name}-digits", storage=f"sqlite:///{tmp_path}/mlruns/optuna.db"
+    )
     found = {t.params["model.width"]: t for t in study.trials if t.values is not None}
     assert set(found) == {2, 16, 32}
     for width, trial in found.items():

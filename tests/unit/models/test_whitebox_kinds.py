@@ -8,7 +8,7 @@ from xai_exp.data.logic import ParityPairs
 from xai_exp.data.suppressor import Suppressor
 from xai_exp.data.worths import WeightedCounting
 from xai_exp.models.whitebox import CentreSurround, pattern
-from xai_exp.models.whitebox_kinds import Parity, WeightedCounter
+from xai_exp.models.whitebox.kinds import Parity, WeightedCounter
 from xai_exp.training import accuracy
 from xai_exp.truth.games import attribute
 

@@ -13,7 +13,7 @@ from xai_exp.data.shortcut import TrianglesSquaresShortcut
 from xai_exp.data.triangles_squares import TrianglesSquares
 from xai_exp.data.worths import TypedCounting, WeightedCounting
 from xai_exp.models.whitebox import TagReader
-from xai_exp.models.whitebox_kinds import WeightedCounter
+from xai_exp.models.whitebox.kinds import WeightedCounter
 from xai_exp.training.invariance import InvariantTrainer, certified
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ from xai_exp.data.worths import TypedCounting, WeightedCounting
 from xai_exp.metrics.truth.parts import exact_truth
 from xai_exp.metrics.truth.zeros import FalseRelevance, InteractionShare, certified_zeros
 from xai_exp.models.whitebox import LinearSum
-from xai_exp.models.whitebox_kinds import Parity, WeightedCounter
+from xai_exp.models.whitebox.kinds import Parity, WeightedCounter
 from xai_exp.types import Case
 
 RGB = {"by": "color", "color": "rgb"}
