@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 PART = ".part"  # the end of the name of a file that is being written
 _ROOM = 1 << 20  # bytes below which a disk is called full
 _BLOCK = 1 << 20
@@ -51,6 +53,17 @@ def digest(path: Path) -> str:
         while block := file.read(_BLOCK):
             found.update(block)
     return found.hexdigest()
+
+
+def held(lock: Path) -> bool:
+    """Whether a process that lives holds this lock."""
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def leftovers(folder: Path, alive: Callable[[int], bool]) -> list[Path]:

@@ -9,9 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from xai_exp.files import leftovers
+from xai_exp.files import held, leftovers
 from xai_exp.tracking.doctor import Fault, faults
 from xai_exp.training.store import ModelStore
 
@@ -35,7 +33,7 @@ class Store:
         store = ModelStore(root=self.models)
         for folder in sorted(self.models.glob("*/")):
             key = folder.name
-            if store.finished(key) and not _held(folder / "lock") and (words := store.fault(key)):
+            if store.finished(key) and not held(folder / "lock") and (words := store.fault(key)):
                 yield Fault(words=f"model {key}: {words}", mend=_discarding(store, key))
 
 
@@ -45,17 +43,6 @@ def _discarding(store: ModelStore, key: str) -> Callable[[], None]:
             store.discard(key)
 
     return mend
-
-
-def _held(path: Path) -> bool:
-    """Whether a process that lives holds a lock."""
-    if not path.exists():
-        return False
-    try:
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
-        return True
 
 
 def is_alive(process: int) -> bool:

@@ -22,7 +22,7 @@ shown all the same.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -117,26 +117,36 @@ def gap(heatmaps: Heatmaps, promised: Scores) -> Scores:
     return torch.where(error == 0, 0, error / size).to(heatmaps.dtype)
 
 
-def until_close(
-    summed: Callable[[Tensor, int], Heatmaps], promised: Scores, steps: int, most: int
-) -> Heatmaps:
-    """Heatmaps from as few points as keep the sum within its bound, doubled for those images alone.
+class Integral(Promises):
+    """A method that sums gradients at points on a way, and promises what their integral is.
 
-    Args:
-        summed: the heatmaps of the images at these rows from so many points.
-        promised: what each should add up to.
-        steps: points at first.
-        most: points at most; an image that needs more keeps its gap, which is stored.
+    With `most`, the points are doubled for each image whose sum is off by more than its bound; an
+    image that needs more than `most` keeps its gap, which is stored. Without, there are `steps`.
     """
-    rows = torch.arange(len(promised), device=promised.device)
-    found = summed(rows, steps)
-    close = BOUNDS["completeness_gap"].most
-    rows = rows[gap(found, promised) > close]
-    while len(rows) and steps < most:
-        steps = min(2 * steps, most)
-        found[rows] = summed(rows, steps)
-        rows = rows[gap(found[rows], promised[rows]) > close]
-    return found
+
+    steps: int
+    most: int | None
+
+    @abstractmethod
+    def summed(self, model: nn.Module, images: Images, targets: Labels, steps: int) -> Heatmaps:
+        """The sum over so many points at every pixel, and over channels."""
+
+    @abstractmethod
+    def promised(self, model: nn.Module, images: Images, targets: Labels) -> Scores:
+        """What the integral adds up to."""
+
+    def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
+        """The integral at every pixel, summed over channels."""
+        found, steps = self.summed(model, images, targets, self.steps), self.steps
+        if self.most is None:
+            return found
+        wanted, close = self.promised(model, images, targets), BOUNDS["completeness_gap"].most
+        rows = (gap(found, wanted) > close).nonzero()[:, 0]
+        while len(rows) and steps < self.most:
+            steps = min(2 * steps, self.most)
+            found[rows] = self.summed(model, images[rows], targets[rows], steps)
+            rows = rows[gap(found[rows], wanted[rows]) > close]
+        return found
 
 
 def value(model: nn.Module, images: Images, targets: Labels) -> Scores:

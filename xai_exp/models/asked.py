@@ -23,6 +23,13 @@ BINARY = (
     "so that the probability of class 1 is sigmoid(z)"
 )
 
+Mean = float | tuple[float, ...]  # by channel, or one for all
+Std = (
+    Annotated[float, Range(0, exclusive_low=True)]
+    | Annotated[tuple[float, ...], Range(0, exclusive_low=True)]
+)
+Size = tuple[Annotated[int, Range(1)], Annotated[int, Range(1)]]  # height and width
+
 
 @configured
 class Preprocessing:
@@ -41,12 +48,9 @@ class Preprocessing:
     (224, 224)
     """
 
-    mean: float | tuple[float, ...] = 0.0
-    std: (
-        Annotated[float, Range(0, exclusive_low=True)]
-        | Annotated[tuple[float, ...], Range(0, exclusive_low=True)]
-    ) = 1.0
-    size: tuple[Annotated[int, Range(1)], Annotated[int, Range(1)]] | None = None
+    mean: Mean = 0.0
+    std: Std = 1.0
+    size: Size | None = None
 
     def __post_init__(self) -> None:
         many = {len(value) for value in (self.mean, self.std) if isinstance(value, tuple)}

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from torch import nn
 
-from xai_exp.config import Code, Content, InputError, Range, configured, imported
+from xai_exp.config import Code, Content, InputError, configured, imported
 from xai_exp.models import weights
-from xai_exp.models.asked import Preprocessing
+from xai_exp.models.asked import Mean, Preprocessing, Size, Std
 from xai_exp.models.weights import Head
 from xai_exp.types import Dataset
 
@@ -33,12 +33,9 @@ class File:
 
     path: Annotated[str, Content()]
     factory: Annotated[str, Code()]
-    mean: float | tuple[float, ...] = 0.0
-    std: (
-        Annotated[float, Range(0, exclusive_low=True)]
-        | Annotated[tuple[float, ...], Range(0, exclusive_low=True)]
-    ) = 1.0
-    size: tuple[Annotated[int, Range(1)], Annotated[int, Range(1)]] | None = None
+    mean: Mean = 0.0
+    std: Std = 1.0
+    size: Size | None = None
     classes: Annotated[str | None, Content()] = None
     head: Head = "weights"
 

@@ -8,6 +8,7 @@ every gradient is zero; one logit becomes a question of two classes.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -217,25 +218,28 @@ def _ends_in(given: Tensor, answer: Tensor) -> bool:
     return given.numel() == answer.numel() and bool((given.flatten() == answer.flatten()).all())
 
 
+_AGAIN: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "softmax": partial(torch.softmax, dim=-1),
+    "log-softmax": partial(torch.log_softmax, dim=-1),
+    "sigmoid": torch.sigmoid,
+    "log-sigmoid": functional.logsigmoid,
+}
 _MODULES = (nn.Softmax, nn.LogSoftmax, nn.Sigmoid, nn.LogSigmoid)
 
 
 def _without_last_module(network: nn.Module, few: Images, kind: str) -> nn.Module | None:
     """A copy whose last module of this kind passes on what it gets; None if it is no module."""
+    with torch.no_grad(), ops.evaluating(network):
+        wanted = network(few)
     for name, module in reversed(list(network.named_modules())):
         if not isinstance(module, _MODULES) or not name:
             continue
         made = ops.shared_copy(network)
         parent, _, last = name.rpartition(".")
         setattr(made.get_submodule(parent), last, nn.Identity())
-        with torch.no_grad(), _Ends() as ends:
-            answer = made(few)
-        again = {"softmax": answer.softmax(-1), "sigmoid": answer.sigmoid()}.get(kind)
-        again = answer.log_softmax(-1) if kind == "log-softmax" else again
-        again = functional.logsigmoid(answer) if again is None else again
-        with torch.no_grad(), ops.evaluating(network):
-            wanted = network(few)
-        del ends
+        # Awake, its batch norms would learn from these few images, in statistics that it shares.
+        with torch.no_grad(), ops.evaluating(made):
+            again = _AGAIN[kind](made(few))
         if again.shape == wanted.shape and not _differ(wanted, again):
             return made
     return None

@@ -6,10 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
+from xai_exp.files import held
 from xai_exp.tracking import reading, whole
-from xai_exp.tracking.runs import MLflow
+from xai_exp.tracking.runs import KEYS, MLflow
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -57,13 +56,5 @@ def _models(client: "MlflowClient", experiment: str, root: Path) -> Iterator[Fau
 
 def _worked_on(root: Path, tags: Any) -> bool:  # noqa: ANN401
     """Whether a process holds the lock of what these tags are of."""
-    kinds = {"train": "model_key", "explain": "explain_key", "report": "report_key"}
-    key = tags.get(kinds.get(tags.get("type", "train"), "model_key"))
-    path = root / "locks" / f"{key}.lock"
-    if key is None or not path.exists():
-        return False
-    try:
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
-        return True
+    key = tags.get(KEYS.get(tags.get("type", "train"), KEYS["train"]))
+    return key is not None and held(root / "locks" / f"{key}.lock")

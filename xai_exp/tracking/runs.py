@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 _UI = "http://127.0.0.1:5000"  # where `make ui` answers unless the port is taken
-_KEY = {"train": "model_key", "explain": "explain_key", "report": "report_key"}
+KEYS = {"train": "model_key", "explain": "explain_key", "report": "report_key"}
 _log = logging.getLogger(__name__)
 _SHORT = 8  # characters of a run id that the user is asked to type
 _NEWEST = 50  # how many runs the columns of a view are chosen by
@@ -190,7 +190,7 @@ class _Runs:
                     f"filter: got {condition!r}, which can't be searched by ({gist(error)}); "
                     "allowed: such as tags.dataset = 'counting' and tags.seed = '0'"
                 ) from error
-        return reading.kept(self.client, found, _KEY["explain"])
+        return reading.kept(self.client, found, KEYS["explain"])
 
     def tag(self, runs: Iterable[str], tags: Mapping[str, str]) -> None:
         for run in runs:
@@ -252,7 +252,7 @@ class _Runs:
         return self.client.get_run(found[0].info.run_id) if found else None
 
     def _find(self, kind: str, key: str, status: str) -> "Run | None":
-        return self.newest(kind, status, f" and tags.{_KEY[kind]} = '{key}'")
+        return self.newest(kind, status, f" and tags.{KEYS[kind]} = '{key}'")
 
     def _finished(self, kind: str, key: str) -> "Run | None":
         """The finished run of this key whose files are whole; a broken one is said."""
@@ -300,7 +300,7 @@ class _Runs:
         self.client.set_terminated(run.info.run_id)
 
     def _create(self, kind: str, record: Record) -> "Run":
-        tags = {"type": kind, _KEY[kind]: record.key, **record.tags}
+        tags = {"type": kind, KEYS[kind]: record.key, **record.tags}
         return self.client.create_run(
             self.experiment,
             start_time=int((time.time() - record.seconds) * 1000),

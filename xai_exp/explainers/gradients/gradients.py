@@ -15,7 +15,7 @@ from xai_exp.compute import ops
 from xai_exp.config import Added, Range, configured
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.gradients.baselines import Baseline, Share, baseline_images, several
-from xai_exp.explainers.promises import Promises, until_close, value
+from xai_exp.explainers.promises import Integral, value
 from xai_exp.explainers.pullback import gradients_at, pullback
 from xai_exp.types import Heatmaps, Images, Labels, Scores
 
@@ -68,7 +68,7 @@ class InputXGradient:
 
 
 @configured
-class IntegratedGradients(Promises):
+class IntegratedGradients(Integral):
     r"""Gradients averaged along the straight way from a baseline to the image, times the way.
 
     $(x - x') \int_0^1 \partial f_t(x' + a (x - x')) / \partial x \, da$ (Sundararajan et al. 2017,
@@ -109,18 +109,8 @@ class IntegratedGradients(Promises):
     def _baselines(self) -> tuple[float | str, ...]:
         return several("IntegratedGradients.baseline", self.baseline)
 
-    def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
-        """Integrated gradients at every pixel, summed over channels."""
-        if self.most is None:
-            return self._summed(model, images, targets, self.steps)
-        wanted = self.promised(model, images, targets)
-
-        def summed(rows: Tensor, steps: int) -> Heatmaps:
-            return self._summed(model, images[rows], targets[rows], steps)
-
-        return until_close(summed, wanted, self.steps, self.most)
-
-    def _summed(self, model: nn.Module, images: Images, targets: Labels, steps: int) -> Heatmaps:
+    def summed(self, model: nn.Module, images: Images, targets: Labels, steps: int) -> Heatmaps:
+        """The sum over so many points on the way, and over channels."""
         places, weights = _SUMS[self.method](steps)
         total = torch.zeros_like(images)
         for baseline in self._baselines:

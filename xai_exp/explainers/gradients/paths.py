@@ -15,7 +15,7 @@ from xai_exp.compute import ops
 from xai_exp.config import Added, InputError, Range, configured
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.gradients.baselines import Baseline, Share, baseline_images
-from xai_exp.explainers.promises import Promises, until_close, value
+from xai_exp.explainers.promises import Integral, Promises, value
 from xai_exp.explainers.pullback import gradients_at, pullback
 from xai_exp.types import Heatmaps, Images, Labels, Rows, Scores
 
@@ -24,7 +24,7 @@ _NEAR = 1e-6
 
 
 @configured
-class BlurIG(Promises):
+class BlurIG(Integral):
     r"""Gradients integrated along the way from a blurred image to the sharp one.
 
     $\int \partial f_t(L(x, s)) / \partial x \cdot \partial L(x, s) / \partial s \, ds$, s from
@@ -52,18 +52,8 @@ class BlurIG(Promises):
         """Passes for one heatmap."""
         return Cost(forward=1, backward=1) * self.steps
 
-    def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
-        """The integral at every pixel, summed over channels."""
-        if self.most is None:
-            return self._summed(model, images, targets, self.steps)
-        wanted = self.promised(model, images, targets)
-
-        def summed(rows: Tensor, steps: int) -> Heatmaps:
-            return self._summed(model, images[rows], targets[rows], steps)
-
-        return until_close(summed, wanted, self.steps, self.most)
-
-    def _summed(self, model: nn.Module, images: Images, targets: Labels, steps: int) -> Heatmaps:
+    def summed(self, model: nn.Module, images: Images, targets: Labels, steps: int) -> Heatmaps:
+        """The sum over so many points on the way, and over channels."""
         strongest = self.sigma * max(images.shape[2:])  # in pixels
         total = torch.zeros_like(images)
 

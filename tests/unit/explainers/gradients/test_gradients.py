@@ -13,6 +13,7 @@ from xai_exp.explainers.gradients.gradients import (
     InputXGradient,
     IntegratedGradients,
 )
+from xai_exp.explainers.gradients.paths import BlurIG
 
 RULES = ["gauss_legendre", "midpoint", "trapezoid", "left", "right"]
 
@@ -233,16 +234,17 @@ def test_a_list_of_no_baselines_is_refused():
         IntegratedGradients(baseline=[])
 
 
-def test_points_are_doubled_until_the_sum_holds():
+@pytest.mark.parametrize(("method", "side"), [(IntegratedGradients, 2), (BlurIG, 4)])
+def test_points_are_doubled_until_the_sum_holds_and_no_image_gets_more_than_it_needs(method, side):
     """A network with a kink that eight points miss: the step of a steep ReLU near the image."""
-    steep = nn.Sequential(nn.Flatten(), nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)).double()
+    steep = nn.Sequential(nn.Flatten(), nn.Linear(side**2, 8), nn.ReLU(), nn.Linear(8, 2)).double()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in steep.parameters():
             parameter.copy_(3 * torch.randn(parameter.shape, generator=generator).double())
-    images = torch.rand(16, 1, 2, 2, dtype=torch.float64, generator=generator)
+    images = torch.rand(16, 1, side, side, dtype=torch.float64, generator=generator)
     targets = torch.arange(16) % 2
-    few, more = IntegratedGradients(steps=4), IntegratedGradients(steps=4, most=4096)
+    few, more = method(steps=4), method(steps=4, most=4096)
     wanted = few.promised(steep, images, targets)
 
     def off(method):
