@@ -53,13 +53,14 @@ class DeepLIFT(Promises):
             median of the pixels on its border, which is the background of rendered scenes.
         pooling: what max pooling passes back. rescale: the difference of its outputs goes to the
             pixels that were the largest in the image and in the baseline, so that the sum holds;
-            gradient: to the largest in the image, as in DeepExplain.
+            gradient: to the largest in the image, as in DeepExplain, which where several are equal
+            but for rounding (a plain background) is any of them.
 
     Raises:
         InputError: for a network with a step that has no rule, by its name.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     rule: Rule = "rescale"
     baseline: Annotated[float, Range(-1e6, 1e6)] | Literal["border"] = 0.0

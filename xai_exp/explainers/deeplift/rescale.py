@@ -12,7 +12,8 @@ Of a function y = f(x) and a baseline x' with y' a multiplier m is such that m .
 - of a softmax s, m_ij = L_i (d_ij - L_j / sum_k L_k) with L_i = (s_i - s'_i) / log(s_i / s'_i), the
   logarithmic mean: the Jacobian of the softmax with L in place of s. From log(s_i / s'_i) = (x_i -
   x'_i) - c for every i, with c the difference of the normalisers, and from sum_i (s_i - s'_i) = 0.
-- of a maximum, what is larger in the image goes to its winner, the rest to the baseline's winner.
+- of a maximum, what is larger in the image goes to its winner, the rest to the baseline's winner;
+  of winners that differ by rounding alone, the first (`ties.py`).
 - of a norm and of attention those of the functions that they are made of.
 """
 
@@ -30,6 +31,7 @@ from xai_exp.explainers.backward.calls import again, ruled, tracked
 from xai_exp.explainers.backward.functions import refusal
 from xai_exp.explainers.backward.rules import Activated, Other, Rules
 from xai_exp.explainers.backward.steps import Norm, attention, multi_head
+from xai_exp.explainers.deeplift.ties import Maximum
 
 _NEAR = 1e-6
 Mode = TorchFunctionMode
@@ -348,28 +350,13 @@ def _pooled(
 ) -> Any:  # noqa: ANN401
     inputs, before, found = again(func, args, kwargs)
     after: Tensor = found if isinstance(found, Tensor) else found[0]
-    base = tape.met(name, before, after)
+    base = tape.met(name, before.detach())
     if base is None:
         given = _recorded(after, inputs)
     else:
-        given = ruled(after, _winners(before, after, *base), inputs)
+        rule = Maximum.of(func, args, kwargs).rule(before.detach(), base[0])
+        given = ruled(after, lambda relevance: rule(relevance, relevance)[0], inputs)
     return given if isinstance(found, Tensor) else _Largest(given, found[1])
-
-
-def _winners(
-    before: Tensor, after: Tensor, start: Tensor, end: Tensor
-) -> Callable[[Tensor], Tensor]:
-    """What is larger in the image goes to its maximum, the rest to the baseline's."""
-
-    def back(relevance: Tensor) -> Tensor:
-        image, base = after.detach(), end.detach()
-        larger = torch.maximum(image, base)
-        up = torch.autograd.grad(after, before, relevance * (larger - base), retain_graph=True)[0]
-        down = torch.autograd.grad(end, start, relevance * (image - larger), retain_graph=True)[0]
-        total, difference = up + down, before.detach() - start.detach()
-        return torch.where(total == 0, 0, total / difference.where(difference != 0, 1))
-
-    return back
 
 
 def _norm(mode: Mode, _func: Any, name: str, args: Args, kwargs: Kwargs) -> Tensor:  # noqa: ANN401

@@ -28,6 +28,7 @@ from xai_exp.explainers.backward.layer import Layer, convolution
 from xai_exp.explainers.backward.marks import tensors
 from xai_exp.explainers.backward.recognise import Extremes
 from xai_exp.explainers.backward.rules import Other, Rules
+from xai_exp.explainers.deeplift.ties import Maximum
 from xai_exp.types import Images, Labels
 
 _NEAR = 1e-6
@@ -193,25 +194,18 @@ def _sum(mode: TorchFunctionMode, func: Function, name: str, args: Args, kwargs:
 def _pool(_mode: TorchFunctionMode, func: Function, _name: str, args: Args, kwargs: Kwargs) -> Any:  # noqa: ANN401
     inputs = args[0] if args else kwargs["input"]
     image, base, _ = _split(inputs)
-    call = _caller(func, args, kwargs)
-    with torch.enable_grad():
-        roots = [image.clone().requires_grad_(), base.clone().requires_grad_()]
-        found = [call(root) for root in roots]
-    tops = [one if isinstance(one, Tensor) else one[0] for one in found]
-    whole, empty = tops[0].detach(), tops[1].detach()
-    larger = torch.maximum(whole, empty)
-    difference = image - base
+    maximum, found = Maximum.of(func, args, kwargs), _caller(func, args, kwargs)(image)
+    whole, empty = maximum.call(image), maximum.call(base)
+
+    rule, more = maximum.rule(image, base), torch.maximum(whole, empty) - empty
 
     def back(relevance: Tensor) -> Tensor:
-        given = relevance[0::_ROWS] * (larger - empty), relevance[1::_ROWS] * (whole - larger)
-        total = sum(torch.autograd.grad(tops, roots, given, retain_graph=True), 0 * image)
-        found = torch.where(difference == 0, 0, total / difference.where(difference != 0, 1))
-        return _rows(found, found)
+        return _rows(*rule(relevance[0::_ROWS], relevance[1::_ROWS]))
 
-    result = ruled(_rows(whole, empty, larger - empty), back, inputs)
-    if isinstance(found[0], Tensor):
+    result = ruled(_rows(whole, empty, more), back, inputs)
+    if isinstance(found, Tensor):
         return result
-    return Extremes(result, found[0][1].repeat_interleave(_ROWS, 0))
+    return Extremes(result, found[1].repeat_interleave(_ROWS, 0))
 
 
 def _moved(_mode: TorchFunctionMode, func: Function, name: str, args: Args, kwargs: Kwargs) -> Any:  # noqa: ANN401

@@ -1,0 +1,117 @@
+r"""Who wins a maximum when several values are equal but for rounding.
+
+A uniform baseline gives every place of a feature map the same value, up to the last bits, which
+differ between processors, batch sizes and float32 and float64. DeepLIFT's rule for a maximum sends
+what the image has lost to the baseline's winner, so by these bits it would choose among all places
+of a window, and the heatmap would follow (by two thirds of its largest value on a network that
+counts discs). So the winner is the largest of $v - \tau p$, where p counts the places in the order
+of reading and $\tau$ is 1e-6 of the largest value of the image: what differs by more than rounding
+wins as ever, of what does not the first. Where neither the maximum nor its winner move by more than
+rounding, the winner has the multiplier of the maximum, as an activation there has its slope.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+_ROUNDING = 1e-6  # of the largest value of an image
+_STILL = 4.0  # times rounding: a maximum that moves less than this much did not move
+
+
+Winner = Callable[[Tensor], Tensor]
+
+
+class Maximum(NamedTuple):
+    """A function that takes the largest of some values, those of its first argument alone."""
+
+    call: Callable[[Tensor], Tensor]
+
+    @classmethod
+    def of(
+        cls, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> "Maximum":
+        """The function of this call."""
+
+        def call(values: Tensor) -> Tensor:
+            found = (
+                func(values, *args[1:], **kwargs) if args else func(**kwargs | {"input": values})
+            )
+            return found if isinstance(found, Tensor) else found[0]
+
+        return cls(call)
+
+    def rule(
+        self, image: Tensor, base: Tensor
+    ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """From the multipliers of maxima to those of the values they are taken of.
+
+        A maximum may have one multiplier for what makes it larger and one for what makes it
+        smaller, and so have the values.
+
+        Args:
+            image: the values that the maximum is taken of.
+            base: those of the baseline.
+        """
+        (top, winner), (bottom, loser) = self._winners(image), self._winners(base)
+        larger, difference = torch.maximum(top, bottom), image - base
+        still = self._still(image, base, top, bottom) & (
+            self._still(image, base, _at(winner, base, bottom), bottom)
+        )
+
+        def back(adds: Tensor, takes: Tensor) -> tuple[Tensor, Tensor]:
+            gained = winner((adds * (larger - bottom)).where(~still, 0))
+            total = gained + loser((takes * (top - larger)).where(~still, 0))
+            slope = torch.where(total == 0, 0, total / difference.where(difference != 0, 1))
+            return slope + winner(adds.where(still, 0)), slope + winner(takes.where(still, 0))
+
+        return back
+
+    def _winners(self, values: Tensor) -> tuple[Tensor, Winner]:
+        """The maxima, and from what each has to the place that it is from."""
+        with torch.enable_grad():
+            root = (values - _ROUNDING * largest(values) * places(values)).requires_grad_()
+            found = self.call(root)
+        return self.call(values), partial(_sent, found, root)
+
+    def _still(self, image: Tensor, base: Tensor, top: Tensor, bottom: Tensor) -> Tensor:
+        scale = torch.maximum(largest(image), largest(base)).flatten()
+        if len(scale) != len(top):  # the maximum is along the first axis
+            scale = scale.amax()[None]
+        scale = scale.view(-1, *[1] * (top.ndim - 1))
+        return (top - bottom).abs() <= _STILL * _ROUNDING * scale
+
+
+def _sent(found: Tensor, root: Tensor, given: Tensor) -> Tensor:
+    return torch.autograd.grad(
+        found, root, given, retain_graph=True, create_graph=given.requires_grad
+    )[0]
+
+
+def _at(winner: Winner, values: Tensor, like: Tensor) -> Tensor:
+    """The values at the places that maxima are from: the transpose of what sends to them."""
+    with torch.enable_grad():
+        given = torch.zeros_like(like).requires_grad_()
+        return torch.autograd.grad((winner(given) * values).sum(), given)[0]
+
+
+def largest(values: Tensor) -> Tensor:
+    """The largest size of a value in each image, (batch, 1, ...)."""
+    return values.abs().amax(tuple(range(1, values.ndim)) or 0, keepdim=True)
+
+
+def places(values: Tensor) -> Tensor:
+    """Numbers that rise in the order of reading, of which no two in a small window are equal.
+
+    >>> places(torch.zeros(1, 1, 2, 3))[0, 0]
+    tensor([[0.0000, 1.0000, 2.0000],
+            [1.4142, 2.4142, 3.4142]])
+    """
+    found = values.new_zeros(1)
+    for axis in range(values.ndim):
+        after = values.ndim - 1 - axis
+        steps = torch.arange(values.shape[axis], dtype=values.dtype, device=values.device)
+        found = found + (after + 1) ** 0.5 * steps.view(-1, *[1] * after)
+    return found
