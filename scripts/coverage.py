@@ -125,7 +125,7 @@ def true_validity(kind: str, apart: float, draws: int = 1500) -> float:
     drawn = (beside(many, 2, apart) for _ in range(draws))
     if kind == "within":
         return float(np.mean([one.rhos().mean() for one in drawn]))
-    return float(np.mean([correlation_of_means(one, samples=2).mean for one in drawn]))
+    return float(np.mean([correlation_of_means({"": one}, samples=2).mean for one in drawn]))
 
 
 def validity_held(networks: int, kind: str, apart: float, draws: int) -> float:
@@ -133,7 +133,7 @@ def validity_held(networks: int, kind: str, apart: float, draws: int) -> float:
     rng = np.random.default_rng(networks)
     interval = correlation_within if kind == "within" else correlation_of_means
     wanted = true_validity(kind, apart)
-    found = (interval(beside(rng, networks, apart)) for _ in range(draws))
+    found = (interval({"": beside(rng, networks, apart)}) for _ in range(draws))
     return float(np.mean([one.low <= wanted <= one.high for one in found]))
 
 

@@ -10,6 +10,10 @@ over images of the correlation in each) and over explainers' means (which method
 whole: the correlation of their means over images). Beside them stands what damage of known dose
 costs (`xai_exp.truth.doses`): minus the rank correlation of score and dose.
 
+Explanations of several values of a class, from several references, or held against the truth at
+several grains, are levels of their own: correlations are had within each, and a network's is their
+mean. A validity that is not on the same side of 0 in every level hangs on that choice.
+
 The units are networks. Intervals allow for networks and for the images that they share:
 docs/coverage.md holds how often they cover. A validity that hangs on one explainer of the pool is
 no property of the metric, so every explainer is left out once.
@@ -49,11 +53,16 @@ class Beside(NamedTuple):
         return rank_correlation(*rows).reshape(self.mine.shape[:2])
 
 
+Levels = Mapping[str, Beside]
+"""A metric beside the truth, by what was asked: all have the same networks and images."""
+
+
 def validity(
     scores: pd.DataFrame,
     higher_is_better: Mapping[str, bool],
     *,
     truth: str = "part_shapley",
+    grains: Sequence[str] = (),
     confidence: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -62,51 +71,86 @@ def validity(
     An image counts if metric and truth are defined for at least three explainers and not all equal.
     Explainers are taken as given; `within_least` and `within_most` are the ends of what is left
     when each is left out once, and `stands` says whether the interval stays on one side of 0 in
-    each.
+    each of these, and in each level.
 
     Args:
-        scores: rows with model, explainer, image, metric and score (NaN: undefined); maps of known
-            dose (`true_map`, `bleeding_25` ...) count for the doses alone.
+        scores: rows with model, explainer, image, metric and score (NaN: undefined), and optional
+            value and reference, whose levels are told apart; maps of known dose (`true_map`,
+            `bleeding_25` ...) count for the doses alone.
         higher_is_better: the direction of every metric.
         truth: the metric that is taken as true.
+        grains: metrics that are the truth at other grains, each a level of its own.
         confidence: the share of such intervals that should cover the true value, in 0..1.
         seed: of the images that are drawn for the correlation of means.
 
     Returns:
         A row a metric, the most valid (within an image) first: metric, within, within_low,
         within_high, within_least, within_most, leans_on (the explainer without which it changes
-        most), stands, means, means_low, means_high, doses, doses_low, doses_high, images (that
-        count), models, explainers.
+        most), levels, hangs_on (the levels in which it is not on its side of 0), stands, means,
+        means_low, means_high, doses, doses_low, doses_high, images (that count), models,
+        explainers.
+
+    Raises:
+        ValueError: when there are two scores of the same.
     """
     damaged = doses_of(set(scores["explainer"]))
     dosed = {name for kind in damaged.values() for name in kind}
     pool = pd.DataFrame(scores[~scores["explainer"].isin(list(dosed))])
-    tables = pool.pivot_table(
-        index=["model", "image"], columns=["metric", "explainer"], values="score", dropna=False
-    )
-    true = _oriented(tables, truth, higher_is_better)
-    rows = []
-    for metric in tables.columns.get_level_values(0).unique():
-        if metric == truth:
-            continue
-        mine = _oriented(tables, metric, higher_is_better).reindex(columns=true.columns)
-        beside = _beside(mine, true)
-        costs = _doses(scores, str(metric), damaged, higher_is_better[metric])
+    tables = {name: _wide(rows, ["metric", "explainer"]) for name, rows in _parted(pool).items()}
+    every = pd.MultiIndex.from_product([sorted(set(pool[name])) for name in ("model", "image")])
+    truths, rows = (truth, *grains), []
+    for metric in [str(one) for one in pd.unique(pool["metric"]) if one not in truths]:
+        levels = {
+            ", ".join([*name, *([grain] if grains else [])]): _beside(
+                *(_oriented(table, one, higher_is_better) for one in (metric, grain)), every
+            )
+            for name, table in tables.items()
+            for grain in truths
+        }
+        costs = _doses(scores, metric, damaged, higher_is_better[metric])
         rows.append(
             {"metric": metric}
-            | _within(beside, confidence)
-            | _ends("means", correlation_of_means(beside, confidence, seed))
+            | _within(levels, confidence)
+            | _ends("means", correlation_of_means(levels, confidence, seed))
             | _ends("doses", _over(costs, confidence))
-            | _counts(beside)
+            | _counts(levels)
         )
     table = pd.DataFrame(rows, columns=_COLUMNS)
     return table.sort_values("within", ascending=False, ignore_index=True)
+
+
+def _parted(scores: pd.DataFrame) -> dict[tuple[str, ...], pd.DataFrame]:
+    """The scores of each value and reference; the names are of what varies."""
+    varied = [
+        name for name in ("value", "reference") if name in scores and scores[name].nunique() > 1
+    ]
+    if not varied:
+        return {(): scores}
+    return {
+        tuple(str(one) for one in level if one is not None): pd.DataFrame(rows)
+        for level, rows in scores.groupby(varied, sort=True)
+        if isinstance(level, tuple)
+    }
+
+
+def _wide(scores: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Images by what is scored.
+
+    Raises:
+        ValueError: when there are two scores of the same, of which one would be lost.
+    """
+    index = ["model", "image"]
+    if scores.duplicated([*index, "metric", "explainer"]).any():
+        raise ValueError("got two scores of the same image, explainer and metric")
+    return scores.pivot_table(index=index, columns=columns, values="score", dropna=False)
 
 
 _COLUMNS = [
     "metric",
     *(f"within{end}" for end in (*_ENDS, "_least", "_most")),
     "leans_on",
+    "levels",
+    "hangs_on",
     "stands",
     *(f"{name}{end}" for name in ("means", "doses") for end in _ENDS),
     "images",
@@ -122,40 +166,58 @@ def _oriented(
     return pd.DataFrame(tables[metric]) * (1 if higher_is_better[metric] else -1)
 
 
-def _beside(mine: pd.DataFrame, true: pd.DataFrame) -> Beside:
+def _beside(mine: pd.DataFrame, true: pd.DataFrame, every: pd.MultiIndex) -> Beside:
+    mine = mine.reindex(columns=true.columns)
     both = mine.notna() & true.notna()
-    models, images = (mine.index.unique(level) for level in (0, 1))
-    every = pd.MultiIndex.from_product([models, images])
-    shape = (len(models), len(images), -1)
+    shape = (*(len(one) for one in every.levels), -1)
     mine_, true_ = (
         one.where(both).reindex(every).to_numpy(float).reshape(shape) for one in (mine, true)
     )
     return Beside(mine_, true_, [str(name) for name in true.columns])
 
 
-def _within(beside: Beside, confidence: float) -> dict[str, object]:
+def _within(levels: Levels, confidence: float) -> dict[str, object]:
     """The mean correlation within an image, and what is left without each explainer."""
-    whole = correlation_within(beside, confidence)
-    names = beside.explainers
+    whole = correlation_within(levels, confidence)
+    names = next(iter(levels.values())).explainers
     fewer = [
-        correlation_within(beside.without(place), confidence)
+        correlation_within({key: one.without(place) for key, one in levels.items()}, confidence)
         for place in range(len(names) if len(names) > 3 else 0)
     ]
     moved = [abs(one.mean - whole.mean) for one in fewer]
     known = [one.mean for one in fewer if not np.isnan(one.mean)] or [float("nan")]
     sides = {_side(one) for one in (whole, *fewer)}
+    others = [
+        key
+        for key, one in levels.items()
+        if _side(correlation_within({key: one}, confidence)) != _side(whole)
+    ]
     return {
         **_ends("within", whole),
         "within_least": min(known),
         "within_most": max(known),
         "leans_on": names[int(np.nanargmax(moved))] if len(known) > 1 else "",
-        "stands": bool(fewer) and sides in ({1}, {-1}),
+        "levels": len(levels),
+        "hangs_on": "; ".join(others),
+        "stands": bool(fewer) and sides in ({1}, {-1}) and not others,
     }
 
 
-def correlation_within(beside: Beside, confidence: float = 0.95) -> Interval:
-    """The mean correlation within an image, over networks and images."""
-    return _over(beside.rhos(), confidence)
+def correlation_within(levels: Levels, confidence: float = 0.95) -> Interval:
+    """The mean correlation within an image, over networks and images; the mean over levels."""
+    return _over(_rhos(levels), confidence)
+
+
+def _rhos(levels: Levels) -> Array:
+    return _mean([one.rhos() for one in levels.values()])
+
+
+def _mean(tables: Sequence[Array]) -> Array:
+    """The mean over tables of what is known; NaN where nothing is."""
+    values = np.array(tables)
+    known = ~np.isnan(values)
+    counts = known.sum(0)
+    return np.where(known, values, 0).sum(0) / np.where(counts > 0, counts, np.nan)
 
 
 def _over(table: Array, confidence: float) -> Interval:
@@ -170,21 +232,26 @@ def _side(found: Interval) -> int:
 
 
 def correlation_of_means(
-    beside: Beside, confidence: float = 0.95, seed: int = 0, samples: int = _SAMPLES
+    levels: Levels, confidence: float = 0.95, seed: int = 0, samples: int = _SAMPLES
 ) -> Interval:
     """The correlation of explainers' means, over networks, by images that are drawn again."""
-    counted = ~np.isnan(beside.rhos())
-    mine, true = (np.where(counted[..., None], one, np.nan) for one in (beside.mine, beside.true))
+    images = next(iter(levels.values())).mine.shape[1]
     rng = np.random.default_rng(seed)
-    images = mine.shape[1]
     weights = rng.multinomial(images, np.full(images, 1 / images), samples)
     weights = np.concatenate([np.ones((1, images)), weights])
+    table = _mean([_of_means(one, weights) for one in levels.values()])
+    return shared_interval(table[:, 0], table[:, 1:], confidence)
+
+
+def _of_means(beside: Beside, weights: Array) -> Array:
+    """(networks, draws) the correlation of explainers' means over the images of each draw."""
+    counted = ~np.isnan(beside.rhos())
+    mine, true = (np.where(counted[..., None], one, np.nan) for one in (beside.mine, beside.true))
     found = [
         rank_correlation(*(_weighted(weights, values) for values in pair))
         for pair in zip(mine, true, strict=True)
     ]
-    table = np.array(found).reshape(len(mine), -1)
-    return shared_interval(table[:, 0], table[:, 1:], confidence)
+    return np.array(found).reshape(len(mine), -1)
 
 
 def _weighted(weights: Array, values: Array) -> Array:
@@ -199,31 +266,36 @@ def _doses(
     scores: pd.DataFrame, metric: str, damaged: Mapping[str, Mapping[str, float]], higher: bool
 ) -> Array:
     """(networks, images) minus the rank correlation of score and dose, the mean over kinds."""
-    mine = scores[scores["metric"] == metric]
-    wide = mine.pivot_table(
-        index=["model", "image"], columns="explainer", values="score", dropna=False
-    )
-    costs = []
+    if not damaged:
+        return np.full((1, 1), np.nan)
+    mine = pd.DataFrame(scores[scores["metric"] == metric])
+    tables = [
+        _costs(_wide(rows, ["explainer"]), damaged, higher) for rows in _parted(mine).values()
+    ]
+    every = pd.MultiIndex.from_tuples(sorted({place for one in tables for place in one.index}))
+    every.names = ["model", "image"]
+    return _mean([one.reindex(every).unstack("image").to_numpy(float) for one in tables])
+
+
+def _costs(
+    wide: pd.DataFrame, damaged: Mapping[str, Mapping[str, float]], higher: bool
+) -> pd.Series:
+    found = []
     for doses in damaged.values():
         values = wide.reindex(columns=list(doses)).to_numpy(float) * (1 if higher else -1)
         given = np.broadcast_to(np.array(list(doses.values())), values.shape)
-        costs.append(-rank_correlation(values, given))
-    if not costs:
-        return np.full((1, 1), np.nan)
-    known = ~np.isnan(costs)
-    total = np.where(known, costs, 0).sum(0) / np.where(known.any(0), known.sum(0), np.nan)
-    table = pd.Series(total, index=wide.index).unstack("image")
-    return table.to_numpy(float)
+        found.append(-rank_correlation(values, given))
+    return pd.Series(_mean(found), index=wide.index)
 
 
 def _ends(name: str, found: Interval) -> dict[str, object]:
     return {f"{name}{end}": value for end, value in zip(_ENDS, found[:3], strict=True)}
 
 
-def _counts(beside: Beside) -> dict[str, object]:
-    known = ~np.isnan(beside.rhos())
+def _counts(levels: Levels) -> dict[str, object]:
+    known = ~np.isnan(_rhos(levels))
     return {
         "images": int(known.sum()),
         "models": int(known.any(1).sum()),
-        "explainers": len(beside.explainers),
+        "explainers": len(next(iter(levels.values())).explainers),
     }

@@ -29,17 +29,23 @@ class MetricValidity(Report):
 
     Args:
         truth: the metric that is taken as true; it must be among the study's metrics.
+        grains: others that are the truth at other grains; they must be among the metrics, too.
         given: what a report is given.
     """
 
-    def __init__(self, truth: str = "part_skill", **given: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        truth: str = "part_skill",
+        grains: Sequence[str] = (),
+        **given: Any,  # noqa: ANN401
+    ) -> None:
         super().__init__(**{"title": "Which metrics agree with the exact truth?", **given})
-        self.truth = truth
+        self.truth, self.grains = truth, list(grains)
         self._graded: pd.DataFrame | None = None
 
     def _table(self) -> "pd.DataFrame | None":
         if self._graded is None:
-            self._graded = graded(self.jobs, self.truth)
+            self._graded = graded(self.jobs, self.truth, self.grains, self.least_accuracy)
         return self._graded
 
     def answer(self) -> str:
@@ -67,10 +73,12 @@ _EXPLAINED = (
     "exact truth ({truth}), both over the same explainers: 1 if the metric puts them in the true "
     "order, 0 if it is unrelated, -1 if it misleads. Within an image: the mean over images of the "
     "correlation in each; below it what is left when each explainer is left out once, at least and "
-    "at most. Over explainers' means: the correlation of their means over images. Cost of known "
+    "at most. Hangs on: explained values, references or grains of the truth for which it is not on "
+    "that side of 0. Over explainers' means: the correlation of their means over images. Cost of known "
     "damage: minus the rank correlation of score and dose, where damaged true maps were scored. "
     "Intervals of 95 % allow for networks and for the images that they share; explainers are "
-    "given, and a validity stands only if its interval stays on one side of 0 without any one.</p>"
+    "given, and a validity stands only if its interval stays on one side of 0 without any one and "
+    "for every value, reference and grain that was asked.</p>"
 )
 
 
@@ -86,18 +94,25 @@ def answer(table: "pd.DataFrame") -> str:
     name = str(best["metric"]).replace("_", " ")
     return (
         f"Of {len(known)} metrics, {above} order explanations of an image by the exact truth "
-        f"better than chance and {below} worse, whichever explainer is left out; the most valid is "
-        f"{name}, with a rank "
+        f"better than chance and {below} worse, whichever explainer is left out and whatever "
+        f"value, reference and grain was asked; the most valid is {name}, with a rank "
         f"correlation of {best['within']:+.2f} (95 % interval {best['within_low']:+.2f} to "
         f"{best['within_high']:+.2f})."
     )
 
 
-def graded(jobs: "list[Experiment]", truth: str) -> "pd.DataFrame | None":
+def graded(
+    jobs: "list[Experiment]",
+    truth: str,
+    grains: Sequence[str] = (),
+    least_accuracy: float = 0.0,
+) -> "pd.DataFrame | None":
     """Grade the metrics over these runs, print the table and record it; None if nothing is left.
 
+    Networks below the least accuracy are left out, as they are of the page's other tables.
+
     Raises:
-        InputError: when the truth is not among the metrics.
+        InputError: when a truth is not among the metrics.
     """
     import pandas as pd
     from rich.console import Console
@@ -109,19 +124,27 @@ def graded(jobs: "list[Experiment]", truth: str) -> "pd.DataFrame | None":
     console = Console()
     experiment = jobs[0]
     tracker = experiment.tracking.open()
-    if truth not in experiment.metrics:
-        allowed = ", ".join(experiment.metrics)
-        raise InputError(f"study: got {truth} as truth; allowed: one of its metrics, {allowed}")
+    for name in (truth, *grains):
+        if name not in experiment.metrics:
+            allowed = ", ".join(experiment.metrics)
+            raise InputError(f"study: got {name} as truth; allowed: one of its metrics, {allowed}")
     rows = []
     for job in jobs:
         model, left = pipeline.finished(job, tracker)
-        rows += [found.scores.assign(explainer=name, model=model) for name, found in left.items()]
+        first = tracker.kept([one.run for one in left.values()][:1])
+        if first and first[0].accuracy < least_accuracy:
+            continue
+        asked = {"value": job.question.value, "reference": job.settings.reference}
+        rows += [
+            found.scores.assign(explainer=name, model=model, **asked)
+            for name, found in left.items()
+        ]
     if not rows:
-        console.print("no validity of metrics: tracking=off keeps nothing to grade them by")
+        console.print("no validity of metrics: nothing was kept of a network that is good enough")
         return None
     scores = pd.concat(rows, ignore_index=True)
     up = {name: metric.higher_is_better for name, metric in experiment.metrics.items()}
-    table = validity.validity(scores, up, truth=truth)
+    table = validity.validity(scores, up, truth=truth, grains=grains)
     console.print(_printed(table))
     record = _record(jobs, table, truth)
     run = tracker.reported(record.key) or tracker.record_report(

@@ -148,3 +148,60 @@ def test_the_cost_of_known_damage_is_minus_the_rank_correlation_with_the_dose():
     columns = ["within", "means", "explainers"]  # damaged maps are none of the pool
     pd.testing.assert_frame_equal(table[columns].sort_index(), before[columns].sort_index())
     assert before["doses"].isna().all()
+
+
+def asked(levels, **given):
+    """Scores of several values and references; `turned` agrees with the truth under all but one."""
+    parts = []
+    for place, (value, reference) in enumerate(levels):
+        scores = drawn(seed=place, models=5, images=12, explainers=5, **given)
+        scores = pd.concat([scores, scores[scores["metric"] == "low"].assign(metric="turned")])
+        if place == len(levels) - 1:
+            scores.loc[scores["metric"] == "turned", "score"] *= -1
+        parts.append(scores.assign(value=value, reference=reference))
+    return pd.concat(parts, ignore_index=True)
+
+
+LEVELS = [(v, r) for v in ("centred", "log_odds") for r in ("black", "border")]
+
+
+def test_values_and_references_are_told_apart_and_a_sign_that_turns_hangs_on_them():
+    scores = asked(LEVELS)
+    table = validity(scores, UP | {"turned": False}).set_index("metric")
+    assert table.loc["low", ["levels", "hangs_on", "stands"]].tolist() == [4, "", True]
+    assert table.loc["low", "within"] == pytest.approx(1)
+    row = table.loc["turned"]
+    assert row[["levels", "hangs_on", "stands"]].tolist() == [4, "log_odds, border", False]
+    # Three levels of +1 and one of -1 of the same networks and images.
+    assert row["within"] == pytest.approx(0.5)
+    assert row["means"] == pytest.approx(0.5)
+    assert row[["images", "models"]].tolist() == [60, 5]
+
+
+def test_the_mean_over_levels_is_the_mean_of_those_had_alone():
+    scores = asked(LEVELS, noise=1.0)
+    whole = validity(scores, UP | {"turned": False}).set_index("metric")
+    alone = [
+        validity(
+            scores[(scores["value"] == v) & (scores["reference"] == r)], UP | {"turned": False}
+        )
+        for v, r in LEVELS
+    ]
+    wanted = np.mean([one.set_index("metric").loc["good", "within"] for one in alone])
+    assert whole.loc["good", "within"] == pytest.approx(wanted)
+
+
+def test_grains_of_the_truth_are_levels():
+    scores = drawn(models=5, images=12)
+    true = scores[scores["metric"] == "part_shapley"]
+    finer = true.assign(metric="finer", score=-true["score"])
+    up = UP | {"finer": False}
+    table = validity(pd.concat([scores, finer]), up, grains=["finer"]).set_index("metric")
+    assert "finer" not in table.index
+    assert table.loc["good", ["within", "levels", "stands"]].tolist() == [0, 2, False]
+    assert table.loc["good", "hangs_on"] == "part_shapley; finer"
+
+
+def test_two_scores_of_the_same_are_an_error():
+    with pytest.raises(ValueError, match="two scores of the same"):
+        graded(pd.concat([drawn(), drawn(seed=1)]))

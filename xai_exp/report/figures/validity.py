@@ -42,7 +42,8 @@ def chart(table: pd.DataFrame, *, truth: str) -> Figure:
 
 def listed(table: pd.DataFrame) -> str:
     """A row a metric, as HTML."""
-    heads = ["metric", *_LABELS.values(), "one explainer left out", "leans on", "stands"]
+    heads = ["metric", *_LABELS.values(), "one explainer left out", "leans on"]
+    heads += ["levels", "hangs on", "stands"]
     heads += ["images", "models", "explainers"]
     body = [
         [
@@ -53,6 +54,8 @@ def listed(table: pd.DataFrame) -> str:
             ),
             tables.cell(f"{row['within_least']:.3g} .. {row['within_most']:.3g}"),
             tables.cell(tables.words(row["leans_on"]), kind="text"),
+            tables.cell(str(row["levels"]), row["levels"]),
+            tables.cell(tables.words(row["hangs_on"]), kind="text"),
             tables.cell("yes" if row["stands"] else "no", kind="text"),
             *(
                 tables.cell(str(row[name]), row[name])
