@@ -122,6 +122,7 @@ def test_metrics_are_graded_against_exact_truth_and_graded_again_without_work(
     tmp_path: Path, run_module: Run
 ) -> None:
     few = ["explainer=[exact_mask,gradient,sobel,random]", "seed=0", "images=6", "least_accuracy=0"]
+    few += ["value=centred", "reference=black", "hydra.callbacks.report.grains=[]"]
     metrics = "metric=[relevance_mass,sparseness,part_shapley]"
     truth = ["hydra.callbacks.report.truth=part_shapley", "hydra.callbacks.report.truths=[]"]
     study = ["experiment=metric_validity", *few, metrics, *truth, *SMALL[:3]]

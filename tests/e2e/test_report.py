@@ -15,6 +15,10 @@ from xai_exp.statistics import crossed_interval
 Run = Callable[..., subprocess.CompletedProcess[str]]
 STUDY = [
     "experiment=exact_truth",
+    "dataset=counting_small",
+    "value=centred",
+    "reference=black",
+    "tracking.figures=true",
     "seed=0,1",
     "explainer=[exact_mask,inverted_mask,lrp,sensitivity,deconvnet,random]",
     "dataset.count=2000",

@@ -20,7 +20,7 @@ no property of the metric, so every explainer is left out once.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -99,10 +99,12 @@ def validity(
     tables = {name: _wide(rows, ["metric", "explainer"]) for name, rows in _parted(pool).items()}
     every = pd.MultiIndex.from_product([sorted(set(pool[name])) for name in ("model", "image")])
     truths, rows = (truth, *grains), []
-    for metric in [str(one) for one in pd.unique(pool["metric"]) if one not in truths]:
+    for metric in [str(one) for one in dict.fromkeys(pool["metric"]) if one not in truths]:
         levels = {
             ", ".join([*name, *([grain] if grains else [])]): _beside(
-                *(_oriented(table, one, higher_is_better) for one in (metric, grain)), every
+                _oriented(table, metric, higher_is_better),
+                _oriented(table, grain, higher_is_better),
+                every,
             )
             for name, table in tables.items()
             for grain in truths
@@ -122,7 +124,7 @@ def validity(
 def _parted(scores: pd.DataFrame) -> dict[tuple[str, ...], pd.DataFrame]:
     """The scores of each value and reference; the names are of what varies."""
     varied = [
-        name for name in ("value", "reference") if name in scores and scores[name].nunique() > 1
+        name for name in ("value", "reference") if name in scores and len(set(scores[name])) > 1
     ]
     if not varied:
         return {(): scores}
@@ -272,8 +274,8 @@ def _doses(
     tables = [
         _costs(_wide(rows, ["explainer"]), damaged, higher) for rows in _parted(mine).values()
     ]
-    every = pd.MultiIndex.from_tuples(sorted({place for one in tables for place in one.index}))
-    every.names = ["model", "image"]
+    cells: Any = [place for one in tables for place in one.index]
+    every = pd.MultiIndex.from_tuples(sorted(set(cells)), names=["model", "image"])
     return _mean([one.reindex(every).unstack("image").to_numpy(float) for one in tables])
 
 

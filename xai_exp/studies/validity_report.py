@@ -74,11 +74,11 @@ _EXPLAINED = (
     "order, 0 if it is unrelated, -1 if it misleads. Within an image: the mean over images of the "
     "correlation in each; below it what is left when each explainer is left out once, at least and "
     "at most. Hangs on: explained values, references or grains of the truth for which it is not on "
-    "that side of 0. Over explainers' means: the correlation of their means over images. Cost of known "
-    "damage: minus the rank correlation of score and dose, where damaged true maps were scored. "
-    "Intervals of 95 % allow for networks and for the images that they share; explainers are "
-    "given, and a validity stands only if its interval stays on one side of 0 without any one and "
-    "for every value, reference and grain that was asked.</p>"
+    "that side of 0. Over explainers' means: the correlation of their means over images. Cost of "
+    "known damage: minus the rank correlation of score and dose, where damaged true maps were "
+    "scored. Intervals of 95 % allow for networks and for the images that they share; explainers "
+    "are given, and a validity stands only if its interval stays on one side of 0 without any one "
+    "and for every value, reference and grain that was asked.</p>"
 )
 
 
