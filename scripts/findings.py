@@ -1,0 +1,178 @@
+"""Write the tables of docs/findings.md from what the studies left.
+
+python scripts/findings.py [--reports FOLDER] [NAME ...]
+
+Between `<!-- begin: NAME -->` and `<!-- end: NAME -->` stands what a study's scores say:
+
+- exact_truth: skill of every explainer by dataset, grain, value and reference, with intervals that
+  hold together within a table, then the verdicts;
+- lrp_vs_sensitivity: the verdicts, and the area between curves by dataset;
+- metric_validity: the validity of every metric.
+
+Without a name, every study whose reports/NAME.parquet is there.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from xai_exp.report.tables import words
+from xai_exp.statistics.together import Held, simultaneous
+from xai_exp.studies.validity import validity
+from xai_exp.verdicts import claims, verdict
+from xai_exp.verdicts.audit import audit
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "findings.md"
+GRAINS = {"part_skill": "objects", "grid_skill": "patches of a 4 x 4 grid"}
+
+
+def main() -> int:
+    """Write the tables of the studies that are there."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--reports", type=Path, default=Path("reports"))
+    options = parser.parse_args()
+    for name in options.names or [
+        one for one in BLOCKS if (options.reports / f"{one}.parquet").is_file()
+    ]:
+        if name not in BLOCKS:
+            sys.exit(f"error: got {name}; allowed: {', '.join(BLOCKS)}")
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            config = compose("config", [f"experiment={name}"], return_hydra_config=True)
+        scores = pd.read_parquet(options.reports / f"{name}.parquet")
+        written(name, BLOCKS[name](scores, config))
+        print(f"{name}: {PAGE.name} is written")
+    return 0
+
+
+def written(name: str, text: str) -> None:
+    """Put a text between the marks of its name."""
+    page = PAGE.read_text()
+    first, last = f"<!-- begin: {name} -->\n", f"<!-- end: {name} -->"
+    if first not in page or last not in page:
+        sys.exit(f"error: {PAGE.name} has no {first.strip()} ... {last}")
+    before, _, rest = page.partition(first)
+    PAGE.write_text(f"{before}{first}\n{text.strip()}\n\n{last}{rest.partition(last)[2]}")
+
+
+def truth(scores: pd.DataFrame, config: DictConfig) -> str:
+    """Skill by dataset and grain, then the verdicts."""
+    parts = []
+    for dataset, mine in scores.groupby("dataset", sort=False):
+        networks, images = mine["model"].nunique(), mine["image"].nunique()
+        for metric, grain in GRAINS.items():
+            found = pd.DataFrame(mine[mine["metric"] == metric])
+            table, detectable = skills(found)
+            parts += [
+                f"`{dataset}`, {grain}: skill of {networks} networks with {images} images each. "
+                f"Intervals hold together over the table; a skill of {detectable:.2f} is found "
+                "with a probability of 80 % in half of its cells.",
+                table,
+            ]
+    return "\n\n".join([*parts, verdicts(scores, config)])
+
+
+def skills(scores: pd.DataFrame) -> tuple[str, float]:
+    """Explainers by value and reference, the best first; the median detectable skill."""
+    columns = sorted(
+        {(str(v), str(r)) for v, r in zip(scores["value"], scores["reference"], strict=True)}
+    )
+    explainers = sorted(set(scores["explainer"]))
+    cells = [(explainer, column) for explainer in explainers for column in columns]
+    wide = scores.pivot_table(
+        index=["model", "image"],
+        columns=["explainer", "value", "reference"],
+        values="score",
+        dropna=False,
+    )
+    tables = [
+        np.asarray(wide[explainer, *column].unstack("image"), float) for explainer, column in cells
+    ]
+    found = dict(zip(cells, simultaneous(tables, [0] * len(tables)), strict=True))
+    means = {e: np.nanmean([found[e, c].difference for c in columns]) for e in explainers}
+    lines = ["| explainer | " + " | ".join(f"{words(v)}, {r}" for v, r in columns) + " |"]
+    lines += ["| --- " * (len(columns) + 1) + "|"]
+    for name in sorted(explainers, key=lambda one: -means[one]):
+        lines.append(
+            f"| {words(name)} | " + " | ".join(estimate(found[name, c]) for c in columns) + " |"
+        )
+    known = [one.detectable for one in found.values() if np.isfinite(one.detectable)]
+    return "\n".join(lines), float(np.median(known))
+
+
+def estimate(found: Held) -> str:
+    """A mean and its interval."""
+    if np.isnan(found.difference):
+        return "undefined"
+    if np.isnan(found.low):
+        return f"{found.difference:.2f}"
+    return f"{found.difference:.2f} [{found.low:.2f}, {found.high:.2f}]"
+
+
+def verdicts(scores: pd.DataFrame, config: DictConfig) -> str:
+    """Each claim of the study with what became of it."""
+    report: Any = OmegaConf.to_container(config.hydra.callbacks.report, resolve=False)
+    asked = [claims.made(one) for one in report["claims"]]
+    found = verdict.answers(asked, scores, audit(scores, report["truths"]))
+    return "\n".join(f"- {one.claim.text}: {verdict.sentence(one)}" for one in found)
+
+
+def removal(scores: pd.DataFrame, config: DictConfig) -> str:
+    """Verdicts, then the area between the curves by dataset, over values and references."""
+    mine = pd.DataFrame(scores[scores["metric"] == "region_perturbation_area"])
+    lines = []
+    for dataset, rows in mine.groupby("dataset", sort=False):
+        table, _ = skills(pd.DataFrame(rows))
+        lines += [f"`{dataset}`, {rows['model'].nunique()} networks:", table]
+    return "\n\n".join([verdicts(scores, config), *lines])
+
+
+def valid(scores: pd.DataFrame, config: DictConfig) -> str:
+    """The validity of every metric."""
+    report = config.hydra.callbacks.report
+    up = dict(zip(scores["metric"], scores["higher_is_better"].astype(bool), strict=True))
+    found = validity(scores, up, truth=report.truth, grains=list(report.grains))
+    heads = (
+        "metric",
+        "within an image",
+        "over explainers' means",
+        "cost of known damage",
+        "hangs on",
+        "stands",
+    )
+    lines = ["| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|"]
+    for row in found.to_dict("records"):
+        ends = [
+            [row[f"{kind}{end}"] for end in ("", "_low", "_high")]
+            for kind in ("within", "means", "doses")
+        ]
+        cells = [_signed(*one) for one in ends]
+        others = f"{len(row['hangs_on'].split(';'))} of {row['levels']}" if row["hangs_on"] else ""
+        stands = "yes" if row["stands"] else "no"
+        lines.append("| " + " | ".join([words(row["metric"]), *cells, others, stands]) + " |")
+    return "\n".join(lines)
+
+
+def _signed(mean: float, low: float, high: float) -> str:
+    if np.isnan(mean):
+        return "undefined"
+    return f"{mean:+.2f}" if np.isnan(low) else f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+BLOCKS: dict[str, Callable[[pd.DataFrame, DictConfig], str]] = {
+    "exact_truth": truth,
+    "lrp_vs_sensitivity": removal,
+    "metric_validity": valid,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
