@@ -7,7 +7,8 @@ Between `<!-- begin: NAME -->` and `<!-- end: NAME -->` stands what a study's sc
 - exact_truth: skill of every explainer by dataset, grain, value and reference, with intervals that
   hold together within a table, then the verdicts;
 - lrp_vs_sensitivity: the verdicts, and the area between curves by dataset;
-- metric_validity: the validity of every metric.
+- metric_validity: the validity of every metric;
+- white_boxes: skill, false relevance and error on mechanisms that are known in closed form.
 
 Without a name, every study whose reports/NAME.parquet is there.
 """
@@ -167,10 +168,40 @@ def _signed(mean: float, low: float, high: float) -> str:
     return f"{mean:+.2f}" if np.isnan(low) else f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
+def mechanisms(scores: pd.DataFrame, config: DictConfig) -> str:  # noqa: ARG001
+    """Means over images by mechanism and reference: one network each, so there is no interval."""
+    parts = []
+    for metric, title in MECHANISM.items():
+        mine = pd.DataFrame(scores[scores["metric"] == metric])
+        where = ["dataset", "reference"]
+        known = mine.groupby(["explainer", *where])["score"].agg(["mean", "count"])
+        enough = known["mean"].where(known["count"] >= _ENOUGH).unstack(where)
+        wide = enough.dropna(axis=1, how="all").dropna(how="all").sort_index(axis=1)
+        order = wide.mean(axis=1).sort_values(ascending=metric != "part_skill").index
+        heads = [f"{dataset}, {reference}" for dataset, reference in wide.columns]
+        lines = ["| explainer | " + " | ".join(heads) + " |", "| --- " * (len(heads) + 1) + "|"]
+        for name in order:
+            cells = ["undefined" if np.isnan(one) else f"{one:.2f}" for one in wide.loc[name]]
+            lines.append("| " + " | ".join([words(name), *cells]) + " |")
+        silent = sorted(words(one) for one in set(enough.index) - set(wide.index))
+        lines += [f"\nUndefined everywhere: {', '.join(silent)}."] if silent else []
+        parts += [
+            f"{title}; where fewer than {_ENOUGH} images have a score, undefined:",
+            "\n".join(lines),
+        ]
+    return "\n\n".join(parts)
+
+
+_ENOUGH = 12  # images
+MECHANISM = {
+    "part_skill": "Skill",
+    "false_relevance": "False relevance, the share on parts that surely do not count (0 is best)",
+}
 BLOCKS: dict[str, Callable[[pd.DataFrame, DictConfig], str]] = {
     "exact_truth": truth,
     "lrp_vs_sensitivity": removal,
     "metric_validity": valid,
+    "white_boxes": mechanisms,
 }
 
 
