@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test elsewhere lint type ui sweep dashboard study replications bench docs networks accuracy screenshots audit lock clean
+.PHONY: help setup run test elsewhere lint type ui sweep dashboard study replications bench docs equals networks accuracy screenshots audit lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,10 @@ docs: $(STAMP)  ## write the generated pages of docs/ anew, run the commands of 
 	$(BIN)/python scripts/explainer_table.py
 	$(BIN)/python scripts/equals_table.py
 	$(BIN)/python -m pytest -q tests/e2e/test_docs.py
+
+equals: $(STAMP)  ## our heatmaps against every library's that aliases.md names (an environment of its own)
+	$(PYTHON) -m venv .venv/equals && .venv/equals/bin/python -m pip install --quiet -c constraints.txt -e '.[dev]' grad-cam saliency lime
+	.venv/equals/bin/python scripts/equals_table.py
 
 networks: $(STAMP)  ## every classifier of torchvision by every method, into docs/networks.md (hours; goes on where it was)
 	$(BIN)/python scripts/networks_table.py

@@ -59,14 +59,19 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
     modes = {module: module.training for module in model.modules()}
     grads = {parameter: parameter.requires_grad for parameter in model.parameters()}
     try:
-        model.eval()
-        model.requires_grad_(False)
+        # Setting an attribute of a module is slow, and one explanation comes here several times.
+        if any(modes.values()):
+            model.eval()
+        if any(grads.values()):
+            model.requires_grad_(False)
         yield model
     finally:
         for module, mode in modes.items():
-            module.training = mode
+            if module.training != mode:
+                module.training = mode
         for parameter, grad in grads.items():
-            parameter.requires_grad_(grad)
+            if parameter.requires_grad != grad:
+                parameter.requires_grad_(grad)
 
 
 def shared_copy(model: nn.Module) -> nn.Module:

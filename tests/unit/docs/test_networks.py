@@ -1,21 +1,27 @@
 """The table of networks says of each what was found, refused or not measured: all are there."""
 
-import importlib.util
+import importlib
 import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from xai_exp.explainers.promises import Promises, value
+
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 
 
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("networks_table", SCRIPTS / "networks_table.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    return importlib.import_module("networks_table")
+
+
+@pytest.fixture
+def measure(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    return importlib.import_module("networks_measure")
 
 
 def method(**guards):
@@ -27,7 +33,8 @@ FOUND = {
         "size": 64,
         "parameters": 1_200_000,
         "methods": {
-            "deeplift": method(completeness_gap=0.9),
+            "deeplift": method(completeness_gap=0.9) | {"exact": 1e-6},
+            "kernel_shap": method(completeness_gap=0.9) | {"exact": None},
             "full_grad": method(completeness_gap=1e-7),
             "gradient": method(),
             "lrp": {"refused": "no rule for mul()"},
@@ -43,7 +50,8 @@ def test_every_network_and_every_method_has_its_word(script):
     page = script.page(FOUND, {"one": ["one", "three"], "two": ["two"]}, "0.1")
     for line in (
         "| *size* | 64px, 1.2M |",
-        "| deeplift | **90 %** |",
+        "| deeplift | **90 %** (0 %) |",
+        "| kernel_shap | **90 %** |",
         "| full_grad | 0 % |",
         "| gradient | + |",
         "| lrp | a |",
@@ -82,22 +90,22 @@ def test_a_network_that_ends_early_says_why_and_keeps_what_it_had(
 ):
     program = tmp_path / "program.py"
     program.write_text("print('{\"size\": 64}', flush=True)\n" + code)
-    monkeypatch.setattr(script, "__file__", str(program))
+    monkeypatch.setattr(script, "MEASURE", program)
     told = list(script.measured("any", ["lrp"]))
     assert told[0] == {"size": 64}
     assert why in told[1]["failed"]
     assert len(told) == 2
 
 
-def test_a_method_that_takes_too_long_is_a_line(script, monkeypatch):
+def test_a_method_that_takes_too_long_is_a_line(measure, monkeypatch):
     class Endless:
         def __call__(self, *_):
             while True:
                 pass
 
-    monkeypatch.setattr(script, "SECONDS", 0.2)
+    monkeypatch.setattr(measure, "SECONDS", 0.2)
     images = torch.zeros(1, 3, 4, 4)
-    said = script.explained(Endless(), None, images, torch.tensor([0]), images)
+    said = measure.explained(Endless(), None, images, torch.tensor([0]), images)
     assert said == {"refused": "took more than 0.2 s on one core"}
 
 
@@ -136,3 +144,30 @@ def test_networks_of_the_same_modules_are_of_one_kind(script):
         "resnet50": ["resnet50"],
         "vgg11": ["vgg11"],
     }
+
+
+def test_a_sum_that_is_off_is_measured_in_float64_unless_points_on_a_way_are_few(script):
+    off = method(completeness_gap=0.9) | {"key": "same"}
+    assert script.stale("deeplift", off, "same")
+    assert not script.stale("deeplift", off | {"exact": None}, "same")
+    assert not script.stale("deeplift", method(completeness_gap=0.001) | {"key": "same"}, "same")
+    assert not script.stale("guided_ig", off, "same")
+    assert script.stale("guided_ig", off, "other")
+
+
+def test_what_rounding_took_is_there_in_float64(measure):
+    class Faint(torch.nn.Module):
+        def forward(self, images):
+            return (1 + 1e-9 * images.sum((1, 2, 3)))[:, None].repeat(1, 2)
+
+    class Flat(Promises):
+        def __call__(self, model, images, targets):
+            return value(model, images, targets)[:, None, None] - torch.ones_like(images[:, 0])
+
+        def promised(self, model, images, targets):  # noqa: ARG002
+            return 1e-9 * images.sum((1, 2, 3))
+
+    images = torch.rand(2, 1, 1, 1)
+    given = Flat(), Faint(), images, torch.tensor([0, 1])
+    assert measure.explained(*given, images)["guards"]["completeness_gap"] > 0.1
+    assert measure.exact(*given, images) < 1e-6

@@ -265,3 +265,22 @@ def test_patterns_of_residual_networks_can_be_made_again(residual):
 
 def test_every_bound_has_words_for_one_value():
     assert all(one.words.count("{}") == 1 for one in BOUNDS.values())
+
+
+class Faint(nn.Module):
+    """A large logit that hardly depends on the image."""
+
+    def forward(self, images):
+        faint = 1e-9 * images.sum((1, 2, 3))
+        return torch.stack([1 + faint, 1 - faint], 1)
+
+
+def test_a_difference_below_rounding_is_no_broken_promise():
+    images, targets = torch.rand(2, 1, 4, 4), torch.tensor([0, 1])
+    exact = IntegratedGradients(steps=2)
+    wanted = exact.promised(Faint(), images, targets)
+    heatmaps = exact(Faint(), images, targets)
+    assert (gap(heatmaps, wanted) > 0.1).all(), "in float32 the difference is all rounding"
+    assert broken(exact.gaps(Faint(), images, targets, heatmaps)) == []
+    found = exact.gaps(Faint(), images, targets, 1.5 * heatmaps)["completeness_gap"]
+    torch.testing.assert_close(found, torch.full((2,), 0.5), rtol=1e-4, atol=0)

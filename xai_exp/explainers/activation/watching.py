@@ -156,9 +156,10 @@ class Deciding(_Functions):
         if name not in _SAME:
             return name in functions.CONVOLUTIONS
         given = [v for arg in args for v in (arg if isinstance(arg, list | tuple) else [arg])]
-        known = [self.made[v.grad_fn] for v in given if tracked(v) and v.grad_fn in self.made]
-        before = [one for one in self.made.values() if one is result]  # what was worked on in place
-        return any(one.shape[2:] == result.shape[2:] for one in known + before)
+        known = (self.made.get(v.grad_fn) for v in given if tracked(v))
+        if any(one is not None and one.shape[2:] == result.shape[2:] for one in known):
+            return True
+        return any(one is result for one in self.made.values())  # what was worked on in place
 
     def maps(self, chosen: Tensor) -> list[Tensor]:
         """The maps that the logits depend on by a way without another one."""

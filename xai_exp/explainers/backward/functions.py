@@ -5,6 +5,7 @@ A module, a function and a method that do the same thing carry the same name her
 """
 
 import math
+from functools import cache
 from typing import Any
 
 import torch
@@ -138,6 +139,7 @@ _SIGNATURES = {
 }
 
 
+@cache
 def bare(name: str) -> str:
     """The name of a function without the mark of work in place."""
     return name if name.endswith("__") else name.rstrip("_")

@@ -1,0 +1,1 @@
+"""The rows of docs/equals.md, a module for each library."""
