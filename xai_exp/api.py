@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from xai_exp.compute.values import Question
 from xai_exp.config import InputError
 from xai_exp.errors import unknown
-from xai_exp.notebook import explaining, networks, pictures, scores
+from xai_exp.notebook import elsewhere, explaining, networks, pictures, scores
 from xai_exp.notebook.choices import Choices, Help, described
 from xai_exp.notebook.composing import chosen
 from xai_exp.notebook.composing import experiment as made_of
@@ -121,9 +121,14 @@ def explain(
 
 
 def score(
-    heatmaps: Heatmaps,
+    heatmaps: Heatmaps | elsewhere.Given,
     metrics: str | Sequence[str] = "quick",
     *,
+    network: nn.Module | None = None,
+    images: Pictures | None = None,
+    targets: Targets = None,
+    preprocessing: Preprocessing | None = None,
+    value: Value = "centred",
     masks: Masks | None = None,
     imputer: str = "noise",
     seed: int = 0,
@@ -131,8 +136,16 @@ def score(
 ) -> pd.DataFrame:
     """Scores of heatmaps, one for each image: what `xe.explain` gave is measured as it is.
 
+    Heatmaps of other libraries are measured likewise, with the network and the images that they
+    explain; metrics that need heatmaps of other images, too, have no score for them.
+
     Args:
-        heatmaps: of `xe.explain`.
+        heatmaps: of `xe.explain`, or an array (image, height, width), signed; several by name.
+        network: what heatmaps made elsewhere explain, as in `xe.explain`.
+        images: likewise.
+        targets: likewise.
+        preprocessing: likewise.
+        value: likewise.
         metrics: a name or a list, see `xe.metrics()`, which also says which direction is better.
         masks: what is in the images, (image, height, width) or (image, part, height, width), for
             metrics that need it; None: those that `xe.explain` was given, if any.
@@ -155,8 +168,14 @@ def score(
     (8, ['', 'it needs masks of what is in the images (masks=...)'])
     """
     if not isinstance(heatmaps, Heatmaps):
+        asked = elsewhere.Asked(
+            network=network, images=images, targets=targets, before=preprocessing, value=value
+        )
+        heatmaps = elsewhere.taken(heatmaps, asked)
+    elif (network, images, targets, preprocessing) != (None, None, None, None):
         raise InputError(
-            f"score: got a {type(heatmaps).__name__}; allowed: what xe.explain(...) gives"
+            "score: got network, images, targets or preprocessing with what xe.explain gave, which "
+            "has its own; allowed: them with an array"
         )
     made = scores.made(metrics, fields, imputer, seed)
     return scores.table(heatmaps, made, masks, seed)

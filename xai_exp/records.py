@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from xai_exp.build import Experiment
+from xai_exp.data.loading import files_of
 from xai_exp.report.figures import curves, gallery
 from xai_exp.scoring import Sample, Scored
 from xai_exp.show import terminal as show
@@ -143,7 +144,13 @@ def _gallery(
     return gallery.gallery(
         sample.images,
         {name: scored.heatmaps for name, scored in done.items()},
-        show.captions(sample.labels, first.predictions, first.targets, experiment.dataset.classes),
+        show.captions(
+            sample.labels,
+            first.predictions,
+            first.targets,
+            experiment.dataset.classes,
+            files_of(experiment.dataset.test, sample.at),
+        ),
         scores=lines,
         masks=_masks(sample),
         overlay=overlay,

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from xai_exp.compute import ops
 from xai_exp.compute.values import Question, valued
 from xai_exp.config import InputError
+from xai_exp.data.loading import files_of
+from xai_exp.explainers.known import Elsewhere, Known
 from xai_exp.explainers.promises import guards
 from xai_exp.explainers.reference import Reference, referred
 from xai_exp.metrics.truth.parts import about_truths, worth_and_shown
@@ -24,8 +26,11 @@ from xai_exp.types import (
     Explainer,
     IsFitted,
     Labels,
+    MakesNone,
     Metric,
     NeedsParts,
+    NoOtherHeatmapsError,
+    OfCertainImages,
     Parts,
     Precision,
     Scenes,
@@ -148,6 +153,9 @@ def bound(
         InputError: when it needs ground truth that the data do not have.
     """
     explainer = referred(explainer, reference)
+    if isinstance(explainer, OfCertainImages):
+        files = files_of(data.test, chosen.at)
+        return explainer.for_images(chosen.images, chosen.at, files)
     if isinstance(explainer, NeedsParts):
         if chosen.parts is None:
             raise InputError("it needs masks of what is in the image, which the data do not have")
@@ -244,6 +252,8 @@ def _scored(
     seconds = time.perf_counter() - start
     refuse_not_finite(heatmaps)
     case = replace(case, heatmaps=heatmaps)
+    if isinstance(explainer, MakesNone):
+        case = replace(case, explain=_those_alone(case))
     usable = {n: m for n, m in metrics.items() if m.needs <= chosen.truths}
     curves, values, failed = {}, {}, {}
     for name, metric in usable.items():
@@ -253,6 +263,10 @@ def _scored(
                 values[name] = metric.score(curves[name])
             else:
                 values[name] = metric(case)
+        except NoOtherHeatmapsError as error:
+            curves.pop(name, None)
+            values[name] = torch.full_like(case.heatmaps[:, 0, 0], torch.nan)
+            failed[name] = str(error)
         except InputError:
             raise
         except Exception as error:  # one metric's failure is a missing score, with its reason
@@ -275,6 +289,17 @@ def _scored(
             **about_truths(case),
         },
         parts=worth_and_shown(case),
+    )
+
+
+def _those_alone(case: Case) -> Explainer:
+    """The heatmaps of the case, and no others."""
+    return Known(
+        explainer=Elsewhere(),
+        model=case.model,
+        images=case.images,
+        targets=case.targets,
+        heatmaps=case.heatmaps,
     )
 
 

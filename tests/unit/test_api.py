@@ -21,10 +21,10 @@ from xai_exp import pipeline
 from xai_exp.compute.values import valued
 from xai_exp.config import InputError
 from xai_exp.explainers.gradients import Gradient, InputXGradient
+from xai_exp.explainers.known import Known
 from xai_exp.explainers.lrp import LRP
 from xai_exp.metrics.localisation import RelevanceMass
 from xai_exp.notebook import networks
-from xai_exp.notebook.heatmaps import Known
 from xai_exp.truth.games import attribute
 
 ROOT = Path(__file__).parents[2]

@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from torch import nn
 
-from xai_exp import build, pipeline
+from xai_exp import build, pipeline, scoring
 from xai_exp.config import InputError, refuse_unsafe_name
+from xai_exp.data.loading import TensorSplit
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -128,3 +131,35 @@ def test_a_heatmap_a_class_has_its_image_s_number(tmp_path, monkeypatch, value):
     assert scored.targets.tolist() == list(range(10)) * 4
     assert scored.scores["target"].tolist() == list(range(10)) * 4
     assert torch.equal(scored.predictions.view(4, 10)[:, 0], scored.predictions.view(4, 10)[:, 5])
+
+
+class Says(nn.Module):
+    """A network that says the same of every image, or goes by its brightness."""
+
+    def __init__(self, always):
+        super().__init__()
+        self.always = always
+
+    def forward(self, images):
+        bright = images.mean((1, 2, 3)) > 0.5
+        said = torch.full_like(bright, 1) if self.always else bright
+        return nn.functional.one_hot(said.long(), 3).float()
+
+
+@pytest.mark.parametrize(
+    ("always", "accuracy", "words"),
+    [
+        (True, 0.75, ["no better than always saying b (75.00 %)", "says b of every explained"]),
+        (False, 0.75, ["no better than always saying b (75.00 %)"]),
+        (False, 0.8, []),
+    ],
+)
+def test_a_network_that_learnt_nothing_is_said_to(always, accuracy, words):
+    levels = torch.tensor([0, 255, 255, 255], dtype=torch.uint8)
+    pixels = levels[:, None, None, None].expand(-1, 1, 8, 8)
+    split = TensorSplit(pixels=pixels, labels=torch.tensor([0, 1, 1, 1]))
+    data = SimpleNamespace(test=split, classes=("a", "b", "c"))
+    trained = SimpleNamespace(network=Says(always), result=SimpleNamespace(accuracy=accuracy))
+    said = pipeline.doubts(trained, scoring.sample(data, 4, torch.device("cpu")), data)
+    assert len(said) == len(words)
+    assert all(word in line for word, line in zip(words, said, strict=True))

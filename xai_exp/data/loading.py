@@ -120,6 +120,11 @@ class TensorSplit:
         return None if self.names is None else [self.names[int(place)] for place in index]
 
 
+def files_of(split: object, index: Index) -> list[str] | None:
+    """The names of the files of a split's images, where they were read from files of their own."""
+    return split.files(index) if isinstance(split, TensorSplit) else None
+
+
 def coalition_split(
     scene: Scene, labels: Labels, division: str | None, which: int, seed: int
 ) -> SceneSplit:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -23,7 +22,7 @@ from xai_exp.errors import unknown
 from xai_exp.files import whole, write_whole
 from xai_exp.report.figures.gallery import ROWS, gallery
 from xai_exp.scoring import Sample
-from xai_exp.types import Explainer, OnlyKnownImages
+from xai_exp.types import Explainer
 
 _SUFFIXES = (".png", ".npz")
 
@@ -45,6 +44,8 @@ class Heatmaps(Mapping[str, Tensor]):
         predictions: the class that the network says, for each image.
         skipped: why other explainers could not be used.
         note: what is to be known of the network's answers.
+        classes: the names of the classes, if they are known.
+        files: the names of the images' files, if they come from files.
     """
 
     maps: Mapping[str, Tensor]
@@ -55,6 +56,8 @@ class Heatmaps(Mapping[str, Tensor]):
     predictions: Tensor
     skipped: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
+    classes: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -104,14 +107,28 @@ class Heatmaps(Mapping[str, Tensor]):
         return gallery(
             self.images,
             self.maps,
-            [
-                f"target {int(target)}\npredicted {int(guess)}"
-                for target, guess in zip(self.targets, self.predictions, strict=True)
-            ],
+            self._captions(),
             masks=None if parts is None else parts.sum(1).clamp(max=1),
             overlay=len(self.maps) == 1,
             note="; ".join(line for line in (shown, skipped, self.note) if line),
         )
+
+    def _captions(self) -> list[str]:
+        """File, target and prediction of each image."""
+        names = self.files or ("",) * len(self.images)
+        return [
+            "\n".join(filter(None, (name, f"target {self.named(target)}", f"predicted {said}")))
+            for name, target, said in zip(
+                names,
+                self.targets.tolist(),
+                map(self.named, self.predictions.tolist()),
+                strict=True,
+            )
+        ]
+
+    def named(self, number: int) -> str:
+        """A class by its name, or by its number where that is all that is known."""
+        return self.classes[number] if number < len(self.classes) else str(number)
 
     def show(self) -> None:
         """Show the figure in a notebook; elsewhere print the path of a PNG file with it."""
@@ -127,7 +144,7 @@ class Heatmaps(Mapping[str, Tensor]):
         """Save as a picture (.png: the figure) or as arrays (.npz), by the path's suffix.
 
         The npz holds `heatmaps/NAME` for each explainer, `images`, `targets`, `predictions`,
-        `masks` where they are known, and `explainers`, their fields as JSON text.
+        `masks` and `classes` where they are known, and `explainers`, their fields as JSON text.
 
         Returns:
             The path, absolute.
@@ -159,6 +176,8 @@ class Heatmaps(Mapping[str, Tensor]):
         }
         if self.sample.parts is not None:
             arrays["masks"] = _array(self.sample.parts)
+        if self.classes:
+            arrays["classes"] = np.array(self.classes)
         return arrays | {f"heatmaps/{name}": _array(one) for name, one in self.maps.items()}
 
     def _png(self) -> bytes:
@@ -179,33 +198,6 @@ class Heatmaps(Mapping[str, Tensor]):
 
     def _ipython_key_completions_(self) -> list[str]:
         return list(self.maps)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Known:
-    """An explainer whose heatmaps of a set's very network and images are known; it makes others.
-
-    What metrics ask of the explainer beside is answered by itself.
-    """
-
-    explainer: Explainer
-    model: nn.Module
-    images: Tensor
-    targets: Tensor
-    heatmaps: Tensor
-
-    @property
-    def only_known_images(self) -> bool:
-        """Whether it has nothing to say of images that are moved or turned."""
-        explainer = self.explainer
-        return isinstance(explainer, OnlyKnownImages) and explainer.only_known_images
-
-    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        """The heatmaps that are known, or new ones."""
-        same = model is self.model and images is self.images
-        if same and torch.equal(targets, self.targets):
-            return self.heatmaps
-        return self.explainer(model, images, targets)
 
 
 def _plainly(explainer: object) -> dict[str, object]:

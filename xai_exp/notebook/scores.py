@@ -9,11 +9,12 @@ import pandas as pd
 from xai_exp import scoring
 from xai_exp.config import InputError
 from xai_exp.errors import unknown
+from xai_exp.explainers.known import Known
 from xai_exp.notebook import pictures
 from xai_exp.notebook.composing import chosen, names
 from xai_exp.notebook.composing import experiment as made_of
 from xai_exp.notebook.explaining import answers
-from xai_exp.notebook.heatmaps import Heatmaps, Known
+from xai_exp.notebook.heatmaps import Heatmaps
 from xai_exp.scoring import Sample
 from xai_exp.types import Metric
 

@@ -206,13 +206,19 @@ def explained(console: Console, count: int, *, reused: int) -> None:
 
 
 def captions(
-    labels: Tensor, predictions: Tensor, targets: Tensor, classes: Sequence[str]
+    labels: Tensor,
+    predictions: Tensor,
+    targets: Tensor,
+    classes: Sequence[str],
+    files: Sequence[str] | None = None,
 ) -> list[str]:
-    """Target, prediction and, where that is wrong, the label of every image."""
+    """File, target, prediction and, where that is wrong, the label of every image."""
     lines = []
-    for label, guess, target in zip(labels, predictions, targets, strict=True):
+    names = [f"{name}\n" for name in files] if files else [""] * len(labels)
+    for name, label, guess, target in zip(names, labels, predictions, targets, strict=True):
         right = "" if guess == label else f", is {classes[int(label)]}"
-        lines.append(f"target {classes[int(target)]}\npredicted {classes[int(guess)]}{right}")
+        said = f"predicted {classes[int(guess)]}{right}"
+        lines.append(f"{name}target {classes[int(target)]}\n{said}")
     return lines
 
 

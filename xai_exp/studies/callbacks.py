@@ -176,13 +176,20 @@ def matrix(config: DictConfig) -> int:
 
 
 def report_study(jobs: "list[Experiment]", asked: "Question") -> None:
-    """Publish what these runs have left, and print the verdicts."""
+    """Publish what these runs have left, and print the verdicts.
+
+    Raises:
+        InputError: when every explainer of every run was skipped.
+    """
     from rich.console import Console
 
     from xai_exp import pipeline
+    from xai_exp.config import InputError
     from xai_exp.studies.publish import publish
     from xai_exp.verdicts.verdict import sentence
 
+    if len(asked.skipped) >= sum(len(job.explainers) for job in jobs):
+        raise InputError("nothing was explained: every explainer was skipped, as said above")
     console = Console()
     tracker = jobs[0].tracking.open()
     found = [one.run for job in jobs for one in pipeline.finished(job, tracker)[1].values()]

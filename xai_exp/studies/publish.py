@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -289,10 +289,7 @@ def _curved(arrays: Mapping[str, np.ndarray]) -> list[str]:
 def _maps(setting: str, group: _Shown, scores: pd.DataFrame) -> Maps:
     rows = pd.DataFrame(scores[scores["run"] == group.first])
     rows = rows.drop_duplicates(subset="image").sort_values("image")
-    captions = [
-        f"{row['image']}: label {row['label']}, target {row['target']}"
-        for row in rows.to_dict("records")
-    ]
+    captions = [_caption(row) for row in rows.to_dict("records")]
     images = group.arrays["images"]
     return Maps(
         setting=setting,
@@ -302,3 +299,10 @@ def _maps(setting: str, group: _Shown, scores: pd.DataFrame) -> Maps:
         models=group.models,
         channels=images.shape[1],
     )
+
+
+def _caption(row: Mapping[Hashable, object]) -> str:
+    """An image by its number, and by its file and the name of its class where they are known."""
+    file = f" {row['file']}" if isinstance(row.get("file"), str) else ""
+    named = f" ({row['class']})" if isinstance(row.get("class"), str) else ""
+    return f"{row['image']}{file}: label {row['label']}{named}, target {row['target']}"

@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from rich.console import Console
 
 from xai_exp.config import InputError
+from xai_exp.sweeping.fits import fitting
 from xai_exp.sweeping.job import Pruned, line, numbers
 from xai_exp.sweeping.plan import Plan, opened
 from xai_exp.sweeping.queue import Queue
@@ -56,18 +57,38 @@ def sweep(
     made = _plan(keys, varied, config, fixed)
     storage = opened(made.storage)
     told = [override("study", made.study), override("hydra.sweeper.storage", made.storage)]
-    queue = Queue(study=made.open(storage), storage=storage, plan=made, space=parse(made.space))
+    space = parse(made.space)
+    queue = Queue(
+        study=made.open(storage),
+        storage=storage,
+        plan=made,
+        space=space,
+        fits=fitting(space, config, fixed, context),
+    )
     with _alone(config, made.study):
         back = queue.recover()
         _say(f"sweep {made.study}: {queue.left()} of {made.trials} trials to run, {back} put back")
         while (left := queue.left()) > 0:
             asked = queue.ask(min(made.n_jobs, left))
             if not asked:
-                _say(f"sweep {made.study}: the space holds no more than was run")
+                _say_the_end(queue)
                 break
             _run(queue, asked, [*fixed, *told], launcher)
             queue.refuse_if_hopeless()
     return _best(queue)
+
+
+def _say_the_end(queue: Queue) -> None:
+    """The space holds nothing that was not run.
+
+    Raises:
+        InputError: when nothing in it could be.
+    """
+    study, misfits = queue.plan.study, [why for why in queue.misfits.values() if why]
+    if misfits and queue.left() == queue.plan.trials:
+        raise InputError(f"sweep {study}: none of its proposals can be run; {misfits[-1]}")
+    left_out = f"; {len(misfits)} proposals are left out: {misfits[-1]}" if misfits else ""
+    _say(f"sweep {study}: the space holds no more than was run{left_out}")
 
 
 def _run(

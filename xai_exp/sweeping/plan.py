@@ -39,7 +39,8 @@ class Plan:
             median at the same epoch), halving or hyperband.
         storage: a database's URL, or the path of a journal (PATH.log); null: mlruns/optuna.db.
         seed: of the sampler.
-        max_failure_rate: the sweep ends once more than this share of `trials` has failed.
+        max_failure_rate: the sweep ends once more than this share of `trials` has failed; one
+            failure alone ends it only with 0.
         retry_failed: run those again that failed before.
         fixed: what is the same in every trial, as words of the command line.
     """

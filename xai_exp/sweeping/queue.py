@@ -3,31 +3,39 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from xai_exp.config import InputError
+from xai_exp.sweeping.fits import Fits, anything
 from xai_exp.sweeping.job import ERROR, PRUNED, VALUES
 from xai_exp.sweeping.plan import Plan
 from xai_exp.sweeping.space import Varied, grid, replicas, suggest
 
-AGAIN, SAME = "again", "same_as"
+AGAIN, SAME, MISFIT = "again", "same_as", "does_not_fit"
 _DRAWS = 200  # proposals in a row that were all run before: the space holds nothing new
 _STUCK = 5  # such proposals after which the sampler has settled, and random ones are drawn
+_MISFITS = 60  # proposals in a row that do not fit: (nearly) none does
 _INTERRUPTED = "interrupted: put back"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Queue:
-    """The trials of one study."""
+    """The trials of one study.
+
+    `fits` says why a proposal can't be run at all; such ones are no trials. `misfits` are theirs,
+    by what they proposed.
+    """
 
     study: optuna.Study
     storage: optuna.storages.BaseStorage
     plan: Plan
     space: Sequence[Varied]
+    fits: Fits = anything
+    misfits: dict[str, str] = field(default_factory=dict)
 
     def recover(self) -> int:
         """Deal with trials that a killed process left running; how many were put back.
@@ -101,11 +109,14 @@ class Queue:
             self.study.sampler = usual
 
     def _drawn(self) -> optuna.Trial | None:
+        misfits = 0
         for draw in range(_DRAWS):
             trials = self.study.get_trials(deepcopy=False)
-            waits = any(trial.state == TrialState.WAITING for trial in trials)
-            if self.plan.sampler == "grid" and not waits:
-                return None
+            if self.plan.sampler == "grid" and not _waiting(trials):
+                self.fill()
+                trials = self.study.get_trials(deepcopy=False)
+                if not _waiting(trials):
+                    return None
             before = {_text(t.params): t.number for t in trials if _counts(t)}
             if draw == _STUCK:
                 seed = self.plan.seed + 100_003 * len(trials)
@@ -113,10 +124,24 @@ class Queue:
             trial = self.study.ask()
             suggest(self.space, trial)
             same = before.get(_text(trial.params))
-            if same is None or AGAIN in trial.user_attrs:
+            if same is not None and AGAIN not in trial.user_attrs:
+                self._leave_out(trial.number, same)
+            elif why := self._misfit(trial.params):
+                self._note(trial.number, MISFIT, why)
+                self._fail(trial.number, f"not run: {why}")
+                misfits += 1
+                if misfits == _MISFITS and self.plan.sampler != "grid":
+                    return None
+            else:
                 return trial
-            self._leave_out(trial.number, same)
         return None
+
+    def _misfit(self, params: dict[str, Any]) -> str:
+        """Why these can't be run, asked once; empty if they can."""
+        key = _text(params)
+        if key not in self.misfits:
+            self.misfits[key] = self.fits(params)
+        return self.misfits[key]
 
     def _leave_out(self, number: int, same: int) -> None:
         """Close a proposal that was run before."""
@@ -148,12 +173,20 @@ class Queue:
         failed = self._finished(TrialState.FAIL)
         again = {trial.user_attrs.get(AGAIN) for trial in self.study.get_trials(deepcopy=False)}
         failed = [trial for trial in failed if trial.number not in again]
-        if len(failed) > self.plan.max_failure_rate * self.plan.trials:
+        if len(failed) > self._most_failures():
+            done = len(self._finished(TrialState.COMPLETE))
+            report = f"python -m xai_exp stability study={self.plan.study}"
             raise InputError(
                 f"sweep {self.plan.study}: {len(failed)} of {self.plan.trials} trials failed; "
                 f"allowed: max_failure_rate {self.plan.max_failure_rate:g}; the last error: "
                 f"{failed[-1].user_attrs.get(ERROR)}"
+                + (f"; on the {done} that are finished reports: {report}" if done > 1 else "")
             )
+
+    def _most_failures(self) -> float:
+        """How many may fail: of a short sweep one, unless none may."""
+        rate = self.plan.max_failure_rate
+        return max(1.0, rate * self.plan.trials) if rate else 0.0
 
     def _finished(self, *states: TrialState) -> list[FrozenTrial]:
         """Trials that were run to an end, one way or another."""
@@ -172,9 +205,13 @@ class Queue:
         self.storage.set_trial_user_attr(trial, key, value)
 
 
+def _waiting(trials: Sequence[FrozenTrial]) -> bool:
+    return any(trial.state == TrialState.WAITING for trial in trials)
+
+
 def _counts(trial: FrozenTrial) -> bool:
     """Whether this trial was, or is being, run."""
-    if trial.state == TrialState.WAITING or SAME in trial.user_attrs:
+    if trial.state == TrialState.WAITING or {SAME, MISFIT} & set(trial.user_attrs):
         return False
     return trial.user_attrs.get(ERROR) != _INTERRUPTED
 

@@ -1,12 +1,17 @@
 """What explains, and what takes pixels away; what they need and can do beyond the least."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from xai_exp.config import InputError
 from xai_exp.types.data import Scenes
-from xai_exp.types.shapes import Copies, Heatmaps, Images, Keys, Labels, Parts, StepMasks
+from xai_exp.types.shapes import Copies, Heatmaps, Images, Index, Keys, Labels, Parts, StepMasks
+
+
+class NoOtherHeatmapsError(InputError):
+    """Heatmaps that were made elsewhere are asked for others: no score, and no fault of theirs."""
 
 
 @runtime_checkable
@@ -71,6 +76,22 @@ class OnlyKnownImages(Protocol):
     """A bound explainer that has no heatmap for an image which is moved or turned."""
 
     only_known_images: ClassVar[bool]
+
+
+@runtime_checkable
+class OfCertainImages(Protocol):
+    """An explainer that finds its heatmaps by which images these are."""
+
+    def for_images(self, images: Images, numbers: Index, files: Sequence[str] | None) -> Explainer:
+        """This explainer for these images, with their numbers and the names of their files."""
+        ...
+
+
+@runtime_checkable
+class MakesNone(Protocol):
+    """An explainer that has heatmaps and makes none: there are no others than those it gave."""
+
+    makes_none: ClassVar[bool]
 
 
 @runtime_checkable

@@ -16,8 +16,11 @@ from xai_exp.truth import games as truth
 
 CONF = Path(__file__).parents[3] / "conf"
 CPU = torch.device("cpu")
+NO_METHODS = ("defaults:", "FromFile")  # presets, and heatmaps that are made elsewhere
 EXPLAINERS = sorted(
-    path.stem for path in (CONF / "explainer").glob("*.yaml") if "defaults:" not in path.read_text()
+    path.stem
+    for path in (CONF / "explainer").glob("*.yaml")
+    if not any(word in path.read_text() for word in NO_METHODS)
 )
 # These do not look at the network at all, so they can not know what it ignores.
 CONTROLS = {

@@ -107,3 +107,10 @@ NAN = float("nan")
 )
 def test_a_number_stands_over_its_interval_if_both_are_defined(numbers, shown):
     assert show.signed(*numbers) == shown
+
+
+def test_pictures_from_files_are_captioned_by_their_names():
+    told = torch.tensor([0, 1])
+    words = show.captions(told, 1 - told, told, ("a", "$b_"), ["a/1.png", "b/2.png"])
+    assert words[0] == "a/1.png\ntarget a\npredicted $b_, is a"
+    assert show.captions(told, told, told, ("a", "b"))[1] == "target b\npredicted b"

@@ -1,13 +1,16 @@
 """A page is never hidden by that of a smaller study."""
 
 import itertools
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from xai_exp.studies.callbacks import page_name
-from xai_exp.studies.publish import Question, publish, unclobbering
+from xai_exp.config import InputError
+from xai_exp.studies.callbacks import page_name, report_study
+from xai_exp.studies.publish import Question, _caption, publish, unclobbering
 from xai_exp.tracking import Kept, Off
 from xai_exp.verdicts.claims import Better
 
@@ -95,3 +98,20 @@ def test_a_report_names_the_choice_that_a_claim_hangs_on(
     tmp_path, values, references, worse_at, reason
 ):
     assert verdict(tmp_path, values, references, worse_at=worse_at) == ("depends on", reason)
+
+
+def test_the_browser_s_images_are_named_by_file_and_class_where_they_are_known():
+    row = {"image": 3, "label": 1, "target": 0}
+    assert _caption(row) == "3: label 1, target 0"
+    named = _caption({**row, "file": "b/2.png", "class": "b"})
+    assert named == "3 b/2.png: label 1 (b), target 0"
+    assert _caption({**row, "file": float("nan"), "class": float("nan")}) == (
+        "3: label 1, target 0"
+    )
+
+
+def test_a_study_in_which_nothing_could_be_explained_has_failed():
+    jobs: Any = [SimpleNamespace(explainers={"one": None, "other": None})]
+    skipped = [("one", "cnn", "no masks"), ("other", "cnn", "no masks")]
+    with pytest.raises(InputError, match="nothing was explained"):
+        report_study(jobs, Question(title="t", name="s", skipped=skipped))

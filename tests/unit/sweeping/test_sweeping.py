@@ -5,16 +5,24 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import optuna
 import pandas as pd
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import HydraContext
 from optuna.trial import TrialState
 
 from xai_exp.config import InputError
 from xai_exp.sweeping import objectives
+from xai_exp.sweeping.fits import fitting
 from xai_exp.sweeping.plan import Plan, opened
 from xai_exp.sweeping.queue import Queue
 from xai_exp.sweeping.space import grid, override, parse, suggest
@@ -270,6 +278,63 @@ def test_a_grid_is_run_once_and_then_the_space_is_at_its_end(tmp_path: Path) -> 
             seen.append((params["a"], params["b"]))
             work.tell(number, [0.0], "")
     assert seen == [(1, "u"), (1, "v"), (2, "u"), (2, "v")]
+
+
+def remembered(plan: Plan) -> Queue:
+    """A queue that is kept nowhere, for many draws in no time."""
+    storage = optuna.storages.InMemoryStorage()
+    return Queue(study=plan.open(storage), storage=storage, plan=plan, space=parse(plan.space))
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "grid"])
+def test_what_does_not_fit_is_no_trial_and_is_not_proposed_again(
+    tmp_path: Path, sampler: str
+) -> None:
+    asked_of = []
+
+    def fits(params: Mapping[str, Any]) -> str:
+        asked_of.append(params["depth"])
+        return "too deep" if params["depth"] > 3 else ""
+
+    space = {"depth": {"low": 2, "high": 9}, "seed": {"choices": [0, 1], "replicate": True}}
+    space = space if sampler != "grid" else {"depth": [9, 8, 7, 6, 3, 5, 2], "seed": [0, 1]}
+    plan = planned(tmp_path, space=space, sampler=sampler, trials=4)
+    work = replace(remembered(plan), fits=fits)
+    seen = []
+    while work.left() > 0:
+        for number, params in work.ask(2).items():
+            work.tell(number, [1.0], "")
+            seen.append((params["depth"], params["seed"]))
+    assert sorted(seen) == [(2, 0), (2, 1), (3, 0), (3, 1)]
+    assert max(asked_of) > 3
+    assert len(asked_of) == len(work.misfits) <= 16
+    work.refuse_if_hopeless()  # a misfit is no failure
+    nothing = replace(remembered(plan), fits=lambda _: "too deep", misfits={})
+    assert nothing.ask(2) == {}
+
+
+def test_one_failure_ends_a_short_sweep_only_if_none_is_allowed(tmp_path: Path) -> None:
+    work = remembered(planned(tmp_path, trials=3))
+    for number, error in zip(work.ask(3), ("", "no", ""), strict=True):
+        work.tell(number, [1.0], error)
+    work.refuse_if_hopeless()
+    strict = replace(work, plan=planned(tmp_path, trials=3, max_failure_rate=0.0))
+    with pytest.raises(InputError, match=r"1 of 3 trials failed.*error: no; on the 2.*stability"):
+        strict.refuse_if_hopeless()
+
+
+def test_only_depths_that_fit_the_pictures_are_proposed() -> None:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        words = ["tracking=off", "metric=complexity", "explainer=constant"]
+        config = compose("config", words, return_hydra_config=True)
+        loader = GlobalHydra.instance().config_loader()
+        space = parse({"model.depth": {"low": 2, "high": 4}, "seed": [0, 1]})
+        context = HydraContext(config_loader=loader, callbacks=Callbacks())
+        fits = fitting(space, config, ("dataset=digits",), context)
+        said = [fits({"model.depth": depth, "seed": 1}) for depth in (2, 3, 4)]
+    assert said[:2] == ["", ""]
+    assert said[2].startswith("model cnn: got depth 4 for images of 8x8 pixels; allowed: at most 3")
+    assert fitting(space[1:], config, (), context)({"seed": 1}) == ""
 
 
 def test_replicas_of_every_architecture_are_run(tmp_path: Path) -> None:
