@@ -45,6 +45,27 @@ def test_the_python_page_is_a_script_that_runs(tmp_path: Path) -> None:
     assert (tmp_path / "heatmaps.npz").is_file()
 
 
+@pytest.mark.slow
+def test_users_of_other_libraries_can_follow_their_page(tmp_path: Path) -> None:
+    pages = sorted((ROOT / "docs").glob("from-*.md"))
+    commands = []
+    for page in pages:
+        blocks = BLOCK.findall(page.read_text())
+        code = [text for language, place, text in blocks if language == "python" and not place]
+        commands += [text for language, _, text in blocks if language == "bash"]
+        assert len(code) > 2
+        (tmp_path / page.name).write_text("\n".join(code))
+    alone = "exec(compile(open(page).read(), page, 'exec'), {'__name__': page})"
+    each = f"import sys\nfor page in sys.argv[1:]: {alone}\n"
+    (tmp_path / "pages.py").write_text(each)
+    names = " ".join(page.name for page in pages)
+    run(f"PYTHONPATH={ROOT} {sys.executable} pages.py {names}", tmp_path)
+    for command in commands:
+        run(command.replace("python ", f"PYTHONPATH={ROOT} {sys.executable} ", 1), tmp_path)
+    assert len(pages) == 3
+    assert commands
+
+
 def run(command: str, folder: Path) -> None:
     settings = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(

@@ -84,7 +84,7 @@ class Torchvision:
         if self.weights is not None:
             held = weights.read(self.weights)
             inside = self.size or size
-            network = self._made(_planes(held), inside, len(list(held.state.values())[-1]))
+            network = self._made(weights.planes(held), inside, len(list(held.state.values())[-1]))
             weights.give(network, held, self.weights)
             return weights.ready(network, self.front, self.head, channels, size, classes)
         return fitted(self._made(channels, size, classes), channels, size, self.name)
@@ -114,12 +114,6 @@ class Torchvision:
             # Their auxiliary heads return tuples in training, which no loss here knows.
             return {"aux_logits": False, "init_weights": True}
         return {}
-
-
-def _planes(held: weights.Weights) -> int:
-    """How many channels the weights are for, by the first layer of planes."""
-    planes = [value for value in held.state.values() if value.dim() == 4]
-    return planes[0].shape[1] if planes else 3
 
 
 def _adapt_first_convolution(network: nn.Module, channels: int) -> None:

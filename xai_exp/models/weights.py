@@ -73,6 +73,12 @@ def read(path: str) -> Weights:
     )
 
 
+def planes(held: Weights) -> int:
+    """How many channels the weights are for, by the first layer of planes."""
+    found = [value for value in held.state.values() if value.dim() == 4]
+    return found[0].shape[1] if found else 3
+
+
 def give(network: nn.Module, weights: Weights, path: str) -> None:
     """Give a network these weights, all of them and no others.
 
