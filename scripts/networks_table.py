@@ -40,10 +40,10 @@ Methods that ask the network many times do so less often than by default: at mos
   draws with so few points are off by more than by default);
 - **bold**: more than the bound that is stated for the promise;
 - (in brackets): the same with network and image in float64, where it is more than the bound in
-  float32 and was measured since it is. Where that is nothing, rounding took the sum: these networks
-  learnt nothing, and some hardly answer to their image. Logits of 3e-5 to .2 differ by 5e-8 to 3e-13
-  from those of the baseline (mnasnet, mobilenet, efficientnet_b0, googlenet), which float32 can not
-  hold. What a method lacks itself is off in both;
+  float32 and was measured since it is. Where that is nothing, rounding took the sum: these
+  networks learnt nothing, and some hardly answer to their image. Logits of 3e-5 to .2 differ by
+  6e-11 to 3e-13 from those of the baseline (mobilenet, efficientnet_b0, googlenet), which float32
+  can not hold. What a method lacks itself is off in both;
 - `+`: the heatmap is there, the method promises no sum;
 - a letter: refused by the line of that letter below;
 - `!`: not finite, for which a run refuses the method;
