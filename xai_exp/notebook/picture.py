@@ -1,6 +1,5 @@
 """One picture and a network with weights of its own: heatmaps as files, from the command line."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +10,7 @@ from xai_exp.config import InputError
 from xai_exp.data.own.content import readable
 from xai_exp.data.own.pixels import Recipe
 from xai_exp.data.own.reader import read
+from xai_exp.errors import Arguments
 from xai_exp.notebook import explaining, networks
 from xai_exp.notebook.composing import composed
 from xai_exp.notebook.composing import experiment as made_of
@@ -23,7 +23,7 @@ def explain(arguments: Sequence[str]) -> None:
     Raises:
         InputError: for a picture, a network or an explainer that can't be used.
     """
-    words = argparse.ArgumentParser(prog="python -m xai_exp explain", description=explain.__doc__)
+    words = Arguments(prog="python -m xai_exp explain", description=explain.__doc__)
     words.add_argument("picture", type=Path, help="a file of 8 bits a channel")
     words.add_argument("--model", default="file", help="file, or torchvision with model.weights")
     words.add_argument("--explainer", default="lrp", help="names, with commas between")

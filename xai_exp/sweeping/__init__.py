@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from rich.console import Console
 
 from xai_exp.config import InputError
+from xai_exp.sweeping import objectives
 from xai_exp.sweeping.job import Pruned, line, numbers
 from xai_exp.sweeping.plan import Plan, opened
 from xai_exp.sweeping.queue import Queue
@@ -54,6 +55,8 @@ def sweep(
     """
     fixed, varied = _arguments(arguments, context)
     made = _plan(keys, varied, config, fixed)
+    if not {"explainer", "metric"} & set(made.space) and "objective" in config:
+        objectives.refuse_unknown(config.objective, config.explainer or (), config.metric or ())
     storage = opened(made.storage)
     told = [override("study", made.study), override("hydra.sweeper.storage", made.storage)]
     queue = Queue(study=made.open(storage), storage=storage, plan=made, space=parse(made.space))
