@@ -192,7 +192,7 @@ def mechanisms(scores: pd.DataFrame, config: DictConfig) -> str:  # noqa: ARG001
     return "\n\n".join(parts)
 
 
-_ENOUGH = 12  # images
+_ENOUGH = 8  # images
 MECHANISM = {
     "part_skill": "Skill",
     "false_relevance": "False relevance, the share on parts that surely do not count (0 is best)",

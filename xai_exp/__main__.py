@@ -10,6 +10,7 @@ import warnings
 from types import FrameType
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -78,6 +79,7 @@ def main() -> None:
     try:
         try:
             if not cli.main(sys.argv[1:]):
+                sys.argv[1:] = errors.arranged(sys.argv[1:], get_args_parser())
                 experiment()
         finally:
             progress.stop()

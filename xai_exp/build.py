@@ -4,6 +4,7 @@ Here the configuration ends: an experiment has its objects, its names, its descr
 and its keys, and nothing below asks Hydra or OmegaConf again.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -16,9 +17,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from xai_exp import trust
 from xai_exp.compute.values import TARGETS, Question
-from xai_exp.config import InputError, Range, configured, identity, refuse_unsafe_name
+from xai_exp.config import InputError, Range, configured, identity, refuse_empty, refuse_unsafe_name
 from xai_exp.errors import unknown
 from xai_exp.explainers.reference import Reference
+from xai_exp.sweeping import objectives
 from xai_exp.tracking import Tracking, former
 from xai_exp.training import Trainer
 from xai_exp.training.store import model_key
@@ -44,6 +46,7 @@ _KINDS: Mapping[str, type] = {
     "explainer": Explainer,
     "metric": Metric,
 }
+_NAMED = re.compile(r"\w[\w .-]*")  # what a file, a number and a tag in MLflow can be called
 _OWN_KEYS = frozenset({"_target_", "_convert_", "_partial_", "_recursive_", "_args_"})
 
 
@@ -67,9 +70,10 @@ class Settings:
     reuse: bool = True
 
     def __post_init__(self) -> None:
-        """A study is a name of files and runs."""
+        """A study is a name of files and runs, and networks lie in a folder with a name."""
         if self.study is not None:
             refuse_unsafe_name("study", self.study)
+        refuse_empty("models", self.models)
 
     @property
     def deciding(self) -> dict[str, Any]:
@@ -232,6 +236,7 @@ def experiment(config: DictConfig) -> Experiment:
         names=_names(config),
         described={group: _plain(config[group]) for group in (*SINGLE, *SEVERAL)},
     )
+    objectives.refuse_unknown(settings.objective, made.explainers, made.metrics)
     if settings.target not in TARGETS or settings.against != "runner_up":
         _ = made.question  # refused before work begins, if there is no such class
     return made
@@ -244,6 +249,9 @@ def _names(config: DictConfig) -> dict[str, str]:
     kinds = {
         group: str(config[group].get("_target_", group)).rpartition(".")[2] for group in SINGLE
     }
+    for group in SINGLE:
+        if choices and group not in choices:  # Hydra would mix what several choices say
+            raise InputError(f"{group}: got a list; allowed: one name, or -m {group}=NAME,NAME")
     return {group: str(choices.get(group, kinds[group])) for group in SINGLE}
 
 
@@ -256,6 +264,12 @@ def _each(config: DictConfig, group: str) -> dict[str, Any]:
     node = config[group]
     if not node:
         raise InputError(f"{group}: got none; allowed: at least one of conf/{group}, {group}=NAME")
+    for name in node:
+        if not _NAMED.fullmatch(str(name)):
+            raise InputError(
+                f"{group}: got {str(name)[:60]!r}; allowed: a name of letters, digits, spaces and "
+                "any of _ . -, a letter or digit first"
+            )
     return {str(name): _made(node, str(name), group) for name in node}
 
 

@@ -3,13 +3,13 @@
 `python -m xai_exp.COMMAND` is the same. Nothing heavy is imported before a command is known.
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xai_exp.config import InputError, refuse_unsafe_name
+from xai_exp.config import InputError, refuse_empty, refuse_unsafe_name
+from xai_exp.errors import Arguments
 
 _STABILITY = ("study", "least_accuracy", "root", "uri", "experiment")
 
@@ -18,28 +18,28 @@ def report(arguments: Sequence[str]) -> None:
     """Write a page about the explanations that a filter of MLflow finds."""
     from rich.console import Console
 
-    words = argparse.ArgumentParser(prog="python -m xai_exp report", description=report.__doc__)
+    words = Arguments(prog="python -m xai_exp report", description=report.__doc__)
     words.add_argument("--filter", default="", help="as MLflow has it; all explanations if empty")
     words.add_argument("--name", default="report", help="of the page and its tables")
     words.add_argument("--title", default="What these explanations are worth", help="its heading")
     words.add_argument("--root", default="mlruns", help="where tracking keeps its files")
     words.add_argument("--experiment", default="xai_exp", help="the experiment in MLflow")
-    words.add_argument("--out", default="reports", type=Path, help="the folder to write to")
+    words.add_argument("--out", default="reports", help="the folder to write to")
     words.add_argument("--least-accuracy", default=0.0, type=float, help="of models, in 0..1")
     words.add_argument("--index", action="store_true", help="only write the list of all pages anew")
     given = words.parse_args(arguments)
     refuse_unsafe_name("--name", given.name)
+    refuse_empty("--out", given.out)
     if not 0 <= given.least_accuracy <= 1:
         raise InputError(f"--least-accuracy: got {given.least_accuracy}; allowed: a number in 0..1")
     if given.index:
-        _index(given.out)
+        _index(Path(given.out))
         return
-    if not Path(given.root).is_dir():
-        raise InputError(f"--root: got {given.root}, which is no folder; allowed: one with runs")
+    _refuse_no_runs("--root", given.root)
     from xai_exp.studies.publish import Question, publish
     from xai_exp.tracking import MLflow
 
-    tracker = MLflow(root=given.root, experiment=given.experiment).open()
+    tracker = MLflow(root=given.root, experiment=given.experiment).open(make=False)
     again = ["python -m xai_exp report", f'--filter "{given.filter}"' if given.filter else ""]
     path, _ = publish(
         tracker.kept(condition=given.filter),
@@ -48,11 +48,20 @@ def report(arguments: Sequence[str]) -> None:
             title=given.title,
             name=given.name,
             commands=[" ".join(word for word in again if word)],
-            folder=given.out,
+            folder=Path(given.out),
             least_accuracy=given.least_accuracy,
         ),
     )
     Console().print(f"report: {path}", highlight=False, soft_wrap=True)
+
+
+def _refuse_no_runs(what: str, root: str) -> None:
+    """A command that reads makes no store of its own."""
+    refuse_empty(what, root)
+    if not (Path(root).expanduser() / "mlflow.db").is_file():
+        raise InputError(
+            f"{what}: got {root}, where there are no runs; allowed: a folder with some"
+        )
 
 
 def _index(folder: Path) -> None:
@@ -85,7 +94,12 @@ def stability(arguments: Sequence[str]) -> None:
         number = float(least)
     except ValueError as error:
         raise InputError(f"least_accuracy: got {least}; allowed: a number in 0..1") from error
-    of_study(MLflow(**given).open(), study, number)
+    if not 0 <= number <= 1:
+        raise InputError(f"least_accuracy: got {least}; allowed: a number in 0..1")
+    refuse_unsafe_name("study", study)
+    if "uri" not in given:
+        _refuse_no_runs("root", given.get("root", "mlruns"))
+    of_study(MLflow(**given).open(make=False), study, number)
 
 
 def ui(arguments: Sequence[str]) -> None:
@@ -111,18 +125,22 @@ def explain(arguments: Sequence[str]) -> None:
 
 def doctor(arguments: Sequence[str]) -> None:
     """Say what is wrong in a store of results; with --mend, put it aside to be made again."""
-    words = argparse.ArgumentParser(prog="python -m xai_exp doctor", description=doctor.__doc__)
-    words.add_argument("--root", default="mlruns", type=Path, help="where tracking keeps its files")
+    words = Arguments(prog="python -m xai_exp doctor", description=doctor.__doc__)
+    words.add_argument("--root", default="mlruns", help="where tracking keeps its files")
     words.add_argument("--models", type=Path, help="where networks are kept; ROOT/models")
     words.add_argument("--experiment", default="xai_exp", help="the experiment in MLflow")
     words.add_argument("--mend", action="store_true", help="mend what is found")
     given = words.parse_args(arguments)
-    if not given.root.is_dir():
+    refuse_empty("--root", given.root)
+    if not Path(given.root).is_dir():
         raise InputError(f"--root: got {given.root}, which is no folder; allowed: one with runs")
     from xai_exp.doctor import Store
 
-    models = given.models or given.root / "models"
-    store = Store(root=given.root, models=models, experiment=given.experiment)
+    root = Path(given.root)
+    models = given.models or root / "models"
+    if not models.is_dir() and given.models:
+        raise InputError(f"--models: got {models}, which is no folder; allowed: one with networks")
+    store = Store(root=root, models=models, experiment=given.experiment)
     found = 0
     for fault in store.faults():
         found += 1

@@ -90,6 +90,16 @@ def refuse_unsafe_name(what: str, name: str) -> None:
         )
 
 
+def refuse_empty(what: str, name: str | None) -> None:
+    """Refuse an empty name of a folder or an address, which would mean the current folder.
+
+    Raises:
+        InputError: for nothing but spaces.
+    """
+    if name is not None and not name.strip():
+        raise InputError(f"{what}: got {name!r}; allowed: a name, or leave it out")
+
+
 _MADE: set[type] = set()  # every class under `@configured`
 
 Count = Annotated[int, Range(1)]  # one or more

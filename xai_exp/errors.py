@@ -1,5 +1,6 @@
 """What the user got wrong, in one line: what it was, what it got, what is allowed."""
 
+import argparse
 import difflib
 import errno
 import os
@@ -7,6 +8,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -16,10 +18,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from xai_exp.config import InputError
 
+_CHOICE = re.compile(r"[^\W\d].*")
+_NO_NAMES = ("null", "true", "false")
+_MANY = ("-m", "--multirun")
+_COMPLETION = re.compile(r"(install|uninstall|query)=")
 _PLACE = "a place that can be read and written to"
 _SYSTEM = {
     errno.ENOSPC: "a disk with room; the same command goes on from here",
     errno.EDQUOT: "a disk with room; the same command goes on from here",
+    errno.ENOENT: "a file or a folder that can be there",
     errno.EFBIG: "a file system that takes files of this size",
     errno.EROFS: _PLACE,
     errno.EACCES: _PLACE,
@@ -36,11 +43,47 @@ _DATABASE = re.compile(
     "database or disk is full|attempt to write a readonly database|disk I/O error"
     "|unable to open database file|database disk image is malformed|file is not a database"
 )
+_ELSEWHERE = re.compile(r"Could not (?:override|delete from config)[:.]? ?'([^'@:]+)@")
+_NO_GROUP = re.compile(r"config group '([^']+)' does not exist")
 _UNKNOWN_KEY = re.compile(r"Could not (?:override|delete from config)[:.]? ?'([^'@:]+)")
-_UNKNOWN_CHOICE = re.compile(r"Could not (?:find|load) '([^']+)/([^'/]+)'")
+_UNKNOWN_CHOICE = re.compile(r"Could not (?:find|load) '([^']+)/([^'/]*)'")
 _NO_CHOICE = re.compile(r"Key '(\w+)' is not in struct")
 _AMBIGUOUS = re.compile(r"Ambiguous value for argument '(.*)'\n")
 _MISSING = re.compile(r"Missing mandatory value: (\S+)")
+
+
+class Arguments(argparse.ArgumentParser):
+    """A command's options; what can't be read is one line, not a dump of the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(f"got options that can't be read ({message}); allowed: {self.prog} -h")
+
+
+def arranged(words: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
+    """An experiment's command line as Hydra reads it: `-m` may stand anywhere.
+
+    Raises:
+        InputError: for an option that there is not.
+    """
+    many = [word for word in words if word in _MANY]
+    found = [*(word for word in words if word not in _MANY), *many[:1]]
+
+    def refuse(message: str) -> NoReturn:
+        raise InputError(
+            f"got options that can't be read ({message}); allowed: those of python -m xai_exp "
+            "--hydra-help, with all GROUP=NAME and KEY=VALUE together"
+        )
+
+    parser.error = refuse
+    given = parser.parse_args(found)
+    if given.shell_completion and not _COMPLETION.search(" ".join(given.overrides)):
+        raise InputError("-sc: got nothing to do; allowed: -sc install=bash, or uninstall=bash")
+    return found
 
 
 def one_line(error: BaseException, conf: Path, arguments: Sequence[str]) -> str | None:
@@ -53,18 +96,20 @@ def one_line(error: BaseException, conf: Path, arguments: Sequence[str]) -> str 
         if isinstance(link, OverrideParseException):
             return _unreadable(str(link.override))
         if isinstance(link, ValueError) and str(link).startswith("Config group override must be"):
-            return _without_choice(arguments)
+            return _without_choice(arguments, conf)
         if isinstance(link, HydraException | OmegaConfBaseException):
             return _from_hydra(str(link), conf, arguments)
     return next((line for link in chain if (line := _from_system(link))), None)
 
 
-def _without_choice(arguments: Sequence[str]) -> str:
+def _without_choice(arguments: Sequence[str], conf: Path) -> str:
     """The line for a group that is given something else than the name of a choice."""
-    pairs = [word.partition("=") for word in arguments if "=" in word]
-    wrong = [key for key, _, value in pairs if value in ("null", "true", "false") or not value]
-    group = wrong[0] if wrong else "GROUP"
-    return f"{group}: got no name; allowed: {group}=NAME with one of conf/{group}"
+    pairs = [word.lstrip("+").partition("=") for word in arguments if "=" in word]
+    named = [pair for pair in pairs if pair[0] == "hydra" or (conf / pair[0]).is_dir()]
+    wrong = [pair for pair in named if not _CHOICE.fullmatch(pair[2]) or pair[2] in _NO_NAMES]
+    group, _, value = wrong[-1] if wrong else ("GROUP", "", "")
+    found = f"{value}, which is no name" if value else "no name"
+    return f"{group}: got {found}; allowed: {group}=NAME with one of conf/{group}"
 
 
 def _from_system(error: BaseException) -> str:
@@ -87,10 +132,6 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _from_hydra(message: str, conf: Path, arguments: Sequence[str]) -> str:
-    choice = _UNKNOWN_CHOICE.search(message)
-    if choice:
-        group, name = choice.groups()
-        return unknown(group, name, [path.stem for path in (conf / group).glob("*.yaml")])
     several = _AMBIGUOUS.search(message)
     if several:
         return _unreadable(several.group(1), "one value, or -m to try each of several, or ")
@@ -99,15 +140,37 @@ def _from_hydra(message: str, conf: Path, arguments: Sequence[str]) -> str:
         return (
             f"{missing.group(1)}: got nothing; allowed: {missing.group(1)}=VALUE, it has no default"
         )
-    none = _NO_CHOICE.search(message)
-    if none and (conf / none.group(1)).is_dir():
-        group = none.group(1)
-        names = ", ".join(sorted(path.stem for path in (conf / group).glob("*.yaml")))
-        return f"{group}: got none; allowed: {group}=NAME with one of {names}"
+    line = _of_group(message, conf)
     key = _UNKNOWN_KEY.search(message)
-    if key:
+    if key and not line:
         return _unknown_key(key.group(1), conf, arguments)
-    return " ".join(message.split())
+    return line or " ".join(message.split())
+
+
+def _of_group(message: str, conf: Path) -> str:
+    """The line for a group or a choice of it that is named wrongly; empty for other mistakes."""
+    choice = _UNKNOWN_CHOICE.search(message)
+    if choice:
+        group, name = choice.groups()
+        return unknown(group, name, _choices(conf, group))
+    elsewhere = _ELSEWHERE.search(message)
+    if elsewhere:
+        group = elsewhere.group(1)
+        return f"{group}: got another place for it, with an @; allowed: {group}=NAME"
+    group = _NO_GROUP.search(message)
+    if group:
+        return unknown(
+            "group", group.group(1), [one.name for one in conf.iterdir() if one.is_dir()]
+        )
+    none = _NO_CHOICE.search(message) or _UNKNOWN_KEY.search(message)
+    if none and (conf / none.group(1)).is_dir():
+        names = ", ".join(_choices(conf, none.group(1)))
+        return f"{none.group(1)}: got no name; allowed: {none.group(1)}=NAME with one of {names}"
+    return ""
+
+
+def _choices(conf: Path, group: str) -> list[str]:
+    return sorted(path.stem for path in (conf / group).glob("*.yaml"))
 
 
 def _unreadable(argument: str, others: str = "") -> str:

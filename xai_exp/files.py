@@ -2,10 +2,12 @@
 
 import errno
 import hashlib
+import logging
 import os
+import platform
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -13,6 +15,8 @@ from filelock import FileLock, Timeout
 PART = ".part"  # the end of the name of a file that is being written
 _ROOM = 1 << 20  # bytes below which a disk is called full
 _BLOCK = 1 << 20
+_PATIENCE = 0.5  # seconds of waiting for a lock that nobody has to be told of
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -53,6 +57,39 @@ def digest(path: Path) -> str:
         while block := file.read(_BLOCK):
             found.update(block)
     return found.hexdigest()
+
+
+@contextmanager
+def locked(path: Path, work: str) -> Iterator[None]:
+    """Hold a lock, in its folder, which is made; who waits for long is told for whom.
+
+    Args:
+        path: of the lock.
+        work: what is done under it, such as "writes pages".
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock, holder = FileLock(path), path.with_name(f"{path.name}.holder")
+    try:
+        lock.acquire(timeout=_PATIENCE)
+    except Timeout:
+        _log.warning("%s %s: waiting for it", _named(holder), work)
+        lock.acquire()
+    try:
+        with suppress(OSError):  # a full disk is told of where it matters
+            holder.write_text(f"process {os.getpid()} on {platform.node()}")
+        yield
+    finally:
+        with suppress(OSError):
+            holder.unlink()
+        lock.release()
+
+
+def _named(holder: Path) -> str:
+    """Who holds a lock; on its way to be written, or of another version, it is nobody by name."""
+    try:
+        return holder.read_text() or "another process"
+    except OSError:
+        return "another process"
 
 
 def held(lock: Path) -> bool:

@@ -369,18 +369,34 @@ def finished(experiment: Experiment, tracker: Tracker) -> tuple[str, dict[str, F
 def compare(
     job: Job, trained: Trained, sample: Sample, done: list[Explained], skipped: list[str]
 ) -> str | None:
-    """Record the methods of this job side by side, once all of them are fresh."""
-    fresh = {e.name: e.fresh for e in done if e.fresh is not None}
-    if len(fresh) < 2 or len(fresh) < len(done):
+    """Record the methods of this job side by side, those found finished among them."""
+    if len(done) < 2:
         return None
-    record = records.comparison(job.experiment, sample, fresh, skipped)
+    key = model_key({"compared": [e.key for e in done]})
+    if (known := job.tracker.reported(key)) is not None:
+        return known
+    shown = {e.name: e.fresh or _read_back(job, e, trained, sample) for e in done}
+    whole = {name: one for name, one in shown.items() if one is not None}
+    if len(whole) < len(done):
+        return None
+    record = records.comparison(job.experiment, sample, whole, skipped)
     tables = [e.scores.assign(explainer=e.name) for e in done]
     return job.tracker.record_report(
         replace(
             record,
-            key=model_key({"compared": [e.key for e in done]}),
+            key=key,
             tags={**record.tags, "model_key": trained.key},
         ),
         pages={},
         tables={"scores": pd.concat(tables, ignore_index=True)},
     )
+
+
+def _read_back(job: Job, done: Explained, trained: Trained, sample: Sample) -> Scored | None:
+    """What the finished run of one method has kept; None if its files have been lost meanwhile."""
+    kept = job.tracker.kept([done.run] if done.run else [])
+    arrays = kept[0].arrays() if kept else {}
+    if "heatmaps" not in arrays:
+        return None
+    question = job.experiment.question
+    return scoring.found(arrays, done.scores, trained.network, sample, question)

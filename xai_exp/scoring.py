@@ -214,6 +214,40 @@ def score(
     return done[0] if len(done) == 1 else _joined(groups, done)
 
 
+def found(
+    arrays: Mapping[str, np.ndarray],
+    scores: pd.DataFrame,
+    network: nn.Module,
+    chosen: Sample,
+    asked: Question,
+) -> Scored:
+    """What a finished run has kept of the sample, without curves and parts.
+
+    Args:
+        arrays: the heatmaps and guard/NAME, as `records.arrays` names them.
+        scores: a row a score.
+        network: which was explained.
+        chosen: the sample that was explained.
+        asked: what of the network was explained.
+    """
+    with ops.evaluating(network):
+        logits = ops.logits(network, chosen.images)
+    guard = "guard/"
+    return Scored(
+        heatmaps=torch.from_numpy(arrays["heatmaps"]).to(chosen.images.device),
+        predictions=logits.argmax(1),
+        targets=asked.targets(logits, chosen.labels),
+        scores=scores,
+        curves={},
+        seconds_per_image=float("nan"),
+        diagnostics={
+            name.removeprefix(guard): torch.from_numpy(values)
+            for name, values in arrays.items()
+            if name.startswith(guard)
+        },
+    )
+
+
 def refuse_other_output(explainer: Explainer, value: Value) -> None:
     """A method that makes probabilities of outputs by itself can't be asked for another value.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from PIL import Image
@@ -34,9 +35,8 @@ for arguments in json.loads(sys.argv[1]):
 """
 
 
-def commands(folder, *several):
+def commands(folder, *several, common=("tracking=off", "models=models", "trainer=quick")):
     """What `sys.exit` got and what stood on stderr, for each list of arguments."""
-    common = ["tracking=off", f"models={folder}/models", "trainer=quick"]
     asked = json.dumps([[*arguments, *common] for arguments in several])
     done = subprocess.run(
         [sys.executable, "-c", _COMMANDS, asked],
@@ -50,9 +50,9 @@ def commands(folder, *several):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def check(folder, cases):
+def check(folder, cases, **common):
     """Every command ends with the one line that begins as given and contains the rest."""
-    found = commands(folder, *(arguments.split() for arguments, _ in cases))
+    found = commands(folder, *(shlex.split(arguments) for arguments, _ in cases), **common)
     for (arguments, (start, *rest)), (said, stderr) in zip(cases, found, strict=True):
         assert isinstance(said, str), (arguments, said, stderr)
         assert said.startswith(f"error: {start}"), (arguments, said)
@@ -102,6 +102,68 @@ def test_values_of_the_wrong_type_or_out_of_range_are_named(tmp_path):
             ),
         ],
     )
+
+
+def test_groups_objectives_and_places_that_can_not_be_are_named_before_work_begins(tmp_path):
+    check(
+        tmp_path,
+        [
+            ("dataset=null", ("dataset: got null, which is no name", "dataset=NAME")),
+            ("dataset=3", ("dataset: got 3, which is no name",)),
+            ("dataset=[digits,counting]", ("dataset: got a list", "one name")),
+            ("dataset@foo=digits", ("dataset: got another place", "dataset=NAME")),
+            ("+foo@dataset=digits", ("unknown group: got 'foo'", "dataset")),
+            ("experiment=", ("unknown experiment: got ''", "shortcut")),
+            ("metric={a:1}", ("metric: got no name", "road")),
+            ("dataset=digits explainer=lrp objective=acc", ("objective: got acc", "accuracy")),
+            (
+                "dataset=digits explainer=lrp objective=lrp/x",
+                ("objective: got lrp/x", "one of lrp"),
+            ),
+            ("dataset=digits objective=[]", ("objective: got none",)),
+            ("sweep=architectures dataset=digits objective=x", ("objective: got x", "parameters")),
+            ("dataset=digits hydra.run.dir=/proc/x", ("/proc/x: No such file",)),
+            ("dataset=digits images=2 --nope", ("got options", "unrecognized arguments: --nope")),
+            ("-sc", ("-sc: got nothing to do", "install=bash")),
+        ],
+    )
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_places_that_are_not_there_or_have_no_name_are_refused_and_nothing_is_made(tmp_path):
+    check(
+        tmp_path,
+        [
+            ("report --name ../../x", ("--name: got '../../x'",)),
+            ("report --name ''", ("--name: got ''",)),
+            ("report --root nowhere", ("--root: got nowhere, where there are no runs",)),
+            ("report --root ''", ("--root: got ''",)),
+            ("report --out ''", ("--out: got ''",)),
+            ("report --least-accuracy nan", ("--least-accuracy: got nan",)),
+            ("report --least-accuracy x", ("got options", "invalid float value")),
+            ("report --nope", ("got options", "--nope")),
+            ("report --index --out nowhere", ("got no pages in nowhere",)),
+            ("stability study=x root=nowhere", ("root: got nowhere",)),
+            ("stability study=../x", ("study: got '../x'",)),
+            ("stability study=x least_accuracy=nan", ("least_accuracy: got nan",)),
+            ("dataset=digits tracking=off models=", ("models: got ''",)),
+            ("dataset=digits tracking.root=", ("tracking: tracking.root: got ''",)),
+            ("dataset=digits 'tracking.uri=\" \"'", ("tracking: tracking.uri: got ' '",)),
+            ("doctor --root nowhere", ("--root: got nowhere",)),
+            ("doctor --root ''", ("--root: got ''",)),
+            ("ui --port abc", ("got options", "invalid int value")),
+        ],
+        common=(),
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_to_try_several_may_be_asked_for_anywhere():
+    for words in (["-m", "a=1", "b=2"], ["a=1", "-m", "b=2"], ["a=1", "b=2", "--multirun"]):
+        found = errors.arranged(words, get_args_parser())
+        assert get_args_parser().parse_args(found).multirun
+        assert get_args_parser().parse_args(found).overrides == ["a=1", "b=2"]
+    assert errors.arranged(["a=1", "--cfg", "job"], get_args_parser()) == ["a=1", "--cfg", "job"]
 
 
 def test_data_that_do_not_fit_or_are_not_there_are_named(tmp_path):

@@ -1,6 +1,7 @@
 """What a run does when a part of it fails: the others go on, and nothing counts as a success."""
 
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
@@ -13,6 +14,7 @@ from torch import nn
 from xai_exp import build, pipeline, scoring
 from xai_exp.config import InputError, refuse_unsafe_name
 from xai_exp.data.loading import TensorSplit
+from xai_exp.tracking import Found, Kept, Link
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -53,6 +55,67 @@ def test_the_failure_of_one_explainer_is_its_line_and_the_others_go_on(tmp_path,
     assert "sobel" in said
     (trace,) = (tmp_path / "traces").glob("*-broken.txt")
     assert "has died" in trace.read_text()
+
+
+class Memory:
+    """A tracker that keeps what it is given, as long as the process lives."""
+
+    def __init__(self):
+        self.explanations, self.reports = {}, {}
+
+    def open(self):
+        return self
+
+    def record_training(self, *_, **__):
+        return Link(run="t", model="m")
+
+    def explained(self, key):
+        one = self.explanations.get(key)
+        return Found(run=key, scores=one["scores"]) if one else None
+
+    def record_explanation(self, record, **given):
+        self.explanations[record.key] = given
+        return record.key
+
+    def kept(self, runs=None, condition=""):  # noqa: ARG002
+        (run,) = runs
+        one = self.explanations[run]
+        told = {"run": run, "tags": {}, "params": {}, "scores": one["scores"]}
+        return [Kept(**told, accuracy=1.0, seconds=1.0, arrays=lambda: one["heatmaps"])]
+
+    def record_report(self, record, **given):
+        drawn = BytesIO()
+        record.figures["gallery"]().savefig(drawn, format="rgba")
+        self.reports[record.key] = (drawn.getvalue(), given["tables"]["scores"])
+        return record.key
+
+    def reported(self, key):
+        return key if key in self.reports else None
+
+    def tag(self, *_):
+        return None
+
+    def ui_command(self, *_):
+        return ""
+
+    def address(self, *_):
+        return ""
+
+
+def test_the_comparison_is_made_on_resume_and_equals_the_one_of_a_run_that_was_not_killed(tmp_path):
+    def ran(kept, names):
+        chosen = (f"explainer=[{names}]", "metric=sparseness", "value=pair")
+        pipeline.run(replace(composed(tmp_path, *chosen), tracking=kept))
+        return kept.reports
+
+    whole, killed = Memory(), Memory()
+    (uninterrupted,) = ran(whole, "deeplift,sobel").values()
+    assert not ran(killed, "deeplift")
+    (resumed,) = ran(killed, "deeplift,sobel").values()
+    assert resumed[0] == uninterrupted[0]
+    assert resumed[1].equals(uninterrupted[1])
+    assert len(ran(killed, "deeplift,sobel")) == 1
+    assert ran(killed, "deeplift,sobel").keys() == whole.reports.keys()
 
 
 def test_the_failure_of_one_metric_is_a_missing_score_with_its_reason(tmp_path, monkeypatch):

@@ -117,3 +117,11 @@ def test_a_thing_of_another_kind_is_refused():
     config.dataset = None
     with pytest.raises(InputError, match="dataset: got nothing"):
         build.experiment(config)
+
+
+@pytest.mark.parametrize("name", ["<b>x</b>", "a/b", "", "it's", "a\nb"])
+def test_a_name_that_no_file_and_no_number_can_have_is_refused(name):
+    config = composed()
+    config.explainer = {name: config.explainer.gradient}
+    with pytest.raises(InputError, match=r"explainer: got .*; allowed: a name of letters"):
+        build.experiment(config)

@@ -2,8 +2,12 @@
 
 import ctypes
 import ctypes.util
+import os
+import platform
 import sys
 import warnings
+from functools import cache
+from pathlib import Path
 
 import torch
 
@@ -34,6 +38,37 @@ def _cuda() -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a CUDA build without a driver warns; a CPU is no fault
         return torch.cuda.is_available()
+
+
+_FLAGS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
+
+
+def fingerprint() -> dict[str, str]:
+    """What the last bits of numbers depend on beside what keys are made of, by name, for tags.
+
+    Sums are taken in the order of the processor's vector width and of the number of threads, by
+    kernels that the version of torch brings and that some variables of the shell choose.
+    """
+    found = {
+        "machine.threads": str(torch.get_num_threads()),
+        "machine.processor": _processor(),
+        "machine.kernels": torch.backends.cpu.get_cpu_capability(),
+        "machine.torch": torch.__version__,
+    }
+    if flags := [f"{name}={os.environ[name]}" for name in _FLAGS if name in os.environ]:
+        found["machine.flags"] = " ".join(flags)
+    if _cuda():
+        found["machine.gpu"] = torch.cuda.get_device_name()
+    return found
+
+
+@cache
+def _processor() -> str:
+    """The processor's name, as the system has it."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text(errors="replace").splitlines() if told.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def tune_allocator() -> None:

@@ -1,6 +1,5 @@
 """One picture and a network, trained here or with weights of its own: heatmaps as files."""
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from xai_exp.data.own.content import readable
 from xai_exp.data.own.pixels import Recipe, Span
 from xai_exp.data.own.reader import Header, Picture, look, read
 from xai_exp.data.own.together import by
+from xai_exp.errors import Arguments
 from xai_exp.models import weights
 from xai_exp.models.file import File
 from xai_exp.models.torchvision import Torchvision
@@ -88,7 +88,7 @@ def explain(arguments: Sequence[str]) -> None:
 
 
 def _words() -> argparse.ArgumentParser:
-    words = argparse.ArgumentParser(prog="python -m xai_exp explain", description=explain.__doc__)
+    words = Arguments(prog="python -m xai_exp explain", description=explain.__doc__)
     words.add_argument("picture", type=Path, help="a file; dataset.range, .alpha, .bands as ever")
     words.add_argument("--model", default="file", help="file, torchvision, or one trained here")
     words.add_argument("--explainer", default="lrp", help="names, with commas between")

@@ -39,7 +39,7 @@ def leaderboards(scores: pd.DataFrame, audited: pd.DataFrame) -> list[tuple[str,
         there = pd.DataFrame(rows[rows["n"] > 0])  # the others are under what failed
         metrics = there.drop_duplicates("metric")[["metric", "higher_is_better"]]
         heads = ["explainer"] + [
-            f"{words(name)}<br><small>{'higher' if up else 'lower'} is better"
+            f"{html.escape(words(name))}<br><small>{'higher' if up else 'lower'} is better"
             f"{'<br>wrong by the audit' if (setting, name) in failed else ''}</small>"
             for name, up in metrics.itertuples(index=False)
         ]

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from torch import Tensor
 
@@ -76,7 +77,7 @@ def results(
     first = max(map(len, [*scores, "explainer"])) + 4
     if len(names) <= (console.width - first) // _COLUMN:
         if names:
-            console.print(_table(names, experiment.metrics, scores))
+            _print(console, _table(names, experiment.metrics, scores))
             console.print(_CAPTION, style="italic", highlight=False)
     else:
         explainers = list(scores)
@@ -84,11 +85,20 @@ def results(
         found = {name: _intervals(name, scores) for name in names}
         for start in range(0, len(explainers), fit):
             some = explainers[start : start + fit]
-            console.print(_long_table(names, experiment.metrics, scores, some, found))
+            _print(console, _long_table(names, experiment.metrics, scores, some, found))
         console.print(_LONG_CAPTION, style="italic", highlight=False)
     for line in marks(guards or {}):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     console.print(f"test accuracy {100 * result.accuracy:.2f} %", highlight=False)
+
+
+def _print(console: Console, table: Table) -> None:
+    """A table whole, also where the terminal is too narrow for it and breaks its lines."""
+    wide = console.options.update(width=_NARROW * 100)
+    least, most = Measurement.get(console, wide, table)
+    if least > console.width:
+        table.width = most
+    console.print(table, crop=False)
 
 
 def marks(guards: Mapping[str, Mapping[str, Tensor]]) -> list[str]:

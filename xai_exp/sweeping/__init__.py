@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from rich.console import Console
 
 from xai_exp.config import InputError
+from xai_exp.sweeping import objectives
 from xai_exp.sweeping.fits import fitting
 from xai_exp.sweeping.job import Pruned, line, numbers
 from xai_exp.sweeping.plan import Plan, opened
@@ -55,6 +56,8 @@ def sweep(
     """
     fixed, varied = _arguments(arguments, context)
     made = _plan(keys, varied, config, fixed)
+    if not {"explainer", "metric"} & set(made.space) and "objective" in config:
+        objectives.refuse_unknown(config.objective, config.explainer or (), config.metric or ())
     storage = opened(made.storage)
     told = [override("study", made.study), override("hydra.sweeper.storage", made.storage)]
     space = parse(made.space)

@@ -1,6 +1,6 @@
 """What a sweep optimises, as the settings name it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -46,6 +46,26 @@ def refuse_wrong_directions(
             raise InputError(
                 f"sweep direction: got {direction} for {name}; allowed: {better}, since that is "
                 "better (hydra.sweeper.direction, one for each objective)"
+            )
+
+
+def refuse_unknown(
+    names: str | Sequence[str], explainers: Iterable[str], metrics: Iterable[str]
+) -> None:
+    """Refuse, before work begins, an objective that no run of these could have.
+
+    Raises:
+        InputError: for none, and for a name that is neither of training nor EXPLAINER/METRIC.
+    """
+    several = [names] if isinstance(names, str) else names
+    explaining, measuring = sorted(explainers), sorted(metrics)
+    for name in several or [""]:
+        explainer, _, metric = name.partition("/")
+        if name not in _OF_TRAINING and not (explainer in explaining and metric in measuring):
+            raise InputError(
+                f"objective: got {name or 'none'}; allowed: {', '.join(_OF_TRAINING)}, or "
+                f"EXPLAINER/METRIC with one of {', '.join(explaining)} and one of "
+                f"{', '.join(measuring) or 'no metric'}"
             )
 
 

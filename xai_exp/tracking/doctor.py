@@ -26,7 +26,7 @@ def faults(root: Path, experiment: str) -> Iterator[Fault]:
     """Of the runs under a folder; those that a living process works on are let be."""
     if not (root / "mlflow.db").is_file():
         return
-    runs = MLflow(root=str(root), experiment=experiment).open()
+    runs = MLflow(root=str(root), experiment=experiment).open(make=False)
     for run in reading.matching(runs.client, runs.experiment, ""):
         tags, name, status = run.data.tags, whole.told(run), run.info.status
         if _worked_on(root, tags):
@@ -36,7 +36,7 @@ def faults(root: Path, experiment: str) -> Iterator[Fault]:
             words = f"run {name}: left {status} by a process that ended early"
             yield Fault(words=words, mend=partial(runs.client.delete_run, number))
         elif words := whole.fault(runs.client, run):
-            mend = partial(runs.client.set_terminated, number, "FAILED")
+            mend = partial(runs.client.delete_run, number)
             yield Fault(words=f"run {name}: {words}", mend=mend)
     yield from _models(runs.client, runs.experiment, root)
 

@@ -1,22 +1,25 @@
 """Runs in MLflow, through explicit run ids: no run is ever `active`, nothing global is kept."""
 
 import logging
+import os
 import shlex
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 from torch import nn
 
-from xai_exp.config import InputError, configured
-from xai_exp.files import digest
+from xai_exp.compute.machine import fingerprint
+from xai_exp.config import InputError, configured, refuse_empty
+from xai_exp.errors import unknown
+from xai_exp.files import digest, locked
+from xai_exp.files import whole as whole_file
 from xai_exp.tracking import reading, whole, writing
 from xai_exp.tracking.connection import gist, is_server, mlflow, public, quickly
 from xai_exp.tracking.entries import final, history_points
@@ -47,16 +50,26 @@ class MLflow:
     experiment: str = "xai_exp"
     figures: bool = True
 
-    def open(self) -> "_Runs":
+    def __post_init__(self) -> None:
+        """An empty name would mean the current folder."""
+        for name in ("root", "uri", "experiment"):
+            refuse_empty(f"tracking.{name}", getattr(self, name))
+
+    def open(self, *, make: bool = True) -> "_Runs":
         """Connect, making the database and the experiment at the first use.
 
         A new database is made under a file lock: several processes that make it at once would
-        break it.
+        break it. One that can't be written to can be read.
+
+        Args:
+            make: whether there will be an experiment of this name if there is none.
 
         Raises:
             InputError: when there is no such server, or the database can't be used.
         """
         root = Path(self.root).expanduser().resolve()
+        if time.time() < 0:
+            raise InputError("the clock: got a time before 1970; allowed: set it, runs have dates")
         if self.uri is None and (strange := sorted(set(str(root)) & set("?%"))):
             raise InputError(
                 f"tracking.root: got {root}; allowed: a folder whose path has no "
@@ -64,10 +77,13 @@ class MLflow:
             )
         uri = self.uri or f"sqlite:///{root / 'mlflow.db'}"
         try:
-            root.mkdir(parents=True, exist_ok=True)
-            with FileLock(root / "mlflow.lock"), quickly():
+            frozen = self.uri is None and is_frozen(root)
+            lock = nullcontext() if frozen else locked(root / "mlflow.lock", f"opens {root}")
+            with lock, quickly():
+                if self.uri is None:
+                    _make(root / "mlflow.db")
                 client = mlflow().MlflowClient(uri)
-                experiment = self._experiment(client, root, uri)
+                experiment = self._experiment(client, root, uri, make=make)
         except InputError:
             raise
         except Exception as error:
@@ -75,11 +91,16 @@ class MLflow:
                 f"tracking: got {public(uri)}, which can't be used ({gist(error)}); allowed: "
                 "the address of a running MLflow server, or null for a file under tracking.root"
             ) from error
-        return _Runs(client=client, experiment=experiment, settings=self, root=root, uri=uri)
+        return _Runs(
+            client=client, experiment=experiment, settings=self, root=root, uri=uri, frozen=frozen
+        )
 
-    def _experiment(self, client: "MlflowClient", root: Path, uri: str) -> str:
+    def _experiment(self, client: "MlflowClient", root: Path, uri: str, *, make: bool) -> str:
         """The experiment's id; it is made if there is none of this name."""
         found = client.get_experiment_by_name(self.experiment)
+        if found is None and not make:
+            names = [one.name for one in client.search_experiments()]
+            raise InputError(unknown("experiment", self.experiment, names))
         if found is None:
             place = None if is_server(uri) else str(root / "artifacts")
             return client.create_experiment(self.experiment, artifact_location=place)
@@ -100,6 +121,7 @@ class _Runs:
     settings: "MLflow"
     root: Path
     uri: str
+    frozen: bool = False
 
     def record_training(
         self,
@@ -164,6 +186,9 @@ class _Runs:
             done = self._finished("report", record.key)
             if done is not None:
                 return done.info.run_id
+            if self.frozen:
+                _log.warning("%s can't be written to: the report is not recorded there", self.root)
+                return None
             run, folder = stack.enter_context(self._written("report", record))
             writing.metrics(self.client, run, final(run, record, None, 0))
             for name, page in pages.items():
@@ -193,7 +218,7 @@ class _Runs:
         return reading.kept(self.client, found, KEYS["explain"])
 
     def tag(self, runs: Iterable[str], tags: Mapping[str, str]) -> None:
-        for run in runs:
+        for run in () if self.frozen else runs:
             for name, value in tags.items():
                 self.client.set_tag(run, name, value)
 
@@ -222,6 +247,8 @@ class _Runs:
         kept = view(shown, only=bool(words)) if shown else None
         if kept is None:
             return table
+        if self.frozen:
+            return table
         self.client.set_experiment_tag(self.experiment, TAG + kept[0], kept[1])
         return f"{table}&viewStateShareKey={kept[0]}"
 
@@ -239,11 +266,11 @@ class _Runs:
             )
         )
 
-    def _locked(self, key: str) -> FileLock:
+    def _locked(self, key: str) -> AbstractContextManager[None]:
         """One process at a time records a key, so a run that is RUNNING then was killed."""
-        folder = self.root / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / f"{key}.lock")
+        if self.frozen:
+            return nullcontext()
+        return locked(self.root / "locks" / f"{key}.lock", f"records {key}")
 
     def newest(self, kind: str, status: str = "FINISHED", condition: str = "") -> "Run | None":
         """The newest run of this type and status, its inputs and outputs included."""
@@ -283,6 +310,7 @@ class _Runs:
         """
         run = self._left(kind, record.key) or self._create(kind, record)
         try:
+            self.tag([run.info.run_id], fingerprint())
             writing.params(self.client, run, record.params)
             with tempfile.TemporaryDirectory() as folder:
                 yield run, Path(folder)
@@ -303,10 +331,24 @@ class _Runs:
         tags = {"type": kind, KEYS[kind]: record.key, **record.tags}
         return self.client.create_run(
             self.experiment,
-            start_time=int((time.time() - record.seconds) * 1000),
+            start_time=max(0, int((time.time() - record.seconds) * 1000)),
             tags={name: str(value) for name, value in tags.items() if value is not None},
             run_name=record.name,
         )
+
+
+def _make(database: Path) -> None:
+    """Make a database where there is none: whole, as one that a kill left half-made is no use."""
+    if database.is_file() and database.stat().st_size:
+        return
+    with whole_file(database) as part:
+        mlflow().MlflowClient(f"sqlite:///{part}").search_experiments()
+
+
+def is_frozen(root: Path) -> bool:
+    """Whether there is a store here that can be read and not written to."""
+    there = (root / "mlflow.db").is_file()
+    return there and not all(os.access(one, os.W_OK) for one in (root, root / "mlflow.db"))
 
 
 def _link(run: "Run") -> Link:

@@ -54,14 +54,22 @@ def use_model(client: "MlflowClient", run: "Run", name: str) -> None:
 def model(
     client: "MlflowClient", run: "Run", record: Record, network: nn.Module, example: Images
 ) -> str:
-    """Save the network as a logged model that the run puts out, and return its id."""
+    """Save the network as a logged model that the run puts out, and return its id.
+
+    One that a killed process left half-way is gone on with.
+    """
     from mlflow.entities import LoggedModelOutput
 
-    outputs = run.outputs.model_outputs if run.outputs else []
-    for output in outputs:
-        if client.get_logged_model(output.model_id).status == "READY":
-            return output.model_id
-    made = client.create_logged_model(
+    outputs = {one.model_id for one in run.outputs.model_outputs} if run.outputs else set()
+    left = list(
+        client.search_logged_models(
+            [run.info.experiment_id], f"source_run_id = '{run.info.run_id}'"
+        )
+    )
+    for one in left:
+        if one.status == "READY" and one.model_id in outputs:
+            return one.model_id
+    made = next(iter(left), None) or client.create_logged_model(
         run.info.experiment_id,
         name=record.name.replace("/", " "),
         source_run_id=run.info.run_id,
@@ -72,6 +80,7 @@ def model(
     with tempfile.TemporaryDirectory() as folder:
         save_network(Path(folder) / "model", made.model_id, run, network, example)
         client.log_model_artifacts(made.model_id, str(Path(folder) / "model"))
-    client.log_outputs(run.info.run_id, [LoggedModelOutput(made.model_id, step=0)])
+    if made.model_id not in outputs:
+        client.log_outputs(run.info.run_id, [LoggedModelOutput(made.model_id, step=0)])
     client.finalize_logged_model(made.model_id, "READY")
     return made.model_id

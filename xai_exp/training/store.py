@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -10,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from torch import nn
 
 from xai_exp.config import InputError
-from xai_exp.files import digest, whole, write_whole
+from xai_exp.files import digest, locked, whole, write_whole
 
 TRAINING_VERSION = 2  # raise it when a change of data, models or training changes trained weights
 
@@ -78,16 +78,11 @@ class ModelStore:
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
         """Wait until no other process works on this network, and keep others from it."""
-        lock = FileLock(self.folder(key) / "lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            _log.warning("another process trains model %s: waiting for it", key)
-            lock.acquire()
-        try:
+        if self.finished(key) and not os.access(self.root / key, os.W_OK):
+            yield  # nobody can work on it
+            return
+        with locked(self.folder(key) / "lock", f"trains model {key}"):
             yield
-        finally:
-            lock.release()
 
     def save(self, key: str, network: nn.Module, result: TrainingResult) -> None:
         """Keep the weights, then the result that declares them whole; the checkpoint has served."""

@@ -18,6 +18,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from xai_exp.config import InputError
+from xai_exp.errors import Arguments
 
 PORT = 5000
 _PATIENCE = 120.0  # seconds that a slow machine may take to start the server
@@ -98,7 +99,7 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m xai_exp.ui", description="The MLflow pages.")
+    parser = Arguments(prog="python -m xai_exp.ui", description="The MLflow pages.")
     parser.add_argument("runs", nargs="*", help="show only these: run ids or their beginnings")
     parser.add_argument("--root", default="mlruns", help="where the runs are (default: mlruns)")
     parser.add_argument("--experiment", default="xai_exp", help="the experiment's name")

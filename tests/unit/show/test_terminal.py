@@ -63,6 +63,15 @@ def test_no_line_is_wider_than_the_terminal_and_every_metric_is_there(count):
         assert all(all(f"{10 * i + 0.188:.3f}" in row for i in range(4)) for row in rows)
 
 
+@pytest.mark.parametrize("count", [1, 20])
+def test_a_terminal_of_ten_columns_gets_a_whole_table(count):
+    lines, _ = printed(count, width=10)
+    text = "\n".join(lines)
+    for explainer in ("lrp", "gradient", "deconvnet", "random"):
+        assert f" {explainer} ┃" in text
+    assert "0.188" in text
+
+
 def bold(lines):
     """What stands in bold in the rows of metrics."""
     rows = [line for line in lines if re.match("│ (spars|compl)", line)]

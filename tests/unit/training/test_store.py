@@ -160,7 +160,7 @@ while len(list(root.glob("ready*"))) < 2:
     time.sleep(0.01)
 with store.lock("k"):
     if not (store.folder("k") / "result.json").exists():
-        time.sleep(1)
+        time.sleep(1.5)
         (root / f"trained{sys.argv[2]}").touch()
         (store.folder("k") / "result.json").touch()
 """
@@ -175,7 +175,7 @@ def test_of_two_processes_that_want_one_model_one_trains_and_the_other_waits_and
     said = [process.communicate(timeout=600)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert len(list(tmp_path.glob("trained*"))) == 1
-    assert sorted("another process trains model k" in line for line in said) == [False, True]
+    assert sorted("trains model k: waiting for it" in line for line in said) == [False, True]
 
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path):

@@ -8,10 +8,12 @@ from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from xai_exp.report.figures.ink import VARIABLES
 
 _FIXED: Any = {"svg.fonttype": "none", "svg.hashsalt": "xai_exp"}  # the same names every time
+_POWER = ("$\\mathdefault",)  # as axes write powers of ten
 _NEVER_SEEN = re.compile(
     r"^.*?(?=<svg)|<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->"
     r'|\n\s*(?=<|$)| transform="rotate\(-?0 [^"]*"',
@@ -26,6 +28,9 @@ _USE = re.compile(r'(?:href="|url\()#([\w-]+)')
 
 def svg(figure: Figure, alt: str) -> str:
     """The same figure is always the same text; `alt` says what it shows."""
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and not text.get_text().startswith(_POWER):
+            text.set_parse_math(False)  # a $ in a name is a $
     buffer = io.StringIO()
     with rc_context(_FIXED):
         figure.savefig(buffer, format="svg", transparent=True, bbox_inches="tight", pad_inches=0.03)

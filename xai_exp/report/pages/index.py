@@ -2,13 +2,12 @@
 
 import html
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock
-
-from xai_exp.files import write_whole
+from xai_exp.files import locked, write_whole
 from xai_exp.report.pages import document
 
 STUDIES = ("lrp_vs_sensitivity", "human_strategy", "stability", "metric_validity", "adoption")
@@ -34,9 +33,9 @@ class Entry(NamedTuple):
     claims: Sequence[tuple[str, str]]
 
 
-def lock(folder: Path) -> FileLock:
+def lock(folder: Path) -> AbstractContextManager[None]:
     """Held by whoever writes pages into the folder: the index reads them all."""
-    return FileLock(folder / ".lock")
+    return locked(folder / ".lock", f"writes pages in {folder}")
 
 
 def write(folder: Path) -> Path | None:
