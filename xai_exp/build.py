@@ -4,6 +4,7 @@ Here the configuration ends: an experiment has its objects, its names, its descr
 and its keys, and nothing below asks Hydra or OmegaConf again.
 """
 
+import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -308,8 +309,18 @@ def _fitting(made: Any, path: str, group: str) -> Any:  # noqa: ANN401
     Raises:
         InputError: otherwise.
     """
-    if isinstance(made, _KINDS.get(group, object)):
+    if _is_of(made, _KINDS.get(group, object)):
         return made
     raise InputError(
         f"{path}: got {type(made).__name__}, which is none; allowed: one of conf/{group}"
     )
+
+
+def _is_of(made: object, kind: type) -> bool:
+    """As isinstance, but no property is asked for: a dataset's would read or draw all of it."""
+    if not getattr(kind, "_is_protocol", False):
+        return isinstance(made, kind)
+    members = {*vars(kind), *inspect.get_annotations(kind)}
+    names = [name for name in members if not name.startswith("_")]
+    there = all(inspect.getattr_static(made, name, _is_of) is not _is_of for name in names)
+    return there and (callable(made) or "__call__" not in vars(kind))

@@ -14,7 +14,11 @@ from torch import nn
 from xai_exp import build, pipeline, scoring
 from xai_exp.config import InputError, refuse_unsafe_name
 from xai_exp.data.loading import TensorSplit
+from xai_exp.explainers.gradients import Gradient
+from xai_exp.metrics.complexity import Sparseness
+from xai_exp.models.cnn import CNN
 from xai_exp.tracking import Found, Kept, Link
+from xai_exp.training.store import TrainingResult
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -221,8 +225,34 @@ def test_a_network_that_learnt_nothing_is_said_to(always, accuracy, words):
     levels = torch.tensor([0, 255, 255, 255], dtype=torch.uint8)
     pixels = levels[:, None, None, None].expand(-1, 1, 8, 8)
     split = TensorSplit(pixels=pixels, labels=torch.tensor([0, 1, 1, 1]))
-    data = SimpleNamespace(test=split, classes=("a", "b", "c"))
-    trained = SimpleNamespace(network=Says(always), result=SimpleNamespace(accuracy=accuracy))
+    splits = dict.fromkeys(("train", "validation", "test"), split)
+    data = SimpleNamespace(**splits, classes=("a", "b", "c"), channels=1, size=(8, 8))
+    result = TrainingResult(
+        accuracy=accuracy, validation_accuracy=1.0, epochs=1, seconds=1.0, parameters=0, history=()
+    )
+    trained = pipeline.Trained(
+        key="k", network=Says(always), result=result, link=None, reused=False
+    )
     said = pipeline.doubts(trained, scoring.sample(data, 4, torch.device("cpu")), data)
     assert len(said) == len(words)
     assert all(word in line for word, line in zip(words, said, strict=True))
+
+
+class Unread:
+    """A dataset of which nothing may be asked."""
+
+    @property
+    def classes(self):
+        raise AssertionError("read")
+
+    channels = size = train = validation = test = classes
+
+
+def test_what_is_of_another_kind_is_refused_and_no_data_are_read_to_tell():
+    unread = Unread()
+    assert build._fitting(unread, "dataset", "dataset") is unread
+    for other, group in ((CNN(), "dataset"), (Gradient(), "metric"), (CNN(), "explainer")):
+        with pytest.raises(InputError, match="which is none; allowed: one of conf"):
+            build._fitting(other, group, group)
+    for right, group in ((CNN(), "model"), (Gradient(), "explainer"), (Sparseness(), "metric")):
+        assert build._fitting(right, group, group) is right

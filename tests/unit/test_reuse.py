@@ -136,6 +136,32 @@ def test_where_mnist_lies_does_not_decide_and_how_it_is_split_does(tmp_path):
     assert key_of(*mnist) != key_of(*mnist, "dataset.validation_share=0.1")
 
 
+def idx(path, values, *shape):
+    path.write_bytes(struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape) + bytes(values))
+
+
+def test_two_folders_of_the_same_names_have_a_network_each(tmp_path):
+    labels = [number % 10 for number in range(60)]
+    for name, given in (("here", labels), ("there", labels[::-1])):
+        (tmp_path / name).mkdir()
+        for part in ("train", "t10k"):
+            pixels = [25 * label for label in labels for _ in range(28 * 28)]
+            idx(tmp_path / name / f"{part}-images-idx3-ubyte", pixels, 60, 28, 28)
+            idx(tmp_path / name / f"{part}-labels-idx1-ubyte", given, 60)
+
+    def run(name):
+        words = ("dataset=mnist", f"dataset.root={tmp_path}/{name}", "trainer.max_epochs=1")
+        small = ("model.width=2", "model.hidden=8", "tracking=off", f"models={tmp_path}/models")
+        return pipeline.train_or_reuse(job(composed(*words, *small)))
+
+    first, other = run("here"), run("there")
+    assert (first.reused, other.reused) == (False, False)
+    assert first.key != other.key
+    assert run("here").reused
+    idx(tmp_path / "here" / "train-labels-idx1-ubyte", labels[::-1], 60)
+    assert not run("here").reused  # other files at the same place
+
+
 @pytest.fixture
 def folder(tmp_path):
     for name in ("images/a", "images/b", "masks/a", "masks/b"):

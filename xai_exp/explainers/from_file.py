@@ -152,7 +152,7 @@ class Stored:
     """
 
     path: Path
-    maps: Sequence[np.ndarray]
+    maps: np.ndarray | Sequence[np.ndarray]
     files: Sequence[str] | None = None
     targets: np.ndarray | None = None
     images: np.ndarray | None = None

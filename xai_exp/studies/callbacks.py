@@ -184,12 +184,10 @@ def report_study(jobs: "list[Experiment]", asked: "Question") -> None:
     from rich.console import Console
 
     from xai_exp import pipeline
-    from xai_exp.config import InputError
     from xai_exp.studies.publish import publish
     from xai_exp.verdicts.verdict import sentence
 
-    if len(asked.skipped) >= sum(len(job.explainers) for job in jobs):
-        raise InputError("nothing was explained: every explainer was skipped, as said above")
+    refuse_nothing(len(asked.skipped), sum(len(job.explainers) for job in jobs))
     console = Console()
     tracker = jobs[0].tracking.open()
     found = [one.run for job in jobs for one in pipeline.finished(job, tracker)[1].values()]
@@ -200,3 +198,15 @@ def report_study(jobs: "list[Experiment]", asked: "Question") -> None:
     for one in verdicts:
         console.print(f"{one.claim.text}\n  {sentence(one)}", highlight=False)
     console.print(f"report: {path}", highlight=False, soft_wrap=True)
+
+
+def refuse_nothing(skipped: int, planned: int) -> None:
+    """A study in which every explanation was skipped has failed.
+
+    Raises:
+        InputError: if it was so.
+    """
+    from xai_exp.config import InputError
+
+    if skipped >= planned:
+        raise InputError("nothing was explained: every explainer was skipped, as said above")

@@ -1,15 +1,13 @@
 """A page is never hidden by that of a smaller study."""
 
 import itertools
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from xai_exp.config import InputError
-from xai_exp.studies.callbacks import page_name, report_study
+from xai_exp.studies.callbacks import page_name, refuse_nothing
 from xai_exp.studies.publish import Question, _caption, publish, unclobbering
 from xai_exp.tracking import Kept, Off
 from xai_exp.verdicts.claims import Better
@@ -111,7 +109,6 @@ def test_the_browser_s_images_are_named_by_file_and_class_where_they_are_known()
 
 
 def test_a_study_in_which_nothing_could_be_explained_has_failed():
-    jobs: Any = [SimpleNamespace(explainers={"one": None, "other": None})]
-    skipped = [("one", "cnn", "no masks"), ("other", "cnn", "no masks")]
+    refuse_nothing(skipped=3, planned=4)
     with pytest.raises(InputError, match="nothing was explained"):
-        report_study(jobs, Question(title="t", name="s", skipped=skipped))
+        refuse_nothing(skipped=4, planned=4)
