@@ -2,7 +2,7 @@
 
 Hypothesis draws overrides from the composed configuration's own keys and groups; each command ends
 well, or with one line and exit code 1: never with a traceback, and never by hanging. Damaged files
-(pictures, IDX, weights, checkpoints, archives of heatmaps, tables, the database) end likewise.
+(pictures, IDX, weights, archives of heatmaps, tables, the database) end likewise.
 """
 
 import argparse
@@ -273,16 +273,6 @@ def _store(folder: Path) -> None:
     assert done.code == 0, done.err
 
 
-def _half(folder: Path) -> None:
-    """A training that was killed and has its checkpoint."""
-    for after in (6.0, 12.0, 24.0, 48.0):
-        ended(_HALF, folder, kill_after=after)
-        if list(folder.rglob("last.ckpt")):
-            return
-    raise RuntimeError("no checkpoint was written")
-
-
-_HALF = (*BASE[:4], *BASE[5:], "trainer.max_epochs=400", "trainer.target_accuracy=1")
 _SMALL = (*BASE[1:4], "trainer.max_epochs=1", "model=mlp", "tracking=off")
 _FOLDER = ("dataset=image_folder", "dataset.root=pictures", *_SMALL)
 _MNIST = ("dataset=mnist", "dataset.root=idx", "dataset.download=false", *_SMALL)
@@ -291,7 +281,6 @@ _KINDS: Mapping[str, tuple[Callable[[Path], None], tuple[str, ...], str]] = {
     "IDX files": (_idx, _MNIST, "idx/*"),
     "weights": (_store, BASE, "models/*/model.pt"),
     "results of training": (_store, BASE, "models/*/*.json"),
-    "checkpoints": (_half, (*_HALF[:-2], "trainer.max_epochs=2", _HALF[-1]), "last.ckpt"),
     "heatmaps.npz": (_store, BASE, "heatmaps.npz"),
     "scores.parquet": (_store, BASE, "scores.parquet"),
     "what a report reads": (_store, ("report", "--name", "page"), "artifacts/*/artifacts/*.*"),
