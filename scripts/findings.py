@@ -175,7 +175,7 @@ def mechanisms(scores: pd.DataFrame, config: DictConfig) -> str:  # noqa: ARG001
         mine = pd.DataFrame(scores[scores["metric"] == metric])
         where = ["dataset", "reference"]
         known = mine.groupby(["explainer", *where])["score"].agg(["mean", "count"])
-        enough = known["mean"].where(known["count"] >= _ENOUGH).unstack(where)
+        enough = pd.DataFrame(known[known["count"] >= _ENOUGH])["mean"].unstack(where)
         wide = enough.dropna(axis=1, how="all").dropna(how="all").sort_index(axis=1)
         order = wide.mean(axis=1).sort_values(ascending=metric != "part_skill").index
         heads = [f"{dataset}, {reference}" for dataset, reference in wide.columns]
@@ -183,7 +183,7 @@ def mechanisms(scores: pd.DataFrame, config: DictConfig) -> str:  # noqa: ARG001
         for name in order:
             cells = ["undefined" if np.isnan(one) else f"{one:.2f}" for one in wide.loc[name]]
             lines.append("| " + " | ".join([words(name), *cells]) + " |")
-        silent = sorted(words(one) for one in set(enough.index) - set(wide.index))
+        silent = sorted(words(one) for one in set(mine["explainer"]) - set(wide.index))
         lines += [f"\nUndefined everywhere: {', '.join(silent)}."] if silent else []
         parts += [
             f"{title}; where fewer than {_ENOUGH} images have a score, undefined:",

@@ -72,7 +72,7 @@ class FromFile:
             )
         stored = read(self._place, self.name)
         rows = stored.rows(len(images), files)
-        maps, targets = stored.at(rows, tuple(images.shape[-2:]))
+        maps, targets = stored.at(rows, (images.shape[-2], images.shape[-1]))
         stored.refuse_other_images(rows, images)
         if targets is None:
             _log.warning(

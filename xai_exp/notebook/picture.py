@@ -1,10 +1,11 @@
 """One picture and a network, trained here or with weights of its own: heatmaps as files."""
 
+import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from omegaconf import OmegaConf
@@ -133,9 +134,10 @@ def _trained(made: Experiment, opened: Opened) -> Ready:
         recipe = Recipe(channels=data.channels)
         _refuse_deep(opened)
     images = _pixels(recipe, opened)
-    if tuple(images.shape[2:]) != tuple(data.size):
+    height, width = images.shape[2:]
+    if (height, width) != tuple(data.size):
         raise InputError(
-            f"{opened.name}: got {by(tuple(images.shape[2:]))} pixels; allowed: {by(data.size)}, "
+            f"{opened.name}: got {by((height, width))} pixels; allowed: {by(data.size)}, "
             "those of the pictures that the network learnt from"
         )
     network = pipeline.trained_network(made, machine.device(made.settings.device))
@@ -224,7 +226,7 @@ def _channels(data: ImageFolder, held: weights.Weights) -> int:
     return {"grey": 1, "rgb": 3}.get(data.color) or weights.planes(held)
 
 
-def _span(data: ImageFolder, opened: Opened) -> tuple[Span | str | None, list[str]]:
+def _span(data: ImageFolder, opened: Opened) -> tuple[Span | Literal["dtype"] | None, list[str]]:
     """The numbers that become 0 and 1, and a line of how they were found."""
     if isinstance(data.range, tuple):
         return data.range, []
