@@ -61,6 +61,34 @@ def test_the_failure_of_one_explainer_is_its_line_and_the_others_go_on(tmp_path,
     assert "has died" in trace.read_text()
 
 
+@dataclass(frozen=True)
+class OfOneNetwork:
+    """An explainer that refuses every other network, as one with a reference may."""
+
+    model: list
+
+    def __call__(self, model, images, targets):  # noqa: ARG002
+        self.model.append(model)
+        if model is not self.model[0]:
+            raise InputError("reference: got another network; allowed: reference=own")
+        return images.sum(1)
+
+
+def test_a_metric_that_needs_heatmaps_which_are_refused_costs_its_own_score_only(tmp_path):
+    experiment = composed(tmp_path, "explainer=gradient", "metric=[sparseness,input_invariance]")
+    explainers = {"one": OfOneNetwork([])}
+    described = {**experiment.described, "explainer": {"one": {}}}
+    kept = Memory()
+    pipeline.run(replace(experiment, explainers=explainers, described=described, tracking=kept))
+    (given,) = kept.explanations.values()
+    scores = given["scores"].set_index("metric")
+    assert scores.loc["sparseness", "score"].notna().all()
+    assert scores.loc["input_invariance", "score"].isna().all()
+    reasons = set(scores.loc["input_invariance", "reason"])
+    assert len(reasons) == 1
+    assert "reference: got another network" in reasons.pop()
+
+
 class Memory:
     """A tracker that keeps what it is given, as long as the process lives."""
 

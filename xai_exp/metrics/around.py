@@ -8,12 +8,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from xai_exp.compute import ops
+from xai_exp.config import InputError
 from xai_exp.metrics import shared
 from xai_exp.types import (
     Case,
     Heatmaps,
     Images,
     Labels,
+    NoOtherHeatmapsError,
     OnlyKnownImages,
     Samples,
     Scores,
@@ -88,12 +90,23 @@ def seen(case: Case, samples: int, neighbours: Callable[[Tensor], Images]) -> Ar
 def explained(
     case: Case, images: Images, targets: Labels, model: nn.Module | None = None
 ) -> Heatmaps:
-    """The heatmaps of other images, or of another model, in chunks."""
+    """The heatmaps of other images, or of another model, in chunks.
+
+    Raises:
+        NoOtherHeatmapsError: when the explainer refuses them: a score less, not an explainer less.
+    """
 
     def chunk(part: Tensor, wanted: Tensor) -> Tensor:
         return case.explain(case.model if model is None else model, part, wanted).detach()
 
-    return ops.in_chunks(chunk, images, targets)
+    try:
+        return ops.in_chunks(chunk, images, targets)
+    except NoOtherHeatmapsError:
+        raise
+    except InputError as error:
+        raise NoOtherHeatmapsError(
+            f"it needs other heatmaps, which are refused: {error}"
+        ) from error
 
 
 def knows_any_image(case: Case) -> bool:

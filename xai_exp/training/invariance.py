@@ -41,7 +41,7 @@ class InvariantTrainer(Trainer):
     """
 
     invariance: Factor = "ignored"
-    weight: Annotated[float, Range(0, exclusive_low=True)] = 100.0
+    weight: Annotated[float, Range(0, exclusive_low=True)] = 1000.0
 
     def batch(
         self, split: Split, index: Index, generator: torch.Generator
