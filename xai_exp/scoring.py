@@ -344,6 +344,11 @@ def _joined(groups: Sequence[Tensor], done: Sequence[Scored]) -> Scored:
     def joined(values: Sequence[Tensor]) -> Tensor:
         return torch.cat(list(values))[places]
 
+    def guard(values: Sequence[Tensor]) -> Tensor:
+        # Some are had of the first image of a group alone, which then has no place among images.
+        whole = all(len(one) == len(group) for one, group in zip(values, groups, strict=True))
+        return joined(values) if whole else torch.cat(list(values))
+
     first = done[0]
     order = places.cpu().numpy()
 
@@ -364,7 +369,7 @@ def _joined(groups: Sequence[Tensor], done: Sequence[Scored]) -> Scored:
         seconds_per_image=sum(one.seconds_per_image * len(one.heatmaps) for one in done)
         / len(places),
         diagnostics={
-            name: joined([one.diagnostics[name] for one in done]) for name in first.diagnostics
+            name: guard([one.diagnostics[name] for one in done]) for name in first.diagnostics
         },
         parts={
             division: (

@@ -89,6 +89,17 @@ def test_a_metric_that_needs_heatmaps_which_are_refused_costs_its_own_score_only
     assert "reference: got another network" in reasons.pop()
 
 
+def test_guards_of_the_first_image_alone_are_kept_where_images_have_different_others(tmp_path):
+    kept = Memory()
+    words = ("explainer=[lrp,deeplift]", "metric=sparseness", "value=pair", "images=8")
+    pipeline.run(replace(composed(tmp_path, *words), tracking=kept))
+    lrp, deeplift = (one["heatmaps"] for one in kept.explanations.values())
+    for arrays in (lrp, deeplift):
+        # As many as there are classes that images were compared with.
+        assert 1 < len(arrays["guard/evenness/alone"]) < len(arrays["heatmaps"]) == 8
+    assert len(deeplift["guard/completeness_gap"]) == 8
+
+
 class Memory:
     """A tracker that keeps what it is given, as long as the process lives."""
 
