@@ -46,14 +46,14 @@ def test_every_claim_ends_in_a_verdict_on_the_page_and_on_the_terminal(
     assert "run 2 of 2" in printed
     page = (folder / "reports" / "exact_truth.html").read_text()
     answers = re.findall(r'class="badge">(\w+)', page)
-    assert len(answers) == 3
-    assert set(answers[:2]) <= {"Supported", "Refuted", "Undecided", "Depends", "Alike", "Not"}
-    assert answers[2] == "Not"  # integrated gradients were not asked for
+    assert len(answers) == 8
+    assert set(answers) <= {"Supported", "Refuted", "Undecided", "Depends", "Alike", "Not"}
+    assert answers[2:7] == ["Not"] * 5  # neither their explainers nor their controls were asked for
     for answer in answers:
         assert answer in printed
     index = (folder / "reports" / "index.html").read_text()
     assert '<a href="exact_truth.html">' in index
-    assert "Of 3 claims" in index
+    assert "Of 8 claims" in index
 
 
 def test_the_page_loads_nothing_from_elsewhere(study: tuple[Path, str]) -> None:

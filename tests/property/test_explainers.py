@@ -145,7 +145,7 @@ def same(one, other, tolerance=1e-7):
     return bool(((one - other).abs() <= tolerance * scale).all())
 
 
-@settings(max_examples=6)
+@settings(max_examples=3)
 @given(case=cases())
 def test_a_batch_equals_its_images_one_by_one_and_a_second_call_the_first(case):
     network, images, targets = case
@@ -166,7 +166,7 @@ def test_a_batch_equals_its_images_one_by_one_and_a_second_call_the_first(case):
         assert torch.equal(images, before), explain
 
 
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(case=cases())
 def test_memory_format_does_not_change_a_heatmap(case):
     network, images, targets = case

@@ -57,7 +57,7 @@ def measured():
             yield row["ours"].replace("`", ""), row["theirs"], row["apart"]
 
 
-@pytest.mark.parametrize(("ours", "library"), promised(), ids=str)
+@pytest.mark.parametrize(("ours", "library"), list(promised()), ids=str)
 def test_what_is_said_to_be_equal_is_measured(ours, library):
     found = [
         apart

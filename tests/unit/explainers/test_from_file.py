@@ -211,7 +211,6 @@ def test_arrays_are_scored_from_python_as_what_was_made_here(pictures, logits):
         (np.zeros((4, 1, 5, 6)), {}, r"\(4, 1, 5, 6\); allowed: .*sum over the channels"),
         (np.full((4, 5, 6), np.nan), {}, "not finite"),
         ({}, {}, "got no heatmaps"),
-        ("lrp", {}, "score: got a str; allowed"),
     ],
 )
 def test_what_can_not_be_scored_is_refused(pictures, logits, given, keys, words):

@@ -71,7 +71,7 @@ def test_a_broken_promise_is_at_the_foot_of_the_gallery(make_case, monkeypatch):
     seen = {}
     monkeypatch.setattr(records.gallery, "gallery", lambda *_, **given: seen.update(given))
     spoilt = replace(found, diagnostics={"completeness_gap": torch.tensor([0.5, 0.0])})
-    data = SimpleNamespace(dataset=SimpleNamespace(classes=("a", "b", "c")))
+    data = SimpleNamespace(dataset=SimpleNamespace(classes=("a", "b", "c"), test=None))
     inspect.unwrap(records._gallery)(data, sample, {"ig": spoilt}, overlay=False, skipped=["cam"])
     assert seen["note"] == (
         "skipped, as they can't explain this network: cam; "
