@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from findings_table import table
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
@@ -99,14 +100,13 @@ def skills(scores: pd.DataFrame) -> tuple[str, float]:
     ]
     found = dict(zip(cells, simultaneous(tables, [0] * len(tables)), strict=True))
     means = {e: np.nanmean([found[e, c].difference for c in columns]) for e in explainers}
-    lines = ["| explainer | " + " | ".join(f"{words(v)}, {r}" for v, r in columns) + " |"]
-    lines += ["| --- " * (len(columns) + 1) + "|"]
-    for name in sorted(explainers, key=lambda one: -means[one]):
-        lines.append(
-            f"| {words(name)} | " + " | ".join(estimate(found[name, c]) for c in columns) + " |"
-        )
+    body = [
+        [words(name), *(estimate(found[name, c]) for c in columns)]
+        for name in sorted(explainers, key=lambda one: -means[one])
+    ]
     known = [one.detectable for one in found.values() if np.isfinite(one.detectable)]
-    return "\n".join(lines), float(np.median(known))
+    heads = ["explainer", *(f"{words(v)}, {r}" for v, r in columns)]
+    return table(heads, body), float(np.median(known))
 
 
 def estimate(found: Held) -> str:
@@ -149,7 +149,7 @@ def valid(scores: pd.DataFrame, config: DictConfig) -> str:
         "hangs on",
         "stands",
     )
-    lines = ["| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|"]
+    body = []
     for row in found.to_dict("records"):
         ends = [
             [row[f"{kind}{end}"] for end in ("", "_low", "_high")]
@@ -158,8 +158,8 @@ def valid(scores: pd.DataFrame, config: DictConfig) -> str:
         cells = [_signed(*one) for one in ends]
         others = f"{len(row['hangs_on'].split(';'))} of {row['levels']}" if row["hangs_on"] else ""
         stands = "yes" if row["stands"] else "no"
-        lines.append("| " + " | ".join([words(row["metric"]), *cells, others, stands]) + " |")
-    return "\n".join(lines)
+        body.append([words(row["metric"]), *cells, others, stands])
+    return table(heads, body)
 
 
 def _signed(mean: float, low: float, high: float) -> str:
@@ -179,16 +179,16 @@ def mechanisms(scores: pd.DataFrame, config: DictConfig) -> str:  # noqa: ARG001
         wide = enough.dropna(axis=1, how="all").dropna(how="all").sort_index(axis=1)
         order = wide.mean(axis=1).sort_values(ascending=metric != "part_skill").index
         heads = [f"{dataset}, {reference}" for dataset, reference in wide.columns]
-        lines = ["| explainer | " + " | ".join(heads) + " |", "| --- " * (len(heads) + 1) + "|"]
-        for name in order:
-            cells = ["undefined" if np.isnan(one) else f"{one:.2f}" for one in wide.loc[name]]
-            lines.append("| " + " | ".join([words(name), *cells]) + " |")
+        body = [
+            [words(name), *("undefined" if np.isnan(v) else f"{v:.2f}" for v in wide.loc[name])]
+            for name in order
+        ]
         silent = sorted(words(one) for one in set(mine["explainer"]) - set(wide.index))
-        lines += [f"\nUndefined everywhere: {', '.join(silent)}."] if silent else []
         parts += [
             f"{title}; where fewer than {_ENOUGH} images have a score, undefined:",
-            "\n".join(lines),
+            table(["explainer", *heads], body),
         ]
+        parts += [f"Undefined everywhere: {', '.join(silent)}."] if silent else []
     return "\n\n".join(parts)
 
 

@@ -8,7 +8,7 @@ and its 95 % interval over both (statistics.crossed_interval), all architectures
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +44,17 @@ def markdown(scores: pd.DataFrame, metrics: list[str]) -> str:
     ranked = {name: sign * row["mean"] for (name, m), row in found.items() if m == metrics[0]}
     order = sorted(ranked, key=lambda name: ranked[name])
     heads = [f"{words(name)} ({'higher' if upward[name] else 'lower'})" for name in metrics]
-    lines = ["| " + " | ".join(["explainer", *heads]) + " |", "| --- " * (len(heads) + 1) + "|"]
-    for explainer in order:
-        cells = [_cell(found.get((explainer, name))) for name in metrics]
-        lines.append("| " + " | ".join([words(explainer), *cells]) + " |")
-    return "\n".join(lines)
+    body = [
+        [words(explainer), *(_cell(found.get((explainer, name))) for name in metrics)]
+        for explainer in order
+    ]
+    return table(["explainer", *heads], body)
+
+
+def table(heads: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+    """A table of Markdown."""
+    rows = ["| " + " | ".join(row) + " |" for row in (heads, *body)]
+    return "\n".join([rows[0], "| --- " * len(heads) + "|", *rows[1:]])
 
 
 def _cell(row: Mapping[str, Any] | None) -> str:

@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from xai_exp import pipeline
+
 
 @pytest.fixture
 def images(generator):
@@ -21,3 +23,16 @@ def network():
         torch.manual_seed(0)
         layers = nn.Conv2d(2, 5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(5 * 7 * 10, 3)
         return nn.Sequential(*layers).double()
+
+
+@pytest.fixture
+def scored(monkeypatch):
+    """What runs of the pipeline have made of their explainers, one after the other."""
+    seen, old = [], pipeline.records.explanation
+
+    def watched(made, name, sample, one):
+        seen.append(one)
+        return old(made, name, sample, one)
+
+    monkeypatch.setattr(pipeline.records, "explanation", watched)
+    return seen

@@ -161,18 +161,11 @@ def test_the_comparison_is_made_on_resume_and_equals_the_one_of_a_run_that_was_n
     assert ran(killed, "deeplift,sobel").keys() == whole.reports.keys()
 
 
-def test_the_failure_of_one_metric_is_a_missing_score_with_its_reason(tmp_path, monkeypatch):
+def test_the_failure_of_one_metric_is_a_missing_score_with_its_reason(tmp_path, scored):
     experiment = composed(tmp_path, "explainer=[gradient]", "metric=sparseness")
-    seen = []
-    old = pipeline.records.explanation
-
-    def watched(made, name, sample, scored):
-        seen.append(scored.scores)
-        return old(made, name, sample, scored)
-
-    monkeypatch.setattr(pipeline.records, "explanation", watched)
     pipeline.run(replace(experiment, metrics={"bad": BrokenMetric(), **experiment.metrics}))
-    (scores,) = seen
+    (one,) = scored
+    scores = one.scores
     bad = scores[scores["metric"] == "bad"]
     assert bad["score"].isna().all()
     assert set(bad["reason"]) == {"failed: ZeroDivisionError: by nothing"}
@@ -219,24 +212,16 @@ def test_a_class_that_there_is_not_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("value", ["centred", "pair"])
-def test_a_heatmap_a_class_has_its_image_s_number(tmp_path, monkeypatch, value):
+def test_a_heatmap_a_class_has_its_image_s_number(tmp_path, scored, value):
     experiment = composed(
         tmp_path, "explainer=[gradient]", "metric=sparseness", "target=all", f"value={value}"
     )
-    seen = []
-    old = pipeline.records.explanation
-
-    def watched(made, name, sample, scored):
-        seen.append(scored)
-        return old(made, name, sample, scored)
-
-    monkeypatch.setattr(pipeline.records, "explanation", watched)
     pipeline.run(experiment)
-    (scored,) = seen
-    assert scored.scores["image"].tolist() == [i for i in range(4) for _ in range(10)]
-    assert scored.targets.tolist() == list(range(10)) * 4
-    assert scored.scores["target"].tolist() == list(range(10)) * 4
-    assert torch.equal(scored.predictions.view(4, 10)[:, 0], scored.predictions.view(4, 10)[:, 5])
+    (one,) = scored
+    assert one.scores["image"].tolist() == [i for i in range(4) for _ in range(10)]
+    assert one.targets.tolist() == list(range(10)) * 4
+    assert one.scores["target"].tolist() == list(range(10)) * 4
+    assert torch.equal(one.predictions.view(4, 10)[:, 0], one.predictions.view(4, 10)[:, 5])
 
 
 class Says(nn.Module):

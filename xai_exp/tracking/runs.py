@@ -308,9 +308,12 @@ class _Runs:
 
         A run that a process left unfinished is gone on with; one that ends here early is marked.
         """
-        run = self._left(kind, record.key) or self._create(kind, record)
-        try:
+        run = self._left(kind, record.key)
+        if run is None:
+            run = self._create(kind, record)
+        else:
             self.tag([run.info.run_id], fingerprint())
+        try:
             writing.params(self.client, run, record.params)
             with tempfile.TemporaryDirectory() as folder:
                 yield run, Path(folder)
@@ -328,7 +331,7 @@ class _Runs:
         self.client.set_terminated(run.info.run_id)
 
     def _create(self, kind: str, record: Record) -> "Run":
-        tags = {"type": kind, KEYS[kind]: record.key, **record.tags}
+        tags = {"type": kind, KEYS[kind]: record.key, **record.tags, **fingerprint()}
         return self.client.create_run(
             self.experiment,
             start_time=max(0, int((time.time() - record.seconds) * 1000)),

@@ -11,7 +11,7 @@ from xai_exp.types.shapes import Copies, Heatmaps, Images, Index, Keys, Labels, 
 
 
 class NoOtherHeatmapsError(InputError):
-    """Heatmaps that were made elsewhere are asked for others: no score, and no fault of theirs."""
+    """Heatmaps that an explainer does not make are asked for: a score less, no fault of its own."""
 
 
 @runtime_checkable

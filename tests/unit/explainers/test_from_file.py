@@ -150,7 +150,7 @@ def test_no_metric_takes_a_given_heatmap_for_that_of_another_image(
     assert made.loc["max_sensitivity", "score"].notna().all()
 
 
-def test_a_run_scores_them_by_the_names_of_the_pictures(tmp_path, generator, monkeypatch):
+def test_a_run_scores_them_by_the_names_of_the_pictures(tmp_path, generator, scored):
     for name in "ab":
         (tmp_path / "data" / name).mkdir(parents=True)
         for number in range(5):
@@ -170,18 +170,10 @@ def test_a_run_scores_them_by_the_names_of_the_pictures(tmp_path, generator, mon
                 *("trainer.max_epochs=1", "model.width=2", "tracking=off", f"models={tmp_path}/m"),
             ],
         )
-    seen = []
-    old = pipeline.records.explanation
-
-    def watched(made, name, sample, scored):
-        seen.append(scored)
-        return old(made, name, sample, scored)
-
-    monkeypatch.setattr(pipeline.records, "explanation", watched)
     pipeline.run(build.experiment(config))
-    assert np.array_equal(seen[0].heatmaps.numpy(), wanted)
-    assert seen[0].scores["file"].tolist() == files
-    assert seen[0].scores["class"].tolist() == [name[0] for name in files]
+    assert np.array_equal(scored[0].heatmaps.numpy(), wanted)
+    assert scored[0].scores["file"].tolist() == files
+    assert scored[0].scores["class"].tolist() == [name[0] for name in files]
 
 
 def test_arrays_are_scored_from_python_as_what_was_made_here(pictures, logits):

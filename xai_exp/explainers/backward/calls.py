@@ -123,8 +123,17 @@ def again(
         )
     before = inputs.data.requires_grad_()
     with torch.enable_grad():
-        after = func(before, *args[1:], **kwargs) if args else func(**kwargs | {"input": before})
+        after = caller(func, args, kwargs)(before)
     return inputs, before, after
+
+
+def caller(
+    func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], place: int = 0
+) -> Callable[[Tensor], Any]:
+    """The same call with another input."""
+    if args:
+        return lambda value: func(*args[:place], value, *args[place + 1 :], **kwargs)
+    return lambda value: func(**kwargs | {"input": value})
 
 
 def multiplied(

@@ -27,11 +27,11 @@ from torch.overrides import TorchFunctionMode
 
 from xai_exp.config import InputError
 from xai_exp.explainers.backward import functions
-from xai_exp.explainers.backward.calls import again, ruled, tracked
+from xai_exp.explainers.backward.calls import again, caller, ruled, tracked
 from xai_exp.explainers.backward.functions import refusal
 from xai_exp.explainers.backward.rules import Activated, Other, Rules
 from xai_exp.explainers.backward.steps import Norm, attention, multi_head
-from xai_exp.explainers.deeplift.ties import Maximum
+from xai_exp.explainers.deeplift.ties import Maximum, values_of
 
 _NEAR = 1e-6
 Mode = TorchFunctionMode
@@ -349,12 +349,12 @@ def _pooled(
     kwargs: Kwargs,
 ) -> Any:  # noqa: ANN401
     inputs, before, found = again(func, args, kwargs)
-    after: Tensor = found if isinstance(found, Tensor) else found[0]
-    base = tape.met(name, before.detach())
+    after = values_of(found).detach()
+    base = tape.met(name, before.detach(), after)
     if base is None:
         given = _recorded(after, inputs)
     else:
-        rule = Maximum.of(func, args, kwargs).rule(before.detach(), base[0])
+        rule = Maximum(caller(func, args, kwargs)).rule(before.detach(), after, *base)
         given = ruled(after, lambda relevance: rule(relevance, relevance)[0], inputs)
     return given if isinstance(found, Tensor) else _Largest(given, found[1])
 

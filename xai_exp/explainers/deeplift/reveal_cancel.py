@@ -21,14 +21,14 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from xai_exp.explainers.backward import functions
-from xai_exp.explainers.backward.calls import Refused, ruled, tracked
+from xai_exp.explainers.backward.calls import Refused, caller, ruled, tracked
 from xai_exp.explainers.backward.engine import backpropagate
 from xai_exp.explainers.backward.functions import arguments, bare, refusal
 from xai_exp.explainers.backward.layer import Layer, convolution
 from xai_exp.explainers.backward.marks import tensors
 from xai_exp.explainers.backward.recognise import Extremes
 from xai_exp.explainers.backward.rules import Other, Rules
-from xai_exp.explainers.deeplift.ties import Maximum
+from xai_exp.explainers.deeplift.ties import Maximum, values_of
 from xai_exp.types import Images, Labels
 
 _NEAR = 1e-6
@@ -87,7 +87,7 @@ def _activation(
     inputs = args[0] if args else kwargs["input"]
     image, base, more = _split(inputs)
     less = image - base - more
-    call = _caller(func, args, kwargs)
+    call = caller(func, args, kwargs)
     with torch.enable_grad():
         before = image.clone().requires_grad_()
         after = call(before)
@@ -126,7 +126,7 @@ def _linear(
     )
     up, down = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
     with torch.no_grad():
-        whole, empty = _caller(func, args, kwargs)(torch.cat([image, base])).chunk(2)
+        whole, empty = caller(func, args, kwargs)(torch.cat([image, base])).chunk(2)
         more = layer.apply(difference.clamp(min=0), up)
         more += layer.apply(difference.clamp(max=0), down)
 
@@ -163,7 +163,7 @@ def _scale(
     inputs = kwargs["input"] if place is None else args[place]
     with torch.enable_grad():
         before = inputs.detach().requires_grad_()
-        after = _caller(func, args, kwargs, place or 0)(before)
+        after = caller(func, args, kwargs, place or 0)(before)
     if after.shape != inputs.shape:
         raise refusal(name, f"from shape {tuple(inputs.shape)} to {tuple(after.shape)}")
     scale = torch.autograd.grad(after.sum(), before)[0][0::_ROWS]
@@ -194,10 +194,11 @@ def _sum(mode: TorchFunctionMode, func: Function, name: str, args: Args, kwargs:
 def _pool(_mode: TorchFunctionMode, func: Function, _name: str, args: Args, kwargs: Kwargs) -> Any:  # noqa: ANN401
     inputs = args[0] if args else kwargs["input"]
     image, base, _ = _split(inputs)
-    maximum, found = Maximum.of(func, args, kwargs), _caller(func, args, kwargs)(image)
-    whole, empty = maximum.call(image), maximum.call(base)
-
-    rule, more = maximum.rule(image, base), torch.maximum(whole, empty) - empty
+    maximum = Maximum(caller(func, args, kwargs))
+    found = maximum.call(image)
+    whole, empty = values_of(found), values_of(maximum.call(base))
+    rule = maximum.rule(image, whole, base, empty)
+    more = torch.maximum(whole, empty) - empty
 
     def back(relevance: Tensor) -> Tensor:
         return _rows(*rule(relevance[0::_ROWS], relevance[1::_ROWS]))
@@ -214,7 +215,7 @@ def _moved(_mode: TorchFunctionMode, func: Function, name: str, args: Args, kwar
     if isinstance(inputs, Tensor) and name not in _ASKING:
         numbers = torch.arange(len(inputs)).view(-1, *[1] * (inputs.dim() - 1))
         numbers = numbers.to(inputs).expand(inputs.shape)
-        for one in tensors(_caller(func, args, kwargs)(numbers)):
+        for one in tensors(caller(func, args, kwargs)(numbers)):
             rows = torch.arange(len(one)).view(-1, *[1] * (one.dim() - 1)).to(one)
             if len(one) != len(inputs) or not bool((one == rows).all()):
                 raise refusal(name, "that moves values from one image's row to another's")
@@ -259,15 +260,6 @@ def _ratio(change: Tensor, part: Tensor, slope: Tensor) -> Tensor:
     """The multiplier of a part; where there is none of it, the slope."""
     present = part.abs() > _NEAR
     return torch.where(present, change / torch.where(present, part, 1), slope)
-
-
-def _caller(
-    func: Function, args: Args, kwargs: Kwargs, place: int = 0
-) -> Callable[[Tensor], Tensor]:
-    """The same call with another input."""
-    if args:
-        return lambda value: func(*args[:place], value, *args[place + 1 :], **kwargs)
-    return lambda value: func(**kwargs | {"input": value})
 
 
 def _rows(first: Tensor, second: Tensor, third: Tensor | None = None) -> Tensor:

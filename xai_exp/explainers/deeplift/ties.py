@@ -25,26 +25,12 @@ Winner = Callable[[Tensor], Tensor]
 
 
 class Maximum(NamedTuple):
-    """A function that takes the largest of some values, those of its first argument alone."""
+    """A function that takes the largest of some values; it may say where they were, too."""
 
-    call: Callable[[Tensor], Tensor]
-
-    @classmethod
-    def of(
-        cls, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> "Maximum":
-        """The function of this call."""
-
-        def call(values: Tensor) -> Tensor:
-            found = (
-                func(values, *args[1:], **kwargs) if args else func(**kwargs | {"input": values})
-            )
-            return found if isinstance(found, Tensor) else found[0]
-
-        return cls(call)
+    call: Callable[[Tensor], Any]
 
     def rule(
-        self, image: Tensor, base: Tensor
+        self, image: Tensor, top: Tensor, base: Tensor, bottom: Tensor
     ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """From the multipliers of maxima to those of the values they are taken of.
 
@@ -53,9 +39,11 @@ class Maximum(NamedTuple):
 
         Args:
             image: the values that the maximum is taken of.
-            base: those of the baseline.
+            top: their maxima.
+            base: the values of the baseline.
+            bottom: their maxima.
         """
-        (top, winner), (bottom, loser) = self._winners(image), self._winners(base)
+        winner, loser = self._winners(image), self._winners(base)
         larger, difference = torch.maximum(top, bottom), image - base
         still = self._still(image, base, top, bottom) & (
             self._still(image, base, _at(winner, base, bottom), bottom)
@@ -69,12 +57,12 @@ class Maximum(NamedTuple):
 
         return back
 
-    def _winners(self, values: Tensor) -> tuple[Tensor, Winner]:
-        """The maxima, and from what each has to the place that it is from."""
+    def _winners(self, values: Tensor) -> Winner:
+        """From what each maximum has to the place that it is from."""
         with torch.enable_grad():
             root = (values - _ROUNDING * largest(values) * places(values)).requires_grad_()
-            found = self.call(root)
-        return self.call(values), partial(_sent, found, root)
+            found = values_of(self.call(root))
+        return partial(_sent, found, root)
 
     def _still(self, image: Tensor, base: Tensor, top: Tensor, bottom: Tensor) -> Tensor:
         scale = torch.maximum(largest(image), largest(base)).flatten()
@@ -82,6 +70,11 @@ class Maximum(NamedTuple):
             scale = scale.amax()[None]
         scale = scale.view(-1, *[1] * (top.ndim - 1))
         return (top - bottom).abs() <= _STILL * _ROUNDING * scale
+
+
+def values_of(found: Any) -> Tensor:  # noqa: ANN401
+    """The maxima of what such a function gives, without where they were."""
+    return found if isinstance(found, Tensor) else found[0]
 
 
 def _sent(found: Tensor, root: Tensor, given: Tensor) -> Tensor:

@@ -67,22 +67,26 @@ def test_the_sum_still_holds(rule):
     assert (found - wanted).abs().max() <= 1e-4 * wanted.abs().max()
 
 
+def rule(maximum, image, base):
+    return maximum.rule(image, maximum.call(image), base, maximum.call(base))
+
+
 def test_of_equal_values_the_first_wins_and_of_others_the_largest():
-    maximum = Maximum.of(functional.max_pool2d, (None, 2), {})
+    maximum = Maximum(lambda values: functional.max_pool2d(values, 2))
     base = torch.tensor([[[[1.0, 1.0], [1.0 + 1e-7, 1.0]]]])
     image = torch.tensor([[[[0.2, 0.1], [0.3, 0.5]]]])
     given = torch.ones(1, 1, 1, 1)
-    found, _ = maximum.rule(image, base)(given, given)
+    found, _ = rule(maximum, image, base)(given, given)
     # The maximum fell from 1 to .5: the first of the equal ones fell by .8 and has it all.
     torch.testing.assert_close(found, torch.tensor([[[[0.5 / 0.8, 0.0], [0.0, 0.0]]]]))
-    found, _ = maximum.rule(base, image)(given, given)
+    found, _ = rule(maximum, base, image)(given, given)
     torch.testing.assert_close(found, torch.tensor([[[[0.5 / 0.8, 0.0], [0.0, 0.0]]]]))
 
 
 def test_a_maximum_that_does_not_move_passes_its_multiplier_to_its_winner():
-    maximum = Maximum.of(torch.amax, (None, (2, 3)), {})
+    maximum = Maximum(lambda values: values.amax((2, 3)))
     base = torch.tensor([[[[1.0, 0.5], [0.2, 0.1]]]])
     adds, takes = torch.full((1, 1), 2.0), torch.full((1, 1), 3.0)
-    found = maximum.rule(base + 1e-7, base)(adds, takes)
+    found = rule(maximum, base + 1e-7, base)(adds, takes)
     for one, relevance in zip(found, (2.0, 3.0), strict=True):
         torch.testing.assert_close(one, torch.tensor([[[[relevance, 0.0], [0.0, 0.0]]]]))
