@@ -115,7 +115,8 @@ def beside(rng: np.random.Generator, networks: int, apart: float) -> Beside:
     true = quality + shared + 0.5 * rng.standard_normal((networks, IMAGES, EXPLAINERS))
     noise = rng.standard_normal((networks, IMAGES, EXPLAINERS))
     mine = agreeing * true + rng.standard_normal((1, IMAGES, EXPLAINERS)) + noise
-    return Beside(mine, true, [str(place) for place in range(EXPLAINERS)])
+    names = [str(place) for place in range(EXPLAINERS)]
+    return Beside(mine, true, names, np.ones(mine.shape[:2]))
 
 
 @cache

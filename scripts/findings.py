@@ -26,6 +26,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from xai_exp.report.tables import words
+from xai_exp.statistics import evened
 from xai_exp.statistics.together import Held, simultaneous
 from xai_exp.studies.validity import validity
 from xai_exp.verdicts import claims, verdict
@@ -89,11 +90,10 @@ def skills(scores: pd.DataFrame) -> tuple[str, float]:
     )
     explainers = sorted(set(scores["explainer"]))
     cells = [(explainer, column) for explainer in explainers for column in columns]
-    wide = scores.pivot_table(
-        index=["model", "image"],
-        columns=["explainer", "value", "reference"],
-        values="score",
-        dropna=False,
+    columns_of = ["explainer", "value", "reference"]
+    even = scores.assign(score=evened(scores, by=["model", *columns_of]))
+    wide = even.pivot_table(
+        index=["model", "image"], columns=columns_of, values="score", dropna=False
     )
     tables = [
         np.asarray(wide[explainer, *column].unstack("image"), float) for explainer, column in cells
@@ -174,7 +174,8 @@ def mechanisms(scores: pd.DataFrame, config: DictConfig) -> str:  # noqa: ARG001
     for metric, title in MECHANISM.items():
         mine = pd.DataFrame(scores[scores["metric"] == metric])
         where = ["dataset", "reference"]
-        known = mine.groupby(["explainer", *where])["score"].agg(["mean", "count"])
+        even = mine.assign(score=evened(mine, by=["model", "explainer", *where]))
+        known = even.groupby(["explainer", *where])["score"].agg(["mean", "count"])
         enough = pd.DataFrame(known[known["count"] >= _ENOUGH])["mean"].unstack(where)
         wide = enough.dropna(axis=1, how="all").dropna(how="all").sort_index(axis=1)
         order = wide.mean(axis=1).sort_values(ascending=metric != "part_skill").index

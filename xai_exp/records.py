@@ -12,7 +12,7 @@ from xai_exp.data.loading import files_of
 from xai_exp.report.figures import curves, gallery
 from xai_exp.scoring import Sample, Scored
 from xai_exp.show import terminal as show
-from xai_exp.statistics import mean_interval
+from xai_exp.statistics import evened, mean_interval
 from xai_exp.tracking import Record
 from xai_exp.training.store import TrainingResult
 
@@ -43,7 +43,7 @@ def explanation(experiment: Experiment, name: str, sample: Sample, scored: Score
     """Of one explainer's work; its key, model and duration are the caller's to add."""
     names, settings = experiment.names, experiment.settings
     means = {
-        str(metric): mean_interval(rows["score"], seed=settings.seed)._asdict()
+        str(metric): mean_interval(evened(rows), seed=settings.seed)._asdict()
         for metric, rows in scored.scores.groupby("metric", sort=False)
     }
     figures = {"gallery": partial(_gallery, experiment, sample, {name: scored}, overlay=True)}

@@ -37,6 +37,7 @@ from xai_exp.types import (
     TakesScenes,
     UsesReferences,
     Value,
+    WeightedMetric,
 )
 
 _REFERENCES = 256
@@ -112,7 +113,8 @@ class Scored:
     """What one explainer gave: a heatmap an image, a row a score, curves where a metric has them.
 
     `scores` has the columns image, label, prediction, target, metric, higher_is_better, score,
-    reason, which says why a score is missing and is empty otherwise. `diagnostics` is what the
+    weight (what the image counts in the metric's mean), and reason, which says why a score is
+    missing and is empty otherwise. `diagnostics` is what the
     explainer says of its own work, a value an image (most say nothing), and what has to be known
     beside an exact truth (`xai_exp.metrics.truth.parts.about_truths`). `parts` has, by division,
     the exact values of parts and the relevance on each, if a metric asked for the truth.
@@ -381,7 +383,7 @@ def _joined(groups: Sequence[Tensor], done: Sequence[Scored]) -> Scored:
     )
 
 
-_COLUMNS = "image label prediction target metric higher_is_better score reason"
+_COLUMNS = "image label prediction target metric higher_is_better score weight reason"
 _EMPTY = pd.DataFrame(columns=_COLUMNS.split())
 
 
@@ -414,6 +416,14 @@ def _rows(
             "metric": name,
             "higher_is_better": metric.higher_is_better,
             "score": values,
+            "weight": _weights(metric, case, failed),
             "reason": reasons,
         }
     )
+
+
+def _weights(metric: Metric, case: Case, failed: str) -> np.ndarray:
+    """What each image counts in the metric's mean."""
+    if failed or not isinstance(metric, WeightedMetric):
+        return np.ones(len(case))
+    return metric.weights(case).double().cpu().numpy()

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from xai_exp.config import InputError, configured
 from xai_exp.notebook.composing import composed
+from xai_exp.statistics import evened
 from xai_exp.tracking import Found, Tracker, Tracking
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class Run:
         """The mean score over images: a row an explainer, a column a metric."""
         if self.scores.empty:
             return pd.DataFrame()
-        return self.scores.pivot_table("score", "explainer", "metric", sort=False)
+        even = self.scores.assign(score=evened(self.scores, by=["explainer", "metric"]))
+        return even.pivot_table("score", "explainer", "metric", sort=False)
 
     def _repr_html_(self) -> str:
         """The table of means, for notebooks."""

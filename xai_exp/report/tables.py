@@ -22,7 +22,8 @@ def means(scores: pd.DataFrame) -> pd.DataFrame:
     rows = []
     keys = ["setting", "metric", "higher_is_better", "explainer"]
     for names, mine in scores.groupby(keys, sort=False):
-        wide = mine.pivot_table(index="model", columns="image", values="score", dropna=False)
+        even = mine.assign(score=statistics.evened(mine, by=["model"]))
+        wide = even.pivot_table(index="model", columns="image", values="score", dropna=False)
         found = statistics.crossed_interval(wide.to_numpy(float))
         rows.append((*tuple(names), *found, len(wide)))  # pyright: ignore
     return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "n", "models"])

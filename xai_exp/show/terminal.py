@@ -13,7 +13,7 @@ from torch import Tensor
 
 from xai_exp.build import Experiment
 from xai_exp.explainers.promises import broken
-from xai_exp.statistics import Interval, mean_interval
+from xai_exp.statistics import Interval, evened, mean_interval
 from xai_exp.tracking import Tracker
 from xai_exp.training.store import TrainingResult
 from xai_exp.types import Metric
@@ -136,7 +136,7 @@ def _table(
 
 def _intervals(metric: str, scores: Mapping[str, pd.DataFrame]) -> dict[str, Interval]:
     """Every explainer's mean by this metric."""
-    return {e: mean_interval(r.loc[r["metric"] == metric, "score"]) for e, r in scores.items()}
+    return {e: mean_interval(evened(r.loc[r["metric"] == metric])) for e, r in scores.items()}
 
 
 def _best(found: Mapping[str, Interval], *, higher: bool) -> float | None:
@@ -182,7 +182,7 @@ def _short(mean: float, low: float, high: float, n: int, images: int, best: floa
 
 
 def _cell(rows: pd.DataFrame, metric: str) -> str:
-    mine = rows.loc[rows["metric"] == metric, "score"]
+    mine = evened(rows.loc[rows["metric"] == metric])
     mean, low, high, n = mean_interval(mine)
     if n == 0:
         return "undefined"

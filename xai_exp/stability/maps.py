@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from xai_exp.config import InputError
-from xai_exp.statistics import Array
+from xai_exp.statistics import Array, evened
 from xai_exp.tracking import Kept
 
 _CHOICES = ("model.", "trainer.")
@@ -141,7 +141,8 @@ def _scores(kept: Sequence[Kept]) -> pd.DataFrame:
     rows = []
     for one in kept:
         up: Any = one.scores.groupby("metric")["higher_is_better"].first()
-        means: Any = one.scores.groupby("metric")["score"].mean()
+        even = one.scores.assign(score=evened(one.scores, by=["metric"]))
+        means: Any = even.groupby("metric")["score"].mean()
         for metric, mean in means.items():
             value = mean if up[metric] else -mean
             rows.append(

@@ -24,6 +24,7 @@ from xai_exp.statistics.ranks import (
     rank_correlation,
 )
 from xai_exp.statistics.together import Held, simultaneous
+from xai_exp.statistics.weights import evened
 
 __all__ = [
     "Array",
@@ -34,6 +35,7 @@ __all__ = [
     "Ranking",
     "agreement",
     "crossed_interval",
+    "evened",
     "friedman",
     "independent_blocks",
     "kendall_w",

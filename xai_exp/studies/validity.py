@@ -35,17 +35,21 @@ _SAMPLES = 200  # of images, for the correlation of means
 
 
 class Beside(NamedTuple):
-    """A metric beside the truth: (networks, images, explainers) each, NaN where either lacks."""
+    """A metric beside the truth: (networks, images, explainers) each, NaN where either lacks.
+
+    `weights` is what each image counts in means of the truth: (networks, images).
+    """
 
     mine: Array
     true: Array
     explainers: Sequence[str]
+    weights: Array
 
     def without(self, place: int) -> "Beside":
         """The same without one explainer."""
         keep = np.arange(len(self.explainers)) != place
         names = [name for name, kept in zip(self.explainers, keep, strict=True) if kept]
-        return Beside(self.mine[..., keep], self.true[..., keep], names)
+        return Beside(self.mine[..., keep], self.true[..., keep], names, self.weights)
 
     def rhos(self) -> Array:
         """(networks, images) the correlation within each image."""
@@ -99,11 +103,17 @@ def validity(
     tables = {name: _wide(rows, ["metric", "explainer"]) for name, rows in _parted(pool).items()}
     every = pd.MultiIndex.from_product([sorted(set(pool[name])) for name in ("model", "image")])
     truths, rows = (truth, *grains), []
+    heavy = {
+        (name, grain): _weights(rows, grain)
+        for name, rows in _parted(pool).items()
+        for grain in truths
+    }
     for metric in [str(one) for one in dict.fromkeys(pool["metric"]) if one not in truths]:
         levels = {
             ", ".join([*name, *([grain] if grains else [])]): _beside(
                 _oriented(table, metric, higher_is_better),
                 _oriented(table, grain, higher_is_better),
+                heavy[name, grain],
                 every,
             )
             for name, table in tables.items()
@@ -168,14 +178,26 @@ def _oriented(
     return pd.DataFrame(tables[metric]) * (1 if higher_is_better[metric] else -1)
 
 
-def _beside(mine: pd.DataFrame, true: pd.DataFrame, every: pd.MultiIndex) -> Beside:
+def _weights(scores: pd.DataFrame, metric: str) -> pd.Series:
+    """What each image counts in a metric's means."""
+    mine = pd.DataFrame(scores[scores["metric"] == metric])
+    if "weight" not in mine:
+        mine = mine.assign(weight=1.0)
+    found: Any = mine.groupby(["model", "image"])["weight"].max()
+    return found
+
+
+def _beside(
+    mine: pd.DataFrame, true: pd.DataFrame, heavy: pd.Series, every: pd.MultiIndex
+) -> Beside:
     mine = mine.reindex(columns=true.columns)
     both = mine.notna() & true.notna()
     shape = (*(len(one) for one in every.levels), -1)
     mine_, true_ = (
         one.where(both).reindex(every).to_numpy(float).reshape(shape) for one in (mine, true)
     )
-    return Beside(mine_, true_, [str(name) for name in true.columns])
+    weights = heavy.reindex(every).fillna(1.0).to_numpy(float).reshape(shape[:2])
+    return Beside(mine_, true_, [str(name) for name in true.columns], weights)
 
 
 def _within(levels: Levels, confidence: float) -> dict[str, object]:
@@ -250,8 +272,8 @@ def _of_means(beside: Beside, weights: Array) -> Array:
     counted = ~np.isnan(beside.rhos())
     mine, true = (np.where(counted[..., None], one, np.nan) for one in (beside.mine, beside.true))
     found = [
-        rank_correlation(*(_weighted(weights, values) for values in pair))
-        for pair in zip(mine, true, strict=True)
+        rank_correlation(_weighted(weights, one), _weighted(weights * heavy, other))
+        for one, other, heavy in zip(mine, true, beside.weights, strict=True)
     ]
     return np.array(found).reshape(len(mine), -1)
 

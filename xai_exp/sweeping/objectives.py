@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from xai_exp.config import InputError
+from xai_exp.statistics import evened
 from xai_exp.training.store import TrainingResult
 
 _OF_TRAINING = {
@@ -97,4 +98,4 @@ def _value(name: str, result: TrainingResult, scores: Mapping[str, pd.DataFrame]
         pairs = [f"{key}/{one}" for key, found in known.items() for one in found]
         raise InputError(f"objective: got {name}; allowed: {', '.join([*_OF_TRAINING, *pairs])}")
     table = scores[explainer]
-    return float(table.loc[table["metric"] == metric, "score"].mean())
+    return float(evened(table.loc[table["metric"] == metric]).mean())

@@ -38,7 +38,7 @@ from xai_exp.types.explaining import (
     Together,
     UsesReferences,
 )
-from xai_exp.types.measuring import Case, CurveMetric, Metric
+from xai_exp.types.measuring import Case, CurveMetric, Metric, WeightedMetric
 from xai_exp.types.shapes import (
     Blocks,
     Cells,
@@ -146,4 +146,5 @@ __all__ = [
     "UsesReferences",
     "Value",
     "Vertices",
+    "WeightedMetric",
 ]

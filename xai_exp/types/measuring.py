@@ -69,6 +69,15 @@ class Metric(Protocol):
 
 
 @runtime_checkable
+class WeightedMetric(Metric, Protocol):
+    """A metric of which some images say more than others, so that its mean is a weighted one."""
+
+    def weights(self, case: Case) -> Scores:
+        """What each image's score counts in a mean, 0 or more, whatever the heatmaps."""
+        ...
+
+
+@runtime_checkable
 class CurveMetric(Metric, Protocol):
     """A metric that is read off curves (perturbation steps), which are worth a plot."""
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from xai_exp.config import InputError
+from xai_exp.statistics import evened
 
 FACTORS = ("value", "reference", "division")  # choices that no claim should hang on
 
@@ -49,8 +50,10 @@ def differences(scores: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
 
 def wide(scores: pd.DataFrame, explainer: str) -> pd.DataFrame:
     """One explainer's scores, models by all images of the table."""
-    mine = scores.loc[scores["explainer"] == explainer, ["model", "image", "score"]]
-    table = mine.groupby(["model", "image"])["score"].mean().unstack("image")
+    mine = pd.DataFrame(scores[scores["explainer"] == explainer])
+    even = pd.DataFrame(mine.assign(score=evened(mine, by=["model"])))
+    means: Any = even.groupby(["model", "image"])["score"].mean()
+    table: Any = means.unstack("image")
     return pd.DataFrame(table.reindex(columns=sorted(scores["image"].unique())))
 
 

@@ -173,12 +173,16 @@ class PartSkill(_OfParts):
     Undefined for images with fewer than two parts, or whose parts are worth so nearly the same that
     equal shares are nearer than `least` to the truth: nothing could be told apart there.
 
+    The skill of several images is the ratio of the means, 1 - mean D / mean D(equal shares): in
+    means an image weighs as much as equal shares are wrong there (`xai_exp.statistics.weights`).
+
     Cost: as part_shapley, shared with it.
 
-    Pitfalls: a ratio is skewed to the left where the parts hardly differ, so compare the same
-    images and mind how many are left; where equal shares are near, small errors make it very
-    negative.
+    Pitfalls: an image's own skill is very negative where equal shares are near, so read it in
+    weighted means, of the same images, and mind how many are left.
     """
+
+    version: ClassVar[int] = 2  # images weigh in means what equal shares miss; alike before
 
     higher_is_better: ClassVar[bool] = True
     undefined: ClassVar[str] = (
@@ -190,10 +194,15 @@ class PartSkill(_OfParts):
     def __call__(self, case: Case) -> Scores:
         """Score every image of the case."""
         shown, true = self.shares(case)
-        alike = equal(exact_truth(case, self.division, self.depth).present)
-        skill = 1 - share_distance(shown, true) / share_distance(alike, true)
+        skill = 1 - share_distance(shown, true) / self.weights(case)
         known = self.told_apart(case, true, self.least)
         return shared.where_defined(case, skill.to(case.heatmaps.dtype), known)
+
+    def weights(self, case: Case) -> Scores:
+        """How far equal shares are from the truth: D(equal shares)."""
+        _, true = self.shares(case)
+        alike = equal(exact_truth(case, self.division, self.depth).present)
+        return share_distance(alike, true)
 
 
 @configured

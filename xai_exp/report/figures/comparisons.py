@@ -26,6 +26,7 @@ def pair(scores: pd.DataFrame, names: tuple[str, str]) -> dict[str, str]:
             raise InputError(f"pairs: got metric {name}; allowed: one of {', '.join(known)}")
     mine = pd.DataFrame(scores[scores["metric"].isin(list(names))])
     keys = ["explainer", "setting", "model"]
+    mine = mine.assign(score=statistics.evened(mine, by=[*keys, "metric"]))
     there = mine.pivot_table(index=keys, columns="metric", values="score").dropna()
     drawn = [
         {str(name): rows[metric].to_numpy(float) for name, rows in there.groupby(level=0)}
