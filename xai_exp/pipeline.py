@@ -3,7 +3,7 @@
 import logging
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from xai_exp.scoring import Sample, Scored
 from xai_exp.show import progress
 from xai_exp.show import terminal as show
 from xai_exp.sweeping import objectives
-from xai_exp.tracking import Found, Link, Tracker
+from xai_exp.tracking import Found, Kept, Link, Tracker
 from xai_exp.training import accuracy
 from xai_exp.training.store import ModelStore, TrainingResult, model_key
 from xai_exp.types import Dataset, NamesClasses, Split
@@ -356,14 +356,38 @@ def _explained(
     return found
 
 
-def finished(experiment: Experiment, tracker: Tracker) -> tuple[str, dict[str, Found]]:
-    """What a run of the experiment has left: the model's key, each explainer's run and scores."""
+def finished(experiment: Experiment, tracker: Tracker) -> Mapping[str, Kept]:
+    """What a run of the experiment has left: each explainer's explanation, those that there are."""
+    return left([experiment], tracker)[0]
+
+
+def left(experiments: Sequence[Experiment], tracker: Tracker) -> list[Mapping[str, Kept]]:
+    """What the runs of several experiments have left, a look at tracking for each network."""
+    keys = [_keys(one) for one in experiments]
+    every: dict[str, list[str]] = {}
+    for model, named in keys:
+        every.setdefault(model, []).extend(key for both in named.values() for key in both)
+    known = {model: tracker.of_model(model, mine) for model, mine in every.items()}
+    found = []
+    for model, named in keys:
+        there = {
+            name: [known[model][key] for key in both if key in known[model]]
+            for name, both in named.items()
+        }
+        found.append({name: several[0] for name, several in there.items() if several})
+    return found
+
+
+def _keys(experiment: Experiment) -> tuple[str, dict[str, list[str]]]:
+    """The network's key, and each explainer's: today's and the one it had before."""
     model = stored_key(experiment, ModelStore(root=Path(experiment.settings.models)))
     images = min(experiment.settings.images, len(experiment.dataset.test))
-    found = {
-        name: _explained(experiment, tracker, name, model, images) for name in experiment.explainers
+    ask = (experiment.explain_key, experiment.former_explain_key)
+    named = {
+        name: [key for key in (one(name, model, images) for one in ask) if key is not None]
+        for name in experiment.explainers
     }
-    return model, {name: one for name, one in found.items() if one is not None}
+    return model, named
 
 
 def compare(

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from xai_exp.config import InputError, configured
 from xai_exp.notebook.composing import composed
 from xai_exp.statistics import evened
-from xai_exp.tracking import Found, Tracker, Tracking
+from xai_exp.tracking import Kept, Tracker, Tracking
 
 if TYPE_CHECKING:
     from xai_exp.build import Experiment
@@ -131,7 +131,7 @@ def _found(experiment: "Experiment", fresh: Mapping[str, pd.DataFrame]) -> dict[
     """The scores of what was finished before."""
     from xai_exp import pipeline
 
-    finished: Mapping[str, Found] = pipeline.finished(experiment, experiment.tracking.open())[1]
+    finished: Mapping[str, Kept] = pipeline.finished(experiment, experiment.tracking.open())
     return {name: one.scores for name, one in finished.items() if name not in fresh}
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from xai_exp.build import Experiment
     from xai_exp.report.pages.page import Section
     from xai_exp.studies.publish import Question
+    from xai_exp.tracking import Kept
 
 
 class Progress(Callback):
@@ -86,6 +87,13 @@ class _Study(Progress, ABC):
 
         return [build.experiment(one) for one in self.composed]
 
+    @cached_property
+    def left(self) -> "list[Mapping[str, Kept]]":
+        """What each of them has left, by explainer; read once for all that is said of it."""
+        from xai_exp import pipeline
+
+        return pipeline.left(self.jobs, self.jobs[0].tracking.open())
+
     @abstractmethod
     def _report(self, config: DictConfig) -> None:
         """Say what the finished runs show."""
@@ -125,6 +133,7 @@ class Report(_Study):
 
         report_study(
             self.jobs,
+            self.left,
             Question(
                 title=self.title,
                 name=page_name(str(name), config.hydra.runtime.choices.get("size")),
@@ -175,7 +184,9 @@ def matrix(config: DictConfig) -> int:
     return math.prod(sizes.values())
 
 
-def report_study(jobs: "list[Experiment]", asked: "Question") -> None:
+def report_study(
+    jobs: "list[Experiment]", left: "list[Mapping[str, Kept]]", asked: "Question"
+) -> None:
     """Publish what these runs have left, and print the verdicts.
 
     Raises:
@@ -183,18 +194,17 @@ def report_study(jobs: "list[Experiment]", asked: "Question") -> None:
     """
     from rich.console import Console
 
-    from xai_exp import pipeline
     from xai_exp.studies.publish import publish
     from xai_exp.verdicts.verdict import sentence
 
     refuse_nothing(len(asked.skipped), sum(len(job.explainers) for job in jobs))
     console = Console()
     tracker = jobs[0].tracking.open()
-    found = [one.run for job in jobs for one in pipeline.finished(job, tracker)[1].values()]
+    found = {one.run: one for mine in left for one in mine.values()}
     if not found:
         console.print("no report: tracking=off keeps nothing to report on")
         return
-    path, verdicts = publish(tracker.kept(list(dict.fromkeys(found))), tracker, asked)
+    path, verdicts = publish(list(found.values()), tracker, asked)
     for one in verdicts:
         console.print(f"{one.claim.text}\n  {sentence(one)}", highlight=False)
     console.print(f"report: {path}", highlight=False, soft_wrap=True)

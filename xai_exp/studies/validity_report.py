@@ -1,6 +1,6 @@
 """Which metrics can be trusted, by exact truth: a report; a callback of Hydra."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from xai_exp.build import Experiment
     from xai_exp.report.pages.page import Section
-    from xai_exp.tracking import Record
+    from xai_exp.tracking import Kept, Record
 
 _KINDS = {
     "within": "within an image",
@@ -45,7 +45,9 @@ class MetricValidity(Report):
 
     def _table(self) -> "pd.DataFrame | None":
         if self._graded is None:
-            self._graded = graded(self.jobs, self.truth, self.grains, self.least_accuracy)
+            self._graded = graded(
+                self.jobs, self.left, self.truth, self.grains, self.least_accuracy
+            )
         return self._graded
 
     def answer(self) -> str:
@@ -103,6 +105,7 @@ def answer(table: "pd.DataFrame") -> str:
 
 def graded(
     jobs: "list[Experiment]",
+    left: "Sequence[Mapping[str, Kept]]",
     truth: str,
     grains: Sequence[str] = (),
     least_accuracy: float = 0.0,
@@ -117,7 +120,6 @@ def graded(
     import pandas as pd
     from rich.console import Console
 
-    from xai_exp import pipeline
     from xai_exp.config import InputError
     from xai_exp.studies import validity
 
@@ -129,15 +131,12 @@ def graded(
             allowed = ", ".join(experiment.metrics)
             raise InputError(f"study: got {name} as truth; allowed: one of its metrics, {allowed}")
     rows = []
-    for job in jobs:
-        model, left = pipeline.finished(job, tracker)
-        first = tracker.kept([one.run for one in left.values()][:1])
-        if first and first[0].accuracy < least_accuracy:
-            continue
+    for job, mine in zip(jobs, left, strict=True):
+        good = {name: one for name, one in mine.items() if not one.accuracy < least_accuracy}
         asked = {"value": job.question.value, "reference": job.settings.reference}
         rows += [
-            found.scores.assign(explainer=name, model=model, **asked)
-            for name, found in left.items()
+            one.scores.assign(explainer=name, model=one.tags["model_key"], **asked)
+            for name, one in good.items()
         ]
     if not rows:
         console.print("no validity of metrics: nothing was kept of a network that is good enough")

@@ -153,6 +153,10 @@ class Tracker(Protocol):
         """
         ...
 
+    def of_model(self, model: str, keys: Iterable[str]) -> Mapping[str, Kept]:
+        """Finished explanations of one network by their keys, those that there are."""
+        ...
+
     def tag(self, runs: Iterable[str], tags: Mapping[str, str]) -> None:
         """Add tags to finished runs: what is reused belongs to several studies."""
         ...
@@ -204,6 +208,9 @@ class _Nowhere:
 
     def kept(self, *_: object, **__: object) -> list[Kept]:
         return []
+
+    def of_model(self, *_: object, **__: object) -> dict[str, Kept]:
+        return {}
 
     def tag(self, *_: object, **__: object) -> None:
         return None

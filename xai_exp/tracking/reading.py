@@ -2,7 +2,6 @@
 
 import logging
 import math
-import tempfile
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -50,7 +49,7 @@ def _held(client: "MlflowClient", run: "Run") -> Kept | None:
     if fault:
         _log.warning("%s is left out: %s", whole.told(run), fault)
         return None
-    scores = artifact(client, run.info.run_id, "scores.parquet", pd.read_parquet)
+    scores = artifact(client, run, "scores.parquet", pd.read_parquet)
     if scores is None:
         return None
     return Kept(
@@ -60,11 +59,11 @@ def _held(client: "MlflowClient", run: "Run") -> Kept | None:
         scores=scores,
         accuracy=run.data.metrics.get("accuracy", math.nan),
         seconds=run.data.metrics.get("explain_seconds_per_image", math.nan),
-        arrays=partial(_heatmaps, client, run.info.run_id),
+        arrays=partial(_heatmaps, client, run),
     )
 
 
-def _heatmaps(client: "MlflowClient", run: str) -> dict[str, np.ndarray]:
+def _heatmaps(client: "MlflowClient", run: "Run") -> dict[str, np.ndarray]:
     return artifact(client, run, "heatmaps.npz", _arrays) or {}
 
 
@@ -73,11 +72,11 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         return dict(file)
 
 
-def artifact(client: "MlflowClient", run: str, name: str, read: Callable[[Path], Any]) -> Any:  # noqa: ANN401
+def artifact(client: "MlflowClient", run: "Run", name: str, read: Callable[[Path], Any]) -> Any:  # noqa: ANN401
     """One file of a run, read; None if it was removed by hand, to be made again."""
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            return read(Path(client.download_artifacts(run, name, folder)))
-        except Exception:
-            _log.warning("run %s has lost its %s; it is made again", run[:8], name)
-            return None
+    try:
+        with whole.artifact(client, run, name) as path:
+            return read(path)
+    except Exception:
+        _log.warning("run %s has lost its %s; it is made again", run.info.run_id[:8], name)
+        return None

@@ -147,7 +147,7 @@ class _Runs:
         run = self._finished("explain", key)
         if run is None:
             return None
-        scores = reading.artifact(self.client, run.info.run_id, "scores.parquet", pd.read_parquet)
+        scores = reading.artifact(self.client, run, "scores.parquet", pd.read_parquet)
         return Found(run=run.info.run_id, scores=scores) if scores is not None else None
 
     def record_explanation(
@@ -217,6 +217,14 @@ class _Runs:
                 ) from error
         return reading.kept(self.client, found, KEYS["explain"])
 
+    def of_model(self, model: str, keys: Iterable[str]) -> dict[str, Kept]:
+        wanted = "tags.type = 'explain' and attributes.status = 'FINISHED'"
+        mine = f"{wanted} and tags.{KEYS['train']} = '{model}'"
+        name, known = KEYS["explain"], set(keys)
+        runs = reading.matching(self.client, self.experiment, mine)
+        asked = [run for run in runs if run.data.tags.get(name) in known]
+        return {one.tags[name]: one for one in reading.kept(self.client, asked, name)}
+
     def tag(self, runs: Iterable[str], tags: Mapping[str, str]) -> None:
         for run in () if self.frozen else runs:
             for name, value in tags.items():
@@ -278,28 +286,36 @@ class _Runs:
         found = self._search(wanted)
         return self.client.get_run(found[0].info.run_id) if found else None
 
-    def _find(self, kind: str, key: str, status: str) -> "Run | None":
-        return self.newest(kind, status, f" and tags.{KEYS[kind]} = '{key}'")
+    def _every(self, kind: str, key: str) -> "list[Run]":
+        """The newest runs of this key, whatever became of them."""
+        # Explanations and reports have keys of their own; a network's is on all that is made of it.
+        typed = f" and tags.type = '{kind}'" if kind == "train" else ""
+        return self._search(f"tags.{KEYS[kind]} = '{key}'{typed}")
 
     def _finished(self, kind: str, key: str) -> "Run | None":
         """The finished run of this key whose files are whole; a broken one is said."""
-        run = self._find(kind, key, "FINISHED")
-        if run is None or not (fault := whole.fault(self.client, run)):
-            return run
-        _log.warning("%s is broken, %s: it is made again", whole.told(run), fault)
-        return None
+        runs = (run for run in self._every(kind, key) if run.info.status == "FINISHED")
+        run = next(runs, None)
+        if run is None:
+            return None
+        if fault := whole.fault(self.client, run):
+            _log.warning("%s is broken, %s: it is made again", whole.told(run), fault)
+            return None
+        # Inputs and outputs, such as a logged model, come with no search.
+        return self.client.get_run(run.info.run_id) if kind == "train" else run
 
     def _left(self, kind: str, key: str) -> "Run | None":
         """What a process that ended early left of this key, or a finished run that is broken.
 
         Under the lock of its key nobody else works on it.
         """
+        runs = self._every(kind, key)
         for status in ("RUNNING", "KILLED", "FAILED", "FINISHED"):
-            run = self._find(kind, key, status)
+            run = next((one for one in runs if one.info.status == status), None)
             if run is not None and (status != "FINISHED" or whole.fault(self.client, run)):
                 if status != "RUNNING":
                     self.client.update_run(run.info.run_id, status="RUNNING")
-                return run
+                return self.client.get_run(run.info.run_id)
         return None
 
     @contextmanager

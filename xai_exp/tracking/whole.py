@@ -29,7 +29,7 @@ def sums(folder: Path) -> str:
 def fault(client: "MlflowClient", run: "Run") -> str:
     """What is wrong with the artifacts of a finished run, by name; empty if they are whole."""
     try:
-        with _artifacts(client, run) as folder:
+        with artifact(client, run) as folder:
             return _fault(folder, run.data.tags)
     except Exception as error:
         return f"its artifacts can't be read ({type(error).__name__})"
@@ -68,17 +68,17 @@ def _former(folder: Path, kind: str) -> str:
 
 
 @contextmanager
-def _artifacts(client: "MlflowClient", run: "Run") -> Iterator[Path]:
-    """The folder of a run's artifacts: their own on this machine, a copy of a server's."""
+def artifact(client: "MlflowClient", run: "Run", name: str = "") -> Iterator[Path]:
+    """A file of a run, or the folder of all: their own on this machine, a copy of a server's."""
     place = str(run.info.artifact_uri)
     if "://" not in place and not place.startswith("file:"):
-        yield Path(place)  # as it is: a # or % belongs to a folder's name
+        yield Path(place) / name  # as it is: a # or % belongs to a folder's name
         return
     if place.startswith("file:"):
-        yield Path(unquote(urlsplit(place).path))
+        yield Path(unquote(urlsplit(place).path)) / name
         return
     with tempfile.TemporaryDirectory() as folder:
-        yield Path(client.download_artifacts(run.info.run_id, "", folder))
+        yield Path(client.download_artifacts(run.info.run_id, name, folder))
 
 
 def told(run: "Run") -> str:

@@ -205,3 +205,14 @@ def test_grains_of_the_truth_are_levels():
 def test_two_scores_of_the_same_are_an_error():
     with pytest.raises(ValueError, match="two scores of the same"):
         graded(pd.concat([drawn(), drawn(seed=1)]))
+
+
+def test_explainers_means_of_a_weighted_truth_are_weighted():
+    scores = drawn(models=3, images=40, noise=0.5)
+    truth = scores["metric"] == "part_shapley"
+    moved = truth & (scores["image"] == 0)
+    scores.loc[moved, "score"] += 1000.0 * scores.loc[moved, "explainer"].str[1:].astype(int) % 7
+    heavy = scores.assign(weight=np.where(moved, 1e-9, 1.0))
+    left_out = graded(scores[scores["image"] != 0])
+    assert graded(heavy).loc["good", "means"] == pytest.approx(left_out.loc["good", "means"])
+    assert graded(scores).loc["good", "means"] < left_out.loc["good", "means"] - 0.2

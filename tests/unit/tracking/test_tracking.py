@@ -297,6 +297,23 @@ def test_kept_explanations_are_read_back_the_newest_of_each_key(tracker):
         tracker.kept(condition="nonsense here")
 
 
+def test_what_a_network_left_is_found_by_keys_in_one_look(tracker, monkeypatch):
+    for key, model in (("of-1", "net-1"), ("of-2", "net-1"), ("of-3", "net-2"), ("of-1", "net-1")):
+        record = Record(key=key, name=key, tags={"model_key": model}, metrics={"accuracy": 0.9})
+        maps = {"heatmaps": np.ones((2, 3, 3))}
+        last = tracker.record_explanation(
+            record, link=None, heatmaps=maps, scores=SCORES, anew=True
+        )
+    looks, search = [], type(tracker.client).search_runs
+    monkeypatch.setattr(
+        type(tracker.client), "search_runs", lambda *a, **k: looks.append(1) or search(*a, **k)
+    )
+    found = tracker.of_model("net-1", ["of-1", "of-2", "of-3", "never"])
+    assert sorted(found) == ["of-1", "of-2"]
+    assert found["of-1"].run == last  # the newest of its key
+    assert len(looks) == 1
+
+
 @pytest.mark.parametrize("name", ["a?b=1 %20", "a?b", "50%"])
 def test_a_root_that_mlflow_would_take_for_an_address_is_refused_and_nothing_made(tmp_path, name):
     with pytest.raises(

@@ -115,6 +115,7 @@ def test_parts_of_equal_worth_have_no_skill_and_say_so(case):
     found = truth.attribute(case.model, case.scenes, case.targets).shapley
     far = (equal(case.scenes.present) - found / found.abs().sum(1, keepdim=True)).abs().sum(1) / 2
     between = float(far[:2].mean())
+    torch.testing.assert_close(PartSkill().weights(case)[:2], far[:2])
     defined = ~PartSkill(least=between)(replace(case, heatmaps=faithful(case))).isnan()
     assert defined[:2].tolist() == (far[:2] > between).tolist()
     for metric in (PartSkill(), PartShapley(measure="among")):
