@@ -152,12 +152,30 @@ def doctor(arguments: Sequence[str]) -> None:
         sys.exit(1)
 
 
+def sync(arguments: Sequence[str]) -> None:
+    """Send what was kept on this machine for a tracking server that had gone away."""
+    words = Arguments(prog="python -m xai_exp sync", description=sync.__doc__)
+    words.add_argument("--root", default="mlruns", help="where tracking keeps its files")
+    words.add_argument("--experiment", default="xai_exp", help="the experiment in MLflow")
+    words.add_argument("--uri", help="of the server, if it is another one now")
+    given = words.parse_args(arguments)
+    _refuse_no_runs("--root", given.root)
+    from xai_exp.sync import sync as sent
+
+    new = known = 0
+    for one in sent(Path(given.root), given.experiment, given.uri):
+        new, known = new + one.new, known + (not one.new)
+        sys.stdout.write(f"{'sent' if one.new else 'was there'}: {one.name}\n")
+    sys.stdout.write(f"{new} runs sent, {known} were there\n")
+
+
 COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "check": check,
     "explain": explain,
     "doctor": doctor,
     "report": report,
     "stability": stability,
+    "sync": sync,
     "ui": ui,
 }
 

@@ -3,10 +3,15 @@
 import logging
 import os
 import re
+import shutil
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from xai_exp.files import whole
 
 _QUICK = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
@@ -16,10 +21,53 @@ def mlflow() -> Any:  # noqa: ANN401
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     import mlflow as module
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     return module
+
+
+def make_database(database: Path) -> None:
+    """Make a database where there is none: whole, as one that a kill left half-made is no use.
+
+    MLflow takes seconds over an empty one, so it is made once for each version and copied.
+    """
+    if database.is_file() and database.stat().st_size:
+        return
+    blank = _cache() / f"blank-{mlflow().__version__}.db"
+    with suppress(OSError):  # without a place to keep one each is made anew
+        if not blank.is_file():
+            blank.parent.mkdir(parents=True, exist_ok=True)
+            with whole(blank) as part:
+                _empty(part)
+    with whole(database) as part:
+        if not _copied(blank, part, database.parent / "artifacts"):
+            part.unlink(missing_ok=True)
+            _empty(part)
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "xai_exp"
+
+
+def _empty(path: Path) -> None:
+    mlflow().MlflowClient(f"sqlite:///{path}").search_experiments()
+
+
+def _copied(blank: Path, path: Path, artifacts: Path) -> bool:
+    """Copy the empty database and give its one experiment a place here; False if it is broken."""
+    try:
+        shutil.copyfile(blank, path)
+        with closing(sqlite3.connect(path)) as found:
+            (state,) = found.execute("PRAGMA quick_check").fetchone()
+            place = "UPDATE experiments SET artifact_location = ?"
+            moved = found.execute(place, (str(artifacts),)).rowcount
+            found.commit()
+    except (OSError, sqlite3.Error):
+        return False
+    return state == "ok" and moved == 1
 
 
 @contextmanager

@@ -26,7 +26,7 @@ def faults(root: Path, experiment: str) -> Iterator[Fault]:
     """Of the runs under a folder; those that a living process works on are let be."""
     if not (root / "mlflow.db").is_file():
         return
-    runs = MLflow(root=str(root), experiment=experiment).open(make=False)
+    runs = MLflow(root=str(root), experiment=experiment).store(make=False)
     for run in reading.matching(runs.client, runs.experiment, ""):
         tags, name, status = run.data.tags, whole.told(run), run.info.status
         if _worked_on(root, tags):

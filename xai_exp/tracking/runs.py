@@ -19,9 +19,16 @@ from xai_exp.compute.machine import fingerprint
 from xai_exp.config import InputError, configured, refuse_empty
 from xai_exp.errors import unknown
 from xai_exp.files import digest, locked
-from xai_exp.files import whole as whole_file
 from xai_exp.tracking import reading, whole, writing
-from xai_exp.tracking.connection import gist, is_server, mlflow, public, quickly
+from xai_exp.tracking.away import Away
+from xai_exp.tracking.connection import (
+    gist,
+    is_server,
+    make_database,
+    mlflow,
+    public,
+    quickly,
+)
 from xai_exp.tracking.entries import final, history_points
 from xai_exp.tracking.interface import Found, Kept, Link, Number, Record
 from xai_exp.tracking.views import TAG, view
@@ -55,7 +62,26 @@ class MLflow:
         for name in ("root", "uri", "experiment"):
             refuse_empty(f"tracking.{name}", getattr(self, name))
 
-    def open(self, *, make: bool = True) -> "_Runs":
+    def open(self, *, make: bool = True) -> "Runs | Away":
+        """As `store`; a server that goes away later has its results kept under `root`.
+
+        Args:
+            make: whether there will be an experiment of this name if there is none.
+
+        Raises:
+            InputError: when there is no such server, or the database can't be used.
+        """
+        runs = self.store(make=make)
+        if self.uri is None or not is_server(self.uri):
+            return runs
+        return Away(
+            server=runs,
+            uri=self.uri,
+            store=replace(self, uri=None).store,
+            root=self.root,
+        )
+
+    def store(self, *, make: bool = True) -> "Runs":
         """Connect, making the database and the experiment at the first use.
 
         A new database is made under a file lock: several processes that make it at once would
@@ -81,7 +107,7 @@ class MLflow:
             lock = nullcontext() if frozen else locked(root / "mlflow.lock", f"opens {root}")
             with lock, quickly():
                 if self.uri is None:
-                    _make(root / "mlflow.db")
+                    make_database(root / "mlflow.db")
                 client = mlflow().MlflowClient(uri)
                 experiment = self._experiment(client, root, uri, make=make)
         except InputError:
@@ -91,7 +117,7 @@ class MLflow:
                 f"tracking: got {public(uri)}, which can't be used ({gist(error)}); allowed: "
                 "the address of a running MLflow server, or null for a file under tracking.root"
             ) from error
-        return _Runs(
+        return Runs(
             client=client, experiment=experiment, settings=self, root=root, uri=uri, frozen=frozen
         )
 
@@ -113,7 +139,7 @@ class MLflow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Runs:
+class Runs:
     """The runs of one experiment."""
 
     client: "MlflowClient"
@@ -131,8 +157,8 @@ class _Runs:
         example: Images,
         history: Sequence[Mapping[str, Number]],
     ) -> Link | None:
-        with self._locked(record.key):
-            done = self._finished("train", record.key)
+        with self.locked(record.key):
+            done = self.finished("train", record.key)
             if done is not None and done.outputs and done.outputs.model_outputs:
                 return _link(done)
             with self._written("train", record) as (run, folder):
@@ -144,7 +170,7 @@ class _Runs:
                 return Link(run=run.info.run_id, model=model)
 
     def explained(self, key: str) -> Found | None:
-        run = self._finished("explain", key)
+        run = self.finished("explain", key)
         if run is None:
             return None
         scores = reading.artifact(self.client, run, "scores.parquet", pd.read_parquet)
@@ -161,9 +187,9 @@ class _Runs:
     ) -> str | None:
         tags = dict(record.tags) | ({"train_run": link.run} if link else {})
         record = replace(record, tags=tags)
-        with self._locked(record.key), ExitStack() as stack:
+        with self.locked(record.key), ExitStack() as stack:
             # Another process may have made the same in the meantime.
-            done = None if anew else self._finished("explain", record.key)
+            done = None if anew else self.finished("explain", record.key)
             if done is not None:
                 return done.info.run_id
             run, folder = stack.enter_context(self._written("explain", record))
@@ -182,8 +208,8 @@ class _Runs:
         pages: Mapping[str, str],
         tables: Mapping[str, pd.DataFrame],
     ) -> str | None:
-        with self._locked(record.key), ExitStack() as stack:
-            done = self._finished("report", record.key)
+        with self.locked(record.key), ExitStack() as stack:
+            done = self.finished("report", record.key)
             if done is not None:
                 return done.info.run_id
             if self.frozen:
@@ -199,7 +225,7 @@ class _Runs:
             return run.info.run_id
 
     def reported(self, key: str) -> str | None:
-        run = self._finished("report", key)
+        run = self.finished("report", key)
         return run.info.run_id if run else None
 
     def kept(self, runs: Iterable[str] | None = None, condition: str = "") -> list[Kept]:
@@ -274,7 +300,7 @@ class _Runs:
             )
         )
 
-    def _locked(self, key: str) -> AbstractContextManager[None]:
+    def locked(self, key: str) -> AbstractContextManager[None]:
         """One process at a time records a key, so a run that is RUNNING then was killed."""
         if self.frozen:
             return nullcontext()
@@ -292,7 +318,7 @@ class _Runs:
         typed = f" and tags.type = '{kind}'" if kind == "train" else ""
         return self._search(f"tags.{KEYS[kind]} = '{key}'{typed}")
 
-    def _finished(self, kind: str, key: str) -> "Run | None":
+    def finished(self, kind: str, key: str) -> "Run | None":
         """The finished run of this key whose files are whole; a broken one is said."""
         runs = (run for run in self._every(kind, key) if run.info.status == "FINISHED")
         run = next(runs, None)
@@ -304,7 +330,7 @@ class _Runs:
         # Inputs and outputs, such as a logged model, come with no search.
         return self.client.get_run(run.info.run_id) if kind == "train" else run
 
-    def _left(self, kind: str, key: str) -> "Run | None":
+    def unfinished(self, kind: str, key: str) -> "Run | None":
         """What a process that ended early left of this key, or a finished run that is broken.
 
         Under the lock of its key nobody else works on it.
@@ -324,7 +350,7 @@ class _Runs:
 
         A run that a process left unfinished is gone on with; one that ends here early is marked.
         """
-        run = self._left(kind, record.key)
+        run = self.unfinished(kind, record.key)
         if run is None:
             run = self._create(kind, record)
         else:
@@ -354,14 +380,6 @@ class _Runs:
             tags={name: str(value) for name, value in tags.items() if value is not None},
             run_name=record.name,
         )
-
-
-def _make(database: Path) -> None:
-    """Make a database where there is none: whole, as one that a kill left half-made is no use."""
-    if database.is_file() and database.stat().st_size:
-        return
-    with whole_file(database) as part:
-        mlflow().MlflowClient(f"sqlite:///{part}").search_experiments()
 
 
 def is_frozen(root: Path) -> bool:

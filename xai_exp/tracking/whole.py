@@ -71,7 +71,7 @@ def _former(folder: Path, kind: str) -> str:
 def artifact(client: "MlflowClient", run: "Run", name: str = "") -> Iterator[Path]:
     """A file of a run, or the folder of all: their own on this machine, a copy of a server's."""
     place = str(run.info.artifact_uri)
-    if "://" not in place and not place.startswith("file:"):
+    if place.startswith("/"):
         yield Path(place) / name  # as it is: a # or % belongs to a folder's name
         return
     if place.startswith("file:"):

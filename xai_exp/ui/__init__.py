@@ -89,7 +89,7 @@ def _serve(options: argparse.Namespace) -> None:
     with starting(root, port) as server:
         from xai_exp.tracking import MLflow  # takes seconds, in which the server starts
 
-        tracker = MLflow(root=str(root), experiment=options.experiment).open()
+        tracker = MLflow(root=str(root), experiment=options.experiment).store()
         address = tracker.address(options.runs, f"http://127.0.0.1:{port}")
         wait_for(server, root, port)
         sys.stdout.write(f"{address}\nCtrl-C stops it\n")

@@ -16,7 +16,7 @@ from torch import nn
 
 from xai_exp.compute.machine import fingerprint
 from xai_exp.config import InputError
-from xai_exp.tracking import MLflow, Off, Record
+from xai_exp.tracking import MLflow, Off, Record, connection
 from xai_exp.tracking import runs as runs_module
 
 SCORES = pd.DataFrame(
@@ -357,7 +357,7 @@ def test_the_doctor_finds_what_dead_processes_left_and_mends_it(tmp_path):
     broken = explain(kept, "broken")
     place = Path(kept.client.get_run(broken).info.artifact_uri.removeprefix("file://"))
     (place / "heatmaps.npz").unlink()
-    with kept._locked("dead"):
+    with kept.locked("dead"):
         assert len(list(faults(kept.root, "xai_exp"))) == 1
     found = list(faults(kept.root, "xai_exp"))
     assert len(found) == 3
@@ -392,14 +392,28 @@ def listing(root):
 
 def test_a_database_whose_making_is_cut_short_is_made_again(tmp_path, monkeypatch):
     class Killed:
+        __version__ = "of no library"
+
         def MlflowClient(self, address):  # noqa: N802
             Path(address.removeprefix("sqlite:///")).write_bytes(b"half a database")
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs_module, "mlflow", Killed)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(connection, "mlflow", Killed)
     with pytest.raises(KeyboardInterrupt):
         MLflow(root=str(tmp_path)).open()
-    assert not (tmp_path / "mlflow.db").exists()
+    assert not [path for path in tmp_path.rglob("*.db*") if path.is_file()]
+
+
+@pytest.mark.parametrize("blank", [b"", b"no database" * 500])
+def test_an_empty_database_that_is_broken_is_not_copied(tmp_path, monkeypatch, blank):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    kept = tmp_path / "cache" / "xai_exp" / f"blank-{connection.mlflow().__version__}.db"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(blank)
+    made = MLflow(root=str(tmp_path / "runs")).store()
+    assert made.client.get_experiment(made.experiment).name == "xai_exp"
+    assert made.client.get_experiment("0").name == "Default"
 
 
 def test_a_clock_before_1970_is_refused_before_work_begins(tmp_path, monkeypatch):

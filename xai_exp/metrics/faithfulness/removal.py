@@ -155,8 +155,9 @@ class RegionPerturbation:
     without its mean over images. HIGHER is better; a random heatmap has area and gain 0 in the
     mean. Range: logits are unbounded; `probability` gives aopc in -1..1. `relative` divides by
     f(x) - f(b), with b the image without any of its pixels: then no logit's scale decides how much
-    an image or a network counts, and scores compare between networks. It is undefined where
-    removing everything does not lower the output.
+    an image or a network counts, and scores compare between networks. Of several images it is the
+    ratio of the means: an image weighs in means what is lost there. It is undefined where removing
+    everything does not lower the output.
 
     `region: null` takes the largest size up to the paper's 9 that leaves 8 regions on the short
     side: 9 at 224 pixels, 8 at 64, 4 at 32, 1 at 8. Where the size does not divide the image, the
@@ -172,6 +173,7 @@ class RegionPerturbation:
     to see whether it matters. Quantus leaves out step 0 and takes the softmax.
     """
 
+    version: ClassVar[int] = 2  # relative scores weigh in means what is lost; alike before
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset()
 
@@ -224,12 +226,24 @@ class RegionPerturbation:
         against = {"aopc": morf[:, :1], "area": curves.get("lerf"), "gain": curves.get("random")}
         return self._scaled((against[self.score_by] - morf).mean(1), morf)
 
+    def weights(self, case: Case) -> Scores:
+        """What is lost with everything, where scores are relative to it; else images are alike."""
+        if not self.relative:
+            return torch.ones_like(case.heatmaps[:, 0, 0])
+        curves = self.curves(case)
+        return _lost(curves["lerf" if self.score_by == "lerf" else "morf"]).clamp(min=0)
+
     def _scaled(self, scores: Scores, curve: Curves) -> Scores:
-        """Relative to what is lost with everything: from the first to the last point of a curve."""
+        """Relative to what is lost with everything."""
         if not self.relative:
             return scores
-        lost = curve[:, 0] - curve[:, -1]
+        lost = _lost(curve)
         return torch.where(lost > 0, scores / lost, torch.nan)
+
+
+def _lost(curve: Curves) -> Scores:
+    """From the first to the last point of a curve."""
+    return curve[:, 0] - curve[:, -1]
 
 
 def region_size(case: Case, region: int | None) -> int:

@@ -321,6 +321,15 @@ def test_a_relative_area_does_not_see_the_scale_of_the_output(make_case, score_b
     loud = replace(case, model=louder)
     torch.testing.assert_close(relative(loud), wanted, equal_nan=True, rtol=1e-3, atol=1e-4)
     assert "nothing is lost" in relative.undefined
+    known = ~wanted.isnan()
+    weights = relative.weights(case)
+    ratio = (
+        plain(case)[known].sum() / weights[known].sum()
+    )  # of sums, in which nothing small swings
+    torch.testing.assert_close(
+        (relative(case) * weights)[known].sum() / weights[known].sum(), ratio
+    )
+    assert (plain.weights(case) == 1).all()
     assert "nothing is lost" not in plain.undefined
 
 
