@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = [
     *("dataset=digits", "explainer=gradient", "metric=sparseness", "images=4"),
     *("trainer.max_epochs=1", "model.width=2", "model.depth=1", "model.hidden=4"),
+    "tracking.figures=false",
 ]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
 

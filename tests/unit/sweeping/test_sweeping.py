@@ -111,7 +111,7 @@ def test_killed_again_and_again_a_sweep_ends_with_twenty_distinct_finished_trial
     app: Path, storage: str
 ) -> None:
     words = ["nap=0.05", f"hydra.sweeper.storage={storage}"]
-    kills = 5 if storage == "null" else 2
+    kills = 3 if storage == "null" else 2
     for kill in range(kills):
         process = start(app, *words)
         until = time.monotonic() + 30
