@@ -2,7 +2,8 @@ r"""DeepLIFT's rescale rule for every kind of function: multipliers whose sum is
 
 Of a function y = f(x) and a baseline x' with y' a multiplier m is such that m . (x - x') = y - y':
 
-- of one value, (y - y') / (x - x'), and the slope where that is rounding (`ratios.py`); where a closed form of the ratio is known (square, root, reciprocal), that.
+- of one value, (y - y') / (x - x'), and the slope where that is rounding (`ratios.py`); where a
+  closed form of the ratio is known (square, root, reciprocal), that.
 - of a product a b, which is linear in each, the mean of the other one: a gets (b + b') / 2 and b
   gets (a + a') / 2, which are the Shapley values of the two factors. So a gate written in pieces
   has the multiplier of the whole: of x s(x) it is the ratio of the differences.
