@@ -55,7 +55,7 @@ that stands for it: made of the same classes of modules.
 
 DeepLIFT's three rows and those of activation maps are of the versions before the present ones:
 since then DeepLIFT keeps its sum where values hardly differ from the baseline's (mnasnet0_5: 2e-11
-in float64), and maps are found however an activation is written. `make networks` measures them anew.
+in float64), and maps are found however an activation is written. `make networks` measures them.
 """
 
 
