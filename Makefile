@@ -75,7 +75,7 @@ docs: $(STAMP)  ## write the generated pages of docs/ anew, run the commands of 
 	$(BIN)/python -m pytest -q tests/e2e/test_docs.py
 
 equals: $(STAMP)  ## our heatmaps against every library's that aliases.md names (an environment of its own)
-	$(PYTHON) -m venv .venv/equals && .venv/equals/bin/python -m pip install --quiet -c constraints.txt -e '.[dev]' grad-cam saliency lime
+	$(PYTHON) -m venv .venv/equals && .venv/equals/bin/python -m pip install --quiet -c constraints.txt -e '.[dev]' grad-cam shap saliency lime
 	.venv/equals/bin/python scripts/equals_table.py
 
 networks: $(STAMP)  ## every classifier of torchvision by every method, into docs/networks.md (hours; goes on where it was)

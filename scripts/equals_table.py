@@ -16,7 +16,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden" / "measured.json"
 PAGE, STORED = ROOT / "docs" / "equals.md", ROOT / "scripts" / "equals.json"
-PACKAGES = ("captum", "zennit", "grad-cam", "saliency", "lime")
+PACKAGES = ("captum", "zennit", "grad-cam", "shap", "saliency", "lime")
 HEAD = """# Equal to what others call by the name
 
 Written by `scripts/equals_table.py` from what it measures; what the names mean stands in
@@ -24,7 +24,7 @@ Written by `scripts/equals_table.py` from what it measures; what the names mean 
 images, in float64. The network is that of tests/golden (two convolutions with max pooling, two
 linear layers, large biases); where a row names another one it is the same with that change.
 pytorch-grad-cam gives heatmaps in float32, stretched to 0..1: each of ours is laid over its one by
-a factor and a sum first.
+a factor and a sum first. Where either draws, its draws are in the number.
 
 Measured with {versions};
 `make equals` measures all of them again.
@@ -36,9 +36,9 @@ Measured with {versions};
 
 def rows() -> list[Any]:
     """Every statement that can be measured with the library installed."""
-    from equals import cam_rows, captum_rows, other_rows, zennit_rows
+    from equals import cam_rows, captum_rows, other_rows, shap_rows, zennit_rows
 
-    modules = (captum_rows, zennit_rows, cam_rows, other_rows)
+    modules = (captum_rows, zennit_rows, cam_rows, shap_rows, other_rows)
     return [row for module in modules for row in module.rows()]
 
 

@@ -52,6 +52,10 @@ Methods that ask the network many times do so less often than by default: at mos
 Evenness (alone and in a batch, float32 and float64) costs several explanations more and is not
 measured here. {done} of {all} networks are measured; each of the others is at the end with the one
 that stands for it: made of the same classes of modules.
+
+DeepLIFT's three rows and those of activation maps are of the versions before the present ones:
+since then DeepLIFT keeps its sum where values hardly differ from the baseline's (mnasnet0_5: 2e-11
+in float64), and maps are found however an activation is written. `make networks` measures them.
 """
 
 

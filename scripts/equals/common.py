@@ -35,7 +35,7 @@ class Row:
 
     Args:
         ours: the name here, with its fields.
-        explainer: what that is.
+        explainer: what that is; bound to four references if it needs any.
         library: whose method it is compared with, as it is imported.
         theirs: the name there.
         compute: their heatmaps.
@@ -66,7 +66,9 @@ class Row:
     def apart(self) -> float:
         """The largest difference as a share of the largest value."""
         one = setting(self.change)
-        ours = self.explainer(one.network, one.images, one.targets).double()
+        explain: Any = self.explainer
+        explain = explain.fit(one.network, references()) if hasattr(explain, "fit") else explain
+        ours = explain(one.network, one.images, one.targets).double()
         theirs = self.compute(setting(self.change)).double()
         ours = laid_over(ours, theirs) if self.stretched else ours
         return float((ours - theirs).abs().max() / theirs.abs().max())
@@ -80,6 +82,12 @@ def laid_over(ours: Tensor, theirs: Tensor) -> Tensor:
     return (y.mean(1, keepdim=True) + slope * centred).view_as(ours)
 
 
+def references() -> Tensor:
+    """Four images that are none of the six."""
+    found = torch.tensor(measures.library("innvestigate2").arrays["fit_x"][:4])
+    return ((found + 1) / 2).double()
+
+
 def cells(side: int) -> Tensor:
     """The segment of each of 16 x 16 pixels: squares of so many pixels a side."""
     across = torch.arange(16) // side
@@ -89,6 +97,11 @@ def cells(side: int) -> Tensor:
 def by_segment(values: Tensor, side: int) -> Tensor:
     """The value of each segment at its pixels: (batch, 16, 16)."""
     return values[:, cells(side)]
+
+
+def seen(image: Tensor, kept: Tensor, side: int) -> Tensor:
+    """Copies of one image of which only some segments are kept, the rest black."""
+    return image * kept[:, cells(side)][:, None].to(image)
 
 
 class Doubled(nn.Module):

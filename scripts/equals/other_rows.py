@@ -43,7 +43,9 @@ def _asked(
     call_model_args: Any = None,  # noqa: ANN401, ARG001
     expected_keys: Any = (),  # noqa: ANN401
 ) -> dict[str, np.ndarray]:
-    pixels = torch.as_tensor(np.asarray(images)).permute(0, 3, 1, 2).requires_grad_()
+    # Laid out in memory as ours are: of equal values max pooling takes another one otherwise.
+    given = torch.as_tensor(np.asarray(images)).permute(0, 3, 1, 2)
+    pixels = given.clone(memory_format=torch.contiguous_format).requires_grad_()
     values = network(pixels)[:, target]
     if module.INPUT_OUTPUT_GRADIENTS not in expected_keys:
         return {module.OUTPUT_LAYER_VALUES: values.detach().numpy()}
@@ -113,7 +115,7 @@ def rows() -> list[Row]:
             explainer=gradients.GuidedIG(**free),
             theirs="saliency (PAIR) `GuidedIG(max_dist=1)`",
             compute=of_saliency("GuidedIG", x_steps=50, fraction=0.25, max_dist=1.0),
-            note="differs: the ways part",
+            note="of equal values max pooling must take the same one",
         ),
         pair(
             ours="blur_ig",

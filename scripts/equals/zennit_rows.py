@@ -158,9 +158,17 @@ def _composed() -> list[Row]:
 def _of_captum() -> list[Row]:
     both = "differs: captum gives all relevance to both of two summed inputs; here they share it"
     plain = partial(Row, ours="`rule=z`", explainer=of_rule("z"), library="captum")
+    epsilon = partial(EpsilonRule, epsilon=0.1)
     return [
         plain(theirs="captum LRP", compute=of_captums_lrp),
         plain(theirs="captum LRP", compute=of_captums_lrp, note=both, change="a residual sum"),
+        Row(
+            ours="`rule=epsilon epsilon=0.1`",
+            explainer=of_rule("epsilon", epsilon=0.1),
+            library="captum",
+            theirs="captum EpsilonRule",
+            compute=partial(of_captums_lrp, rule=epsilon),
+        ),
         Row(
             ours="`rule=gamma`",
             explainer=of_rule("gamma"),

@@ -10,6 +10,7 @@ from xai_exp.compute import ops
 from xai_exp.config import InputError
 from xai_exp.types import Images, Labels
 
+_OVERWRITTEN = "modified by an inplace operation"
 Context = Callable[[], AbstractContextManager[object]]
 
 
@@ -57,9 +58,21 @@ def pullback(
 
 @contextmanager
 def differentiable(model: nn.Module) -> Iterator[nn.Module]:
-    """Graphs are made within it, whatever the caller's mode; the model is frozen, and restored."""
+    """Graphs are made within it, whatever the caller's mode; the model is frozen, and restored.
+
+    Raises:
+        InputError: when a step in place overwrites what the gradient of an earlier one needs.
+    """
     with torch.inference_mode(False), torch.enable_grad(), ops.evaluating(model):
-        yield model
+        try:
+            yield model
+        except RuntimeError as error:
+            if _OVERWRITTEN not in str(error):
+                raise
+            raise InputError(
+                "network: got a step in place that overwrites what the gradient of an earlier one "
+                "needs; allowed: the same step out of place (inplace=False, x * y for x.mul_(y))"
+            ) from error
 
 
 def forward(

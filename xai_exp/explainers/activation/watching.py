@@ -20,7 +20,11 @@ from xai_exp.types import Images
 _NORMS = frozenset(["group_norm", "instance_norm", "layer_norm", "rms_norm", "local_response_norm"])
 _JOINS = frozenset(["cat", "concat", "concatenate", "where", "stochastic_depth"])
 _SAME = functions.ACTIVATIONS | functions.BATCH_NORM | functions.SUMS | functions.SCALES
-_SAME |= _NORMS | _JOINS
+_SAME |= _NORMS | _JOINS | functions.ABSOLUTE | functions.ELEMENTWISE
+_LARGER = frozenset(["maximum", "minimum", "fmax", "fmin"])
+_WRITTEN = frozenset(["masked_fill", "__setitem__", "clone", "contiguous"])
+_SAME |= _LARGER | _WRITTEN
+_EXTREMES = frozenset(["max", "min", "amax", "amin"])
 _PRODUCTS = functions.PRODUCTS | {"einsum", "baddbmm"}
 _MIXERS = functions.PRODUCT_ATTENTION | functions.MULTI_HEAD
 _SLENDER = 2.0  # how far a map's shape may be from the image's, as a ratio
@@ -116,6 +120,7 @@ class _Functions(TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         name = bare(getattr(func, "__name__", str(func)))
         first: Any = result[0] if isinstance(result, tuple) and result else result
+        first = args[0] if name == "__setitem__" else first
         if not tracked(first) or first.grad_fn is None:
             return result
         call = f"{name}.{self.calls[name]}"
@@ -135,6 +140,7 @@ class Deciding(_Functions):
         super().__init__()
         self.size = size
         self.made: dict[Any, Tensor] = {}
+        self.stacks: set[Any] = set()
         self.mixed: set[Any] = set()
         self.norms: list[Tensor] = []
         self.names: dict[Any, str] = {}
@@ -145,6 +151,8 @@ class Deciding(_Functions):
         self.names[step] = call
         if _spatial(result) and self._keeps_places(name, args, result):
             self.made[step] = result
+        elif name == "stack" and any(self._is_made(one) for one in _flat(args)):
+            self.stacks.add(step)
         elif _mixes(name, args, result):
             self.mixed.add(step)
         if name in functions.LAYER_NORM:
@@ -153,13 +161,28 @@ class Deciding(_Functions):
 
     def _keeps_places(self, name: str, args: tuple[Any, ...], result: Tensor) -> bool:
         """Whether it is a convolution, or works on maps, maybe in place, and keeps their places."""
-        if name not in _SAME:
+        given = _flat(args)
+        if name in _EXTREMES:
+            if self._is_stacked(args, result):
+                return True
+            if not (len(args) > 1 and isinstance(args[1], Tensor)):
+                return False  # pooling
+        elif name not in _SAME:
             return name in functions.CONVOLUTIONS
-        given = [v for arg in args for v in (arg if isinstance(arg, list | tuple) else [arg])]
         known = (self.made.get(v.grad_fn) for v in given if tracked(v))
         if any(one is not None and one.shape[2:] == result.shape[2:] for one in known):
             return True
         return any(one is result for one in self.made.values())  # what was worked on in place
+
+    def _is_made(self, value: object) -> bool:
+        return isinstance(value, Tensor) and value.grad_fn in self.made
+
+    def _is_stacked(self, args: tuple[Any, ...], result: Tensor) -> bool:
+        """Whether it is the largest of maps that were stacked, place by place."""
+        stack = args[0] if args else None
+        if not isinstance(stack, Tensor) or stack.grad_fn not in self.stacks:
+            return False
+        return stack.dim() == 5 and stack.shape[3:] == result.shape[2:]
 
     def maps(self, chosen: Tensor) -> list[Tensor]:
         """The maps that the logits depend on by a way without another one."""
@@ -192,6 +215,11 @@ class Deciding(_Functions):
     def name_of(self, maps: Tensor) -> str:
         """The call that made it."""
         return self.names[maps.grad_fn]
+
+
+def _flat(args: tuple[Any, ...]) -> list[Any]:
+    """The arguments and the members of those that are lists."""
+    return [v for arg in args for v in (arg if isinstance(arg, list | tuple) else [arg])]
 
 
 def _before(steps: list[Any], until: Collection[Any]) -> Iterator[Any]:

@@ -35,7 +35,7 @@ class DeepLIFT(Promises):
     r"""DeepLIFT: each pixel's contribution to the difference of the logits.
 
     $(x - x') m$, where multipliers chain like gradients. By the rescale rule the multiplier m of an
-    activation is $(y - y') / (z - z')$ (the slope at z where the inputs differ by less than 1e-6;
+    activation is $(y - y') / (z - z')$ (the slope at z where the inputs differ by rounding alone;
     Shrikumar et al. 2017, eq. 3; Ancona et al. 2018). By reveal-cancel the positive and the
     negative part of $z - z'$ have multipliers of their own (sec. 3.5.3), so that inputs which
     cancel each other are seen: of min(a, b) both get half, where rescale gives one of them all.
@@ -60,7 +60,7 @@ class DeepLIFT(Promises):
         InputError: for a network with a step that has no rule, by its name.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     rule: Rule = "rescale"
     baseline: Annotated[float, Range(-1e6, 1e6)] | Literal["border"] = 0.0

@@ -2,8 +2,8 @@ r"""DeepLIFT's rescale rule for every kind of function: multipliers whose sum is
 
 Of a function y = f(x) and a baseline x' with y' a multiplier m is such that m . (x - x') = y - y':
 
-- of one value, (y - y') / (x - x'), and the slope where x is nearly x' (Shrikumar et al. 2017, sec.
-  3.5.1); where a closed form of the ratio is known (square, root, reciprocal), that.
+- of one value, (y - y') / (x - x'), and the slope where that is rounding (`ratios.py`); where a
+  closed form of the ratio is known (square, root, reciprocal), that.
 - of a product a b, which is linear in each, the mean of the other one: a gets (b + b') / 2 and b
   gets (a + a') / 2, which are the Shapley values of the two factors. So a gate written in pieces
   has the multiplier of the whole: of x s(x) it is the ratio of the differences.
@@ -31,9 +31,9 @@ from xai_exp.explainers.backward.calls import again, caller, ruled, tracked
 from xai_exp.explainers.backward.functions import refusal
 from xai_exp.explainers.backward.rules import Activated, Other, Rules
 from xai_exp.explainers.backward.steps import Norm, attention, multi_head
+from xai_exp.explainers.deeplift.ratios import larger, moved
 from xai_exp.explainers.deeplift.ties import Maximum, values_of
 
-_NEAR = 1e-6
 Mode = TorchFunctionMode
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
@@ -117,10 +117,11 @@ def _single(
     gradient = Activated(name, before, after)
 
     def back(relevance: Tensor) -> Tensor:
-        difference = before.detach() - base[0]
-        moved = difference.abs() > _NEAR
-        slope = (after.detach() - base[1]) / torch.where(moved, difference, 1)
-        return torch.where(moved, slope * relevance, gradient(relevance))
+        start, end = before.detach(), after.detach()
+        difference, change = start - base[0], end - base[1]
+        known = moved(difference, larger(start, base[0]), change, larger(end, base[1]))
+        ratio = change / torch.where(known, difference, 1)
+        return torch.where(known, ratio * relevance, gradient(relevance))
 
     return ruled(after, back, inputs)
 

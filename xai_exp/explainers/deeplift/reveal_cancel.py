@@ -28,10 +28,10 @@ from xai_exp.explainers.backward.layer import Layer, convolution
 from xai_exp.explainers.backward.marks import tensors
 from xai_exp.explainers.backward.recognise import Extremes
 from xai_exp.explainers.backward.rules import Other, Rules
+from xai_exp.explainers.deeplift.ratios import larger, moved
 from xai_exp.explainers.deeplift.ties import Maximum, values_of
 from xai_exp.types import Images, Labels
 
-_NEAR = 1e-6
 _ASKING = frozenset(["to", "type", "type_as", "float", "double", "half", "bfloat16", "clone"])
 _CONSTANT = frozenset(["__setitem__", "masked_fill", "where"])
 _DIFFERENCES = ("sub", "subtract", "__sub__", "__isub__")
@@ -93,14 +93,21 @@ def _activation(
         after = call(before)
     with torch.no_grad():
         whole, empty = after.detach(), call(base)
-        up = (call(base + more) - empty + whole - call(base + less)) / 2
+        risen, fallen = call(base + more), call(base + less)
+        up = (risen - empty + whole - fallen) / 2
         down = whole - empty - up
+        before_size = larger(image, base, base + more, base + less)
+        after_size = larger(whole, empty, risen, fallen)
+
+    def ratio(change: Tensor, part: Tensor, slope: Tensor) -> Tensor:
+        known = moved(part, before_size, change, after_size)
+        return torch.where(known, change / torch.where(known, part, 1), slope)
 
     def back(relevance: Tensor) -> Tensor:
         slope = torch.autograd.grad(after, before, torch.ones_like(after), retain_graph=True)[0]
         return _rows(
-            relevance[0::_ROWS] * _ratio(up, more, slope),
-            relevance[1::_ROWS] * _ratio(down, less, slope),
+            relevance[0::_ROWS] * ratio(up, more, slope),
+            relevance[1::_ROWS] * ratio(down, less, slope),
         )
 
     return ruled(_rows(whole, empty, up), back, inputs)
@@ -254,12 +261,6 @@ def _refused(
     _mode: TorchFunctionMode, _func: Function, name: str, _args: Args, _kwargs: Kwargs
 ) -> Tensor:
     raise refusal(name)
-
-
-def _ratio(change: Tensor, part: Tensor, slope: Tensor) -> Tensor:
-    """The multiplier of a part; where there is none of it, the slope."""
-    present = part.abs() > _NEAR
-    return torch.where(present, change / torch.where(present, part, 1), slope)
 
 
 def _rows(first: Tensor, second: Tensor, third: Tensor | None = None) -> Tensor:

@@ -38,7 +38,7 @@ class DeepLIFTSHAP:
         seed: of the draw.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     references: Annotated[int, Range(1, 10_000)] = 16
     rule: Rule = "rescale"

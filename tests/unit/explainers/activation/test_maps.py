@@ -454,3 +454,41 @@ def test_no_images_give_no_heatmaps_and_no_grad_mode_does_not_matter(net, images
     expected = explain(net, images, TARGETS)
     with torch.inference_mode():
         torch.testing.assert_close(explain(net, images, TARGETS), expected)
+
+
+def assigned(x):
+    x = x.clone()
+    x[x < 0] = 0
+    return x
+
+
+RELUS = {
+    "mask": lambda x: x * (x > 0),
+    "size": lambda x: (x + x.abs()) / 2,
+    "maximum": lambda x: torch.maximum(x, torch.zeros_like(x)),
+    "max": lambda x: torch.max(x, torch.zeros_like(x)),
+    "minimum": lambda x: -torch.min(-x, torch.zeros_like(x)),
+    "stack": lambda x: torch.stack([x, torch.zeros_like(x)]).max(0)[0],
+    "stack, amax": lambda x: torch.stack([x, torch.zeros_like(x)], 1).amax(1),
+    "where": lambda x: torch.where(x > 0, x, 0.0),
+    "filled": lambda x: x.masked_fill(x < 0, 0.0),
+    "assigned": assigned,
+}
+
+
+class Written(nn.Module):
+    def __init__(self, step):
+        super().__init__()
+        self.first, self.last, self.step = nn.Conv2d(2, 4, 3), nn.Linear(4, 3), step
+
+    def forward(self, x):
+        maps = self.step(self.first(x))
+        return self.last(functional.max_pool2d(maps, 2).amax((2, 3)))
+
+
+@pytest.mark.parametrize("written", RELUS)
+def test_however_its_activation_is_written_the_map_is_the_same(images, written):
+    plain, other = drawn(lambda: Written(torch.relu)), drawn(lambda: Written(RELUS[written]))
+    for explain in EVERY:
+        wanted = explain(plain, images, TARGETS)
+        torch.testing.assert_close(explain(other, images, TARGETS), wanted)

@@ -133,3 +133,29 @@ def test_an_image_gets_the_same_heatmap_alone_and_among_many():
 def test_an_image_that_is_its_own_baseline_gets_nothing():
     x = torch.full((2, 2, 8, 8), 0.3, dtype=torch.float64)
     assert not DeepLIFT(baseline="border")(network(), x, torch.tensor([0, 1])).any()
+
+
+class Faint(nn.Module):
+    """Rectifiers of values that are as small as one likes; what is told of them does not change."""
+
+    def __init__(self, size):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(5)
+            self.first, self.last = nn.Conv2d(1, 4, 3).double(), nn.Linear(64, 3).double()
+        self.size = size
+
+    def forward(self, x):
+        values = torch.relu(self.first(x) * self.size) + (self.first(x) * self.size).sigmoid()
+        return self.last(((values - 0.5) / self.size).flatten(1))
+
+
+@pytest.mark.parametrize("rule", ["rescale", "reveal_cancel"])
+def test_what_is_nearly_nothing_is_judged_by_the_values_themselves(rule):
+    images = torch.rand(2, 1, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    targets = torch.tensor([0, 2])
+    explain = DeepLIFT(rule=rule, baseline=0.4)
+    plain, faint = (explain(Faint(size), images, targets) for size in (1e-5, 1e-8))
+    torch.testing.assert_close(faint, plain, rtol=1e-5, atol=1e-6)
+    gap = explain.gaps(Faint(1e-8), images, targets, faint)["completeness_gap"]
+    assert gap.max() < 1e-6
