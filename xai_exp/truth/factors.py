@@ -1,8 +1,8 @@
 r"""The factor game: what each cue of an image is worth to a network, wherever its pixels are.
 
 The players are not parts but cues: how roofs are turned, how large they are, how many, the tint of
-the sensor. With N the cues of an image and S those that keep their own value while each other one has
-the value of another class, everything else being drawn from the same numbers,
+the sensor. With N the cues of an image and S those that keep their own value while each other one
+has the value of another class, everything else being drawn from the same numbers,
 
     v(S) = f_t(rendered with the cues of S its own, the others those of the other class),
 
@@ -12,8 +12,8 @@ No heatmap can show it: a heatmap has one number a pixel, and cues such as orien
 number lie on the very same pixels, or, like a tint, on all of them. Only a cue that has a part of
 its own can be read off a heatmap.
 
-Cost: 2^k renderings and forward passes an image, k the number of cues: 256 for eight. Images of mixed
-cues are off the training data unless classes were drawn with mixed cues.
+Cost: 2^k renderings and forward passes an image, k the number of cues: 256 for eight. Images of
+mixed cues are off the training data unless classes were drawn with mixed cues.
 """
 
 import torch
@@ -62,7 +62,7 @@ def hidden(scenes: Varied) -> Flags:
     return torch.tensor([cue not in scenes.part_names for cue in scenes.cues])
 
 
-def hidden_share(worth: Tensor, without_pixels: Flags) -> Scores:
+def hidden_share(worth: Tensor, without_pixels: Tensor) -> Scores:
     """The share of the cues' worth, in magnitude, that lies in cues without pixels of their own.
 
     >>> hidden_share(torch.tensor([[3.0, -1.0]]), torch.tensor([False, True]))

@@ -1,7 +1,7 @@
 """What lies around the roofs: soil, plants, clouds, and the colours of a city and its sensor.
 
-Colours are reflectances of red, green and blue before the sensor. They are chosen by eye; no city of
-the literature is meant.
+Colours are reflectances of red, green and blue before the sensor. They are chosen by eye; no city
+of the literature is meant.
 """
 
 import math
@@ -26,7 +26,7 @@ _COLOURS = (
     (0.60, 0.57, 0.53),
 )
 KNOWN, NEW = 4, 2  # cities to learn from, and others
-_SHIFTS = ((0.08, 0.03), (0.22, 0.12))  # of colours and of the sensor's gains, known and new
+_SHIFTS = ((0.08, 0.03), (0.15, 0.12))  # of colours and of the sensor's gains, known and new
 _WARM = (1.0, 0.92, 0.76)  # the gains of the second sensor beside those of the first
 HAZE, VEIL = 0.35, 0.55  # the share of haze, and its grey
 DRY = 1.15  # how much brighter dry soil is

@@ -1,10 +1,10 @@
 """What planned, informal and unbuilt land look like: cues, and their distribution for each class.
 
-The words are those of the ontology of slums by Kohli et al. (2012): of objects (building size,
-material), of the settlement (shape, density) and of its environs; regular against irregular
-orientation, a gridded against a missing road net and little vegetation are among its indicators, and
-Ranguelova et al. (2018) classify patches of Kalyan and Bangalore that show them. The numbers are a
-first set: they have not been checked against either paper, nor measured on images.
+After the ontology of slums of Kohli et al. (2012), made with 50 experts: buildings and roads
+(object), what sets planned from unplanned texture (settlement), and what lies around (environs, of
+which there is only vegetation here). The three classes are those of Ranguelova et al. (2018), who
+tell slums, built-up and other land of Kalyan and Bangalore apart. The numbers are a first set: they
+have been checked against neither paper and not been measured on images.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,7 @@ from xai_exp.types import Keys
 CLASSES = ("planned", "informal", "unbuilt")
 PLANNED, INFORMAL, UNBUILT = range(3)
 OTHER = (INFORMAL, PLANNED, PLANNED)  # whose value a cue shows where its own is taken away
-Cue = Literal[
-    "orientation", "size", "density", "roads", "vegetation", "colour", "tint", "season"
-]
+Cue = Literal["orientation", "size", "density", "roads", "vegetation", "colour", "tint", "season"]
 CUES: tuple[Cue, ...] = (
     "orientation",
     "size",

@@ -56,7 +56,7 @@ class Roads:
 
 
 def frame(keys: Keys, pixels: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The lattice of a patch whatever its class: angle (batch), pitch (batch), offset (batch, 2)."""
+    """The lattice of a patch of any class: angle (batch), pitch (batch), offset (batch, 2)."""
     chance = kinds.draws(keys, "frame", 4)
     planned = torch.full_like(keys, kinds.PLANNED)
     number = kinds.whole_number(kinds.scaled(kinds.of("roofs", planned), pixels), chance[:, 0])
@@ -142,9 +142,10 @@ def _placed(keys: Keys, shown: Tensor, pixels: int) -> Placed:
 def _extents(keys: Keys, size: Tensor, count: int) -> Tensor:
     """Length and width of each roof."""
     spread = (kinds.of("spread", size).square() + 1).log().sqrt()
-    area = kinds.of("area", size)[:, None] * (
-        spread[:, None] * kinds.normals(keys, "area", count)
-    ).exp()
+    area = (
+        kinds.of("area", size)[:, None]
+        * (spread[:, None] * kinds.normals(keys, "area", count)).exp()
+    )
     long = 1 + (_LONGEST - 1) * kinds.draws(keys, "shape", count)
     return torch.stack([(area * long).sqrt(), (area / long).sqrt()], 2)
 

@@ -1,14 +1,14 @@
 r"""A patch of land: how it is drawn, without any of its parts, or with cues of the other class.
 
-An image is x = T(base + sum over parts of what each adds) + cloud. T is the sensor's, affine in each
-channel: gains, and haze that moves all channels towards grey. Roofs, roads and plants lie beside one
-another: where a roof lies there are no plants, road goes before roof, and a roof's shadow is the
-roof's. A removed part leaves bare ground, so an image is affine in what is kept, exactly. A cloud
-adds its light on top, so it shares pixels with what lies under it.
+An image is x = T(base + sum over parts of what each adds) + cloud. T is the sensor's, affine in
+each channel: gains, and haze that moves all channels towards grey. Roofs, roads and plants lie
+beside one another: where a roof lies there are no plants, road goes before roof, and a roof's
+shadow is the roof's. A removed part leaves bare ground, so an image is affine in what is kept,
+exactly. A cloud adds its light on top, so it shares pixels with what lies under it.
 
 Parts are the roofs in each of 3 x 3 blocks (by their centres), the road net, the plants, and last
-either the cloud or a planted stamp ("tag"). A scene is a key for each image, from which everything is
-drawn on any device, and the class that each of eight cues shows.
+either the cloud or a planted stamp ("tag"). A scene is a key for each image, from which everything
+is drawn on any device, and the class that each of eight cues shows.
 """
 
 import dataclasses

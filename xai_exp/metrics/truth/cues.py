@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
-import torch
-
 from xai_exp.config import InputError, configured
 from xai_exp.metrics import shared
 from xai_exp.truth.factors import cue_worth, hidden, hidden_share
@@ -31,7 +29,9 @@ def about_cues(case: Case) -> Mapping[str, Scores]:
     if key not in case.across or not isinstance(case.scenes, Varied):
         return {}
     worth = case.across[key][0].shapley
-    told = {f"cue/{cue}": share for cue, share in zip(case.scenes.cues, shares(worth).T)}
+    told = {
+        f"cue/{cue}": share for cue, share in zip(case.scenes.cues, shares(worth).T, strict=True)
+    }
     return {**told, "cue_hidden": hidden_share(worth, hidden(case.scenes))}
 
 
@@ -39,14 +39,14 @@ def about_cues(case: Case) -> Mapping[str, Scores]:
 class CueWorth:
     r"""How much of what decides the network lies in cues that no heatmap can show.
 
-    Ours. In the factor game (`xai_exp.truth.factors`) the players are the cues of an image, and a cue
-    that is taken away has the value of another class. With phi_c the exact Shapley values and a_c =
-    phi_c / sum over cues of |phi_c| the signed shares, the score is
+    Ours. In the factor game (`xai_exp.truth.factors`) the players are the cues of an image, and a
+    cue that is taken away has the value of another class. With phi_c the exact Shapley values and
+    a_c = phi_c / sum over cues of |phi_c| the signed shares, the score is
 
     - cue null: the sum of |a_c| over cues without pixels of their own: orientation, size, density
-      and colour share the roofs', tint and season lie everywhere. Range 0..1; it looks at the network
-      alone and is the same for every heatmap; that LOWER is called better means only that heatmaps
-      can do such a network justice.
+      and colour share the roofs', tint and season lie everywhere. Range 0..1; it looks at the
+      network alone and is the same for every heatmap; that LOWER is called better means only that
+      heatmaps can do such a network justice.
     - a cue's name: its a_c. Range -1..1; the direction (HIGHER) is a convention.
 
     Undefined for data without cues, or where no cue changes the value. Cost: 2^k renderings and

@@ -357,8 +357,8 @@ class StrategyUse:
 class ShortcutRecall(_OfParts):
     """Whether the heatmap gives a planted tag what its exact value deserves.
 
-    Ours, for a tag or, over settlements, a cloud. With a the tag's signed share of what the heatmap shows of the parts and s its share of
-    the exact Shapley values (both as in part_shapley), `measure` is
+    Ours, for a tag or, over settlements, a cloud. With a its signed share of what the heatmap shows
+    of the parts and s its share of the exact Shapley values (both as in part_shapley), `measure` is
 
     - recall: a / s, cut to 0..1. HIGHER is better: 1 if the heatmap reports all of the use.
     - error: |a - s|. Range 0..2, LOWER is better: showing too much counts as well.
