@@ -17,6 +17,7 @@ from xai_exp.data.loading import files_of
 from xai_exp.explainers.known import Elsewhere, Known
 from xai_exp.explainers.promises import guards
 from xai_exp.explainers.reference import Reference, referred
+from xai_exp.metrics.truth.cues import about_cues
 from xai_exp.metrics.truth.parts import about_truths, worth_and_shown
 from xai_exp.types import (
     AsksForOutput,
@@ -323,6 +324,7 @@ def _scored(
         diagnostics={
             **guards(explainer, case.model, case.images, case.targets, heatmaps),
             **about_truths(case),
+            **about_cues(case),
         },
         parts=worth_and_shown(case),
     )

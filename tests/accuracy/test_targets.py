@@ -30,6 +30,8 @@ TARGETS = {
     "parity_pairs_small": 0.99,
     "suppressor": 0.8,
     "cue_conflict": 0.97,
+    "settlements": 0.97,
+    "settlements_small": 0.97,
 }
 SAMPLES = {  # of the training, where the YAML states another number than the default's
     "typed_counting_small": 100_000,
@@ -38,6 +40,7 @@ SAMPLES = {  # of the training, where the YAML states another number than the de
     "parity_pairs_small": 60_000,
     "suppressor": 30_000,
     "cue_conflict": 60_000,
+    "settlements_small": 15_000,
 }
 
 

@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, instantiate
 from PIL import Image
 
+from xai_exp.data.loading import SceneSplit
 from xai_exp.types import Dataset, Scenes, Split
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -80,6 +81,8 @@ def check(data, split):
         assert parts.shape[::2] == (len(index), data.size[0])
     if scenes is not None:
         assert isinstance(scenes, Scenes)
-        assert torch.equal(scenes.render(), images)
+        kept = split.kept if isinstance(split, SceneSplit) else None
+        drawn = scenes.render() if kept is None else kept.drawn(scenes, index)
+        assert torch.equal(drawn, images)
         assert torch.equal(scenes.parts(), parts)
         assert parts.shape[:2] == scenes.present.shape

@@ -87,7 +87,7 @@ def results(
             some = explainers[start : start + fit]
             _print(console, _long_table(names, experiment.metrics, scores, some, found))
         console.print(_LONG_CAPTION, style="italic", highlight=False)
-    for line in marks(guards or {}):
+    for line in [*marks(guards or {}), *cues(guards or {})]:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     console.print(f"test accuracy {100 * result.accuracy:.2f} %", highlight=False)
 
@@ -108,6 +108,25 @@ def marks(guards: Mapping[str, Mapping[str, Tensor]]) -> list[str]:
     ['lrp_flat: sum off by up to 23 % (bound 1 %) on 1 of 2 images']
     """
     return [f"{name}: {line}" for name, kept in guards.items() for line in broken(kept)]
+
+
+def cues(guards: Mapping[str, Mapping[str, Tensor]]) -> list[str]:
+    """What each cue is worth to the network, if the factor game was played: the same for all maps.
+
+    >>> cues({"lrp": {"cue/size": torch.tensor([0.4]), "cue_hidden": torch.tensor([0.8])}})[0]
+    'cues, by their share of what decides the network (factor game): size +0.40'
+    """
+    kept = next((one for one in guards.values() if "cue_hidden" in one), None)
+    if kept is None:
+        return []
+    found = {n.removeprefix("cue/"): float(v.nanmean()) for n, v in kept.items() if "cue/" in n}
+    order = sorted(found, key=lambda cue: -abs(found[cue]))
+    listed = ", ".join(f"{cue} {found[cue]:+.2f}" for cue in order)
+    unseen = 100 * float(kept["cue_hidden"].nanmean())
+    return [
+        f"cues, by their share of what decides the network (factor game): {listed}",
+        f"{unseen:.0f} % of it lies in cues without pixels of their own: no heatmap can show these",
+    ]
 
 
 _COLUMN = 19

@@ -27,6 +27,7 @@ from xai_exp.verdicts.verdict import Verdict
 
 _PACKAGES = ("xai_exp", "torch", "lightning", "mlflow", "scipy")
 _BESIDE = ("on_manifold/", "interaction/")  # what is known beside an exact truth
+_CUE = "cue/"
 _MODELS = 3  # of each setting in the image browser, which is part of the page
 
 
@@ -101,7 +102,7 @@ def publish(kept: Sequence[Kept], tracker: Tracker, asked: Question) -> tuple[Pa
             curves=curves,
             maps=maps,
             pairs=[pair for pair in asked.pairs if known.issuperset(pair)],
-            extras=[*asked.extras, *_beside_truths(truths)],
+            extras=[*asked.extras, *_beside_truths(truths), *_worth_of_cues(truths)],
             answer=asked.answer,
             poor=_poor(kept, asked.least_accuracy),
             least_accuracy=asked.least_accuracy,
@@ -217,7 +218,7 @@ def _drawn(
         group = shown.setdefault(setting, _Shown(first=one.run, arrays=arrays))
         model = f"{one.tags.get('model', '')} seed {one.tags.get('seed', '')}"
         for told, values in _guards(arrays).items():
-            if told.startswith(_BESIDE):
+            if told.startswith((*_BESIDE, _CUE)):
                 truths.setdefault((setting, told), []).append(values)
         marks += [(name, f"{setting}, {model}", line) for line in broken(_guards(arrays))]
         if model in group.models or len(group.models) < _MODELS:
@@ -232,7 +233,9 @@ def _drawn(
 
 def _beside_truths(truths: Mapping[tuple[str, str], Sequence[np.ndarray]]) -> list[Section]:
     """How much of each exact truth is asked on the manifold, and how much lies in pairs."""
-    rows = dict.fromkeys((setting, told.partition("/")[2]) for setting, told in truths)
+    rows = dict.fromkeys(
+        (setting, told.partition("/")[2]) for setting, told in truths if told.startswith(_BESIDE)
+    )
     if not rows:
         return []
     body = [
@@ -251,6 +254,26 @@ def _beside_truths(truths: Mapping[tuple[str, str], Sequence[np.ndarray]]) -> li
     )
     made = tables.table(heads, body, name="exact truth")
     return [Section("Exact truth", f"<p>{words}</p>{made}")]
+
+
+def _worth_of_cues(truths: Mapping[tuple[str, str], Sequence[np.ndarray]]) -> list[Section]:
+    """What each cue is worth to the networks in the factor game."""
+    found = [(*key, values) for key, values in truths.items() if key[1].startswith(_CUE)]
+    if not found:
+        return []
+    body = [
+        [tables.cell(setting), tables.cell(told.removeprefix(_CUE), kind="text"), _share(values)]
+        for setting, told, values in found
+    ]
+    words = (
+        "The factor game: exact Shapley values of cues, each of which has the other class's value "
+        "where it is taken away; signed shares, means over networks and images. A heatmap has one "
+        "number a pixel. Cues that share pixels, such as the number, size, orientation and colour "
+        "of the same roofs, and cues that lie on all of them, such as tint and season, cannot be "
+        "told apart by any heatmap; only roads and vegetation have pixels of their own."
+    )
+    made = tables.table(["setting", "cue", "share of worth"], body, name="cues")
+    return [Section("Cues that no heatmap can show", f"<p>{words}</p>{made}")]
 
 
 def _share(values: Sequence[np.ndarray]) -> str:

@@ -20,6 +20,7 @@ from xai_exp.types.data import (
     Scenes,
     Split,
     Turning,
+    Varied,
 )
 from xai_exp.types.explaining import (
     AsksForOutput,
@@ -145,6 +146,7 @@ __all__ = [
     "Turning",
     "UsesReferences",
     "Value",
+    "Varied",
     "Vertices",
     "WeightedMetric",
 ]

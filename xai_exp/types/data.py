@@ -127,6 +127,20 @@ class Turning(Protocol):
 
 
 @runtime_checkable
+class Varied(Scenes, Protocol):
+    """Scenes whose classes differ in cues, of which each can be given another class's value."""
+
+    @property
+    def cues(self) -> tuple[str, ...]:
+        """What the cues are; one that has pixels of its own is called like the part they are."""
+        ...
+
+    def varied(self, own: Keep) -> Scenes:
+        """The scenes with another class's value of every cue that `own` (batch, cue) leaves out."""
+        ...
+
+
+@runtime_checkable
 class Split(Protocol):
     """One split of a dataset, indexed by tensors (or lists) so that a batch is one operation."""
 

@@ -16,6 +16,8 @@ from xai_exp.config import InputError
 from xai_exp.data.scenes.drawing import Patched
 from xai_exp.types import Cells, Drawing, Flags, Images, Keep, Layers, Parts, Scenes
 
+CELLS_OF_A_GRID = 4  # patches of a grid's side, unless told otherwise
+
 
 @dataclass(frozen=True, kw_only=True)
 class Patches:

@@ -17,6 +17,7 @@ from xai_exp.metrics import shared
 from xai_exp.metrics.localisation.regions import POOLINGS
 from xai_exp.metrics.truth.likeness import concordance, sign_agreement, spearman
 from xai_exp.metrics.truth.parts import (
+    CLOUD,
     TAG,
     Depth,
     Division,
@@ -356,8 +357,8 @@ class StrategyUse:
 class ShortcutRecall(_OfParts):
     """Whether the heatmap gives a planted tag what its exact value deserves.
 
-    Ours. With a the tag's signed share of what the heatmap shows of the parts and s its share of
-    the exact Shapley values (both as in part_shapley), `measure` is
+    Ours, for a tag or, over settlements, a cloud. With a its signed share of what the heatmap shows
+    of the parts and s its share of the exact Shapley values (both as in part_shapley), `measure` is
 
     - recall: a / s, cut to 0..1. HIGHER is better: 1 if the heatmap reports all of the use.
     - error: |a - s|. Range 0..2, LOWER is better: showing too much counts as well.
@@ -389,7 +390,7 @@ class ShortcutRecall(_OfParts):
     def __call__(self, case: Case) -> Scores:
         """Score every image of the case."""
         scenes = divided(case, self.division, self.depth)
-        if scenes.part_names[-1:] != (TAG,):
+        if scenes.part_names[-1] not in (TAG, CLOUD):
             return shared.undefined(case)
         shown, true = self.shares(case)
         shown, true, there = shown[:, -1], true[:, -1], scenes.present[:, -1]

@@ -41,6 +41,8 @@ Margin = Annotated[int, Range(0)]
 _ORDERS = {"pixels": 16}  # drawn of more than 12 parts, where fewer than usual have to do
 _ORDERS_ASKED = {"pixels": 4}  # whether the generator draws their coalitions
 TAG = "tag"  # the part that is planted, as scenes name it
+CLOUD = "cloud"  # one that comes by itself and can go with the class as a tag does
+NO_REASON = (TAG, CLOUD, "vegetation")  # parts that no person tells the class by
 
 
 def exact_truth(case: Case, division: str, depth: float | None) -> Truth:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from xai_exp.metrics.truth.parts import TAG, divided, exact_truth, reached, scenes_of
+from xai_exp.metrics.truth.parts import NO_REASON, divided, exact_truth, reached, scenes_of
 from xai_exp.types import Case, Flags, Scenes, Scores
 
 
@@ -13,8 +13,9 @@ def strategy(case: Case, division: str | None) -> str:
 
 
 def by_person(scenes: Scenes) -> Flags:
-    """Which parts a person would look at: all but a planted tag."""
-    return torch.tensor([name != TAG for name in scenes.part_names], device=scenes.present.device)
+    """Which parts a person would look at: all but a planted tag, a cloud and vegetation."""
+    chosen = [name not in NO_REASON for name in scenes.part_names]
+    return torch.tensor(chosen, device=scenes.present.device)
 
 
 def of_people(case: Case, division: str, depth: float | None, margin: int) -> Tensor:
