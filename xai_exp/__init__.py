@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from xai_exp.api import describe as describe
     from xai_exp.api import explain as explain
     from xai_exp.api import explainers as explainers
+    from xai_exp.api import load as load
     from xai_exp.api import metrics as metrics
     from xai_exp.api import models as models
     from xai_exp.api import run as run
@@ -34,7 +35,18 @@ __version__ = "0.1.0"
 # Folders of the package whose names are lists, too: the folder, when called, gives the list.
 _LISTS = ("explainers", "metrics", "models")
 _NAMES = (
-    *("explain", "score", "dataset", "train", "worth", "run", "describe", "datasets", *_LISTS),
+    *(
+        "explain",
+        "score",
+        "dataset",
+        "load",
+        "train",
+        "worth",
+        "run",
+        "describe",
+        "datasets",
+        *_LISTS,
+    ),
     *("Heatmaps", "Preprocessing", "Choices", "Run", "Truth", "InputError"),
 )
 

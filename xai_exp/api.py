@@ -5,6 +5,7 @@ ones are answered by the command line's own line (`InputError`).
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -37,6 +38,7 @@ __all__ = [
     "describe",
     "explain",
     "explainers",
+    "load",
     "metrics",
     "models",
     "run",
@@ -234,6 +236,24 @@ def train(
 
     settings = {"seed": seed, "device": device, "models": str(store)}
     return training.trained(model, data, trainer=trainer, given=fields, settings=settings)
+
+
+def load(path: str | Path) -> nn.Module:
+    """The network in an ONNX file, for `xe.explain`: from pictures in 0..1 to logits.
+
+    What the file says of means and sizes goes in front, a softmax at the end is cut, and what was
+    changed is said. A network whose operators have no torch function runs as a black box: methods
+    by removal work on it. Needs `pip install 'xai-exp[formats]'`.
+
+    Args:
+        path: NAME.onnx.
+
+    Raises:
+        InputError: in one line, for a file that is damaged, or no image classifier.
+    """
+    from xai_exp.models.exchanged import load as loaded
+
+    return loaded(path)
 
 
 def worth(

@@ -123,6 +123,13 @@ def explain(arguments: Sequence[str]) -> None:
     explained(arguments)
 
 
+def export(arguments: Sequence[str]) -> None:
+    """Write the network of a finished run as an ONNX file."""
+    from xai_exp.notebook.exporting import export as exported
+
+    exported(arguments)
+
+
 def doctor(arguments: Sequence[str]) -> None:
     """Say what is wrong in a store of results; with --mend, put it aside to be made again."""
     words = Arguments(prog="python -m xai_exp doctor", description=doctor.__doc__)
@@ -172,6 +179,7 @@ def sync(arguments: Sequence[str]) -> None:
 COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "check": check,
     "explain": explain,
+    "export": export,
     "doctor": doctor,
     "report": report,
     "stability": stability,

@@ -114,7 +114,13 @@ class Added:
 
 @dataclass(frozen=True)
 class Content:
-    """Marks a field that is a file's path: it counts by what the file holds, not by its place."""
+    """Marks a field that is a file's path: it counts by what the file holds, not by its place.
+
+    Args:
+        files: of a path, all files that belong to it, if it is not one alone.
+    """
+
+    files: Callable[[Path], Sequence[Path]] | None = None
 
 
 @dataclass(frozen=True)
@@ -210,15 +216,24 @@ def _counts(hint: Any, value: object) -> bool:  # noqa: ANN401
 def _content(hint: Any, value: Any) -> Any:  # noqa: ANN401
     """A field's value for a key: of files and code what they hold."""
     marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
-    if isinstance(value, str) and any(isinstance(mark, Content) for mark in marks):
+    content = next((mark for mark in marks if isinstance(mark, Content)), None)
+    if isinstance(value, str) and content is not None:
         path = Path(value).expanduser()
-        if not path.is_file():
-            raise InputError(f"got {value}, which is no file; allowed: a file that can be read")
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        found = [
+            _digest(one, value)
+            for one in ([path] if content.files is None else content.files(path))
+        ]
+        return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
     if isinstance(value, str) and any(isinstance(mark, Code) for mark in marks):
         return [value.partition(":")[2], _of_module(imported(value).__module__)]
     return identity(value)
+
+
+def _digest(path: Path, value: str) -> str:
+    if not path.is_file():
+        raise InputError(f"got {value}, which is no file; allowed: a file that can be read")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def imported(path: str) -> Any:  # noqa: ANN401

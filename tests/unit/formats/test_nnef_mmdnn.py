@@ -1,0 +1,139 @@
+"""NNEF and MMdnn: the way out and in again, and folders and pickles of strangers."""
+
+import os
+import struct
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import xai_exp as xe
+from xai_exp.config import InputError, identity
+from xai_exp.formats import exporting, opening
+from xai_exp.formats.card import Card
+from xai_exp.formats.mmdnn import weights
+from xai_exp.formats.mmdnn import writing as mmdnn
+from xai_exp.formats.nnef import tensors
+from xai_exp.formats.nnef import writing as nnef
+from xai_exp.formats.nnef.text import parse
+from xai_exp.formats.onnx import importing
+from xai_exp.models.cnn import CNN
+from xai_exp.models.exchanged import Onnx
+
+onnx = pytest.importorskip("onnx")
+
+
+def apart(one, other):
+    """The largest difference of heatmaps that are not empty, as a share of the largest value."""
+    assert float(one.abs().max()) > 0
+    return float((one - other).abs().max() / one.abs().max())
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A network with batch norm, pictures, and the paths of its NNEF folder and MMdnn graph."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = CNN(norm="batch").build(3, (32, 32), 4).eval()
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.3)
+                module.running_var.uniform_(0.5, 2)
+    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    model = exporting.exported(network, images, Card(classes=("a", "b", "c", "d"))).model
+    root = tmp_path_factory.mktemp("written")
+    nnef.write(model, root / "net", (1, 3, 32, 32))
+    mmdnn.write(model, root / "net.pb", (1, 3, 32, 32))
+    return network, images, root
+
+
+@pytest.mark.parametrize("name", ["net", "net.pb"])
+def test_logits_and_relevance_survive_the_way_out_and_in(written, name):
+    network, images, root = written
+    back = opening.opened(root / name)
+    with torch.no_grad():
+        assert importing.difference(back.network(images), network(images)) < 1e-5
+    ours, theirs = (
+        xe.explain(n, images, "lrp", targets=None)["lrp"] for n in (network, back.network)
+    )
+    assert apart(ours, theirs) < 1e-4
+    assert back.card.classes == (("a", "b", "c", "d") if name == "net" else None)
+
+
+def test_the_numbers_of_a_folder_decide_which_network_it_is(written):
+    root = written[2]
+    for path, numbers in ((root / "net", "net/variable0.dat"), (root / "net.pb", "net.npy")):
+        before = identity(Onnx(path=str(path)))
+        raw = (root / numbers).read_bytes()
+        (root / numbers).write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+        assert identity(Onnx(path=str(path))) != before
+        (root / numbers).write_bytes(raw)
+
+
+HEAD = "version 1.0;\ngraph g( x ) -> ( y )\n{\n x = external<scalar>(shape = [1, 3, 32, 32]);\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("v = variable<scalar>(shape = [1], label = '../secret');", "outside the folder"),
+        ("v = variable<scalar>(shape = [1], label = '/etc/passwd');", "outside the folder"),
+        ("v = variable<scalar>(shape = [1], label = 'missing');", "no file missing.dat"),
+        ("y = explode(x);", "operation explode"),
+        ("y = relu(x", "line 5"),
+        ("y = relu([[[[[[[[[[[x]]]]]]]]]]]);", "allowed: a name"),
+        ("y = conv(x);", "with arguments that it has not"),
+    ],
+)
+def test_folders_of_strangers_are_refused_in_one_line(tmp_path, line, said):
+    (tmp_path / "secret.dat").write_bytes(bytes(132))
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "graph.nnef").write_text(f"{HEAD} {line}\n}}\n")
+    with pytest.raises(InputError, match=said):
+        opening.opened(tmp_path / "net")
+
+
+def test_fragments_of_one_s_own_are_refused():
+    with pytest.raises(InputError, match="fragments"):
+        parse("version 1.0;\nfragment f( x ) -> ( y ) { y = x; }\ngraph g( x ) -> ( y ) { }")
+
+
+def test_a_tensor_that_its_bytes_do_not_fill_is_refused(tmp_path):
+    path = tmp_path / "v.dat"
+    tensors.write(path, np.ones((2, 3)))
+    assert tensors.read(path).tolist() == [[1.0] * 3] * 2
+    raw = path.read_bytes()
+    huge = raw[:8] + struct.pack("<I2I", 2, 2**31, 2**31) + raw[20:]
+    for broken in (raw[:-4], raw[:40], huge, raw + b"1234", b"\0" * len(raw)):
+        path.write_bytes(broken)
+        with pytest.raises(InputError):
+            tensors.read(path)
+
+
+class Evil:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_pickle_among_weights_runs_nothing(tmp_path):
+    outer = np.empty((), object)
+    outer[()] = {"layer": {"weights": Evil(tmp_path / "made")}}
+    np.save(tmp_path / "net.npy", outer, allow_pickle=True)
+    with pytest.raises(InputError, match=r"a pickle of posix\.mkdir, which is not made"):
+        weights.read(tmp_path / "net.npy")
+    assert not (tmp_path / "made").exists()
+    for broken in (b"", b"no numpy", (tmp_path / "net.npy").read_bytes()[:90]):
+        (tmp_path / "net.npy").write_bytes(broken)
+        with pytest.raises(InputError):
+            weights.read(tmp_path / "net.npy")
+    kept = {"layer": {"weights": np.arange(6.0, dtype=np.float32).reshape(2, 3)}}
+    weights.write(tmp_path / "net.npy", kept)
+    assert (
+        weights.read(tmp_path / "net.npy")["layer"]["weights"] == kept["layer"]["weights"]
+    ).all()

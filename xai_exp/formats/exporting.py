@@ -1,0 +1,86 @@
+"""A torch network as an ONNX file: opset 17, any number of pictures, and a card of its own."""
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xai_exp.config import InputError
+from xai_exp.files import whole
+from xai_exp.formats.card import Card
+from xai_exp.formats.needed import library
+from xai_exp.formats.onnx.black_box import Session
+from xai_exp.formats.onnx.importing import difference
+
+OPSET = 17
+MOST_ERROR = 1e-5  # of the largest logit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What was written.
+
+    Args:
+        model: the ModelProto.
+        error: the largest difference of onnxruntime's logits to torch's, over the largest logit.
+    """
+
+    model: Any
+    error: float
+
+
+def exported(network: nn.Module, images: Tensor, card: Card | None = None) -> Exported:
+    """The network as an ONNX model, which onnxruntime answers as torch does.
+
+    Raises:
+        InputError: when the exporter can't write it, or it answers differently.
+    """
+    onnx = library("onnx")
+    device = next((one.device for one in network.parameters()), torch.device("cpu"))
+    images = images[:3].to(device)
+    buffer, mode = io.BytesIO(), network.training
+    network.eval()
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # the exporter's own words about itself
+            wanted = network(images).cpu()
+            torch.onnx.export(
+                network, (images,), buffer,  # pyright: ignore[reportArgumentType]
+                opset_version=OPSET, dynamo=False,
+                input_names=["images"], output_names=["logits"],
+                dynamic_axes={"images": {0: "batch"}, "logits": {0: "batch"}},
+            )  # fmt: skip
+    except InputError:
+        raise
+    except Exception as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        raise InputError(
+            f"export: torch can't write this network as ONNX ({why}); allowed: networks that its "
+            "exporter knows"
+        ) from error
+    finally:
+        network.train(mode)
+    model = onnx.load_from_string(buffer.getvalue())
+    model.producer_name = "xai_exp"
+    for key, value in (card or Card()).words().items():
+        model.metadata_props.add(key=key, value=value)
+    session = Session(model)
+    found = [torch.from_numpy(session(part.cpu().numpy())) for part in (images, images[:1])]
+    error = max(difference(one, wanted[: len(one)]) for one in found)
+    if not error <= MOST_ERROR:
+        raise InputError(
+            f"export: got a file that answers differently, by {error:.1g} of the largest logit; "
+            f"allowed: up to {MOST_ERROR:g}"
+        )
+    return Exported(model=model, error=error)
+
+
+def write(exported: Exported, path: Path) -> None:
+    """Write the file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as part:
+        Path(part).write_bytes(exported.model.SerializeToString())

@@ -1,0 +1,166 @@
+"""Networks from files of exchange formats: the graph is in the file, no code is needed."""
+
+import copy
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from torch import nn
+
+from xai_exp.config import Content, InputError, configured
+from xai_exp.formats import opening
+from xai_exp.formats.onnx.importing import MOST_ERROR, Loaded, say
+from xai_exp.models import asked, weights
+from xai_exp.models.asked import Mean, Preprocessing, Size, Std
+from xai_exp.models.weights import Head
+from xai_exp.types import Dataset
+
+_FEW = 4  # pictures of the data that are compared
+
+
+@configured
+class Onnx:
+    """The network in an ONNX file (opsets 7 to 28), as it is.
+
+    Every explainer works on it if its operators are torch's; otherwise it is asked through
+    onnxruntime, and methods by removal work. What was changed is said. It is compared with
+    onnxruntime on random pictures and on the data's own.
+
+    Args:
+        path: the file; numbers beside it (external data) are read from its folder alone.
+        mean: what is taken off each channel of pictures in 0..1 before the network sees them;
+            null: what the file says, or else 0.
+        std: what they are divided by then; null: what the file says, or else 1.
+        size: height and width that the network wants; null: what the file says, or else the
+            pictures' own.
+        classes: a text file with a class name a line, in the order of the outputs; null: what the
+            file says, or else the data's own order.
+        head: weights: the last layer as it is; new: one for the data's classes, which is learnt.
+    """
+
+    path: Annotated[str, Content(files=opening.files)]
+    mean: Mean | None = None
+    std: Std | None = None
+    size: Size | None = None
+    classes: Annotated[str | None, Content()] = None
+    head: Head = "weights"
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """The names of the network's classes, if they are known."""
+        return weights.names_in(self.classes) or self._loaded().card.classes
+
+    @property
+    def channels(self) -> int:
+        """Of its pictures."""
+        return self._loaded().channels or 3
+
+    def _loaded(self) -> Loaded:
+        return _opened(self.path, _stamp(self.path))
+
+    def _front(self, loaded: Loaded) -> Preprocessing:
+        return front(loaded, self.mean, self.std, self.size)
+
+    def build(self, channels: int, size: tuple[int, int], classes: int) -> nn.Module:
+        """The network, for pictures of this kind.
+
+        Raises:
+            InputError: for a file that can't be read, or does not fit the pictures.
+        """
+        loaded = self._loaded()
+        say(loaded, self.path)
+        if loaded.channels not in (None, channels):
+            raise InputError(
+                f"model.path: got {self.path} for pictures of {loaded.channels} channels where the "
+                f"data have {channels}; allowed: as many"
+            )
+        how = self._front(loaded)
+        if how.size is not None and tuple(how.size) == tuple(size):
+            how = Preprocessing(mean=how.mean, std=how.std)
+        return weights.ready(loaded.network, how, self.head, channels, size, classes)
+
+    def ordered(self, network: nn.Module, data: Dataset) -> nn.Module:
+        """The network with an output for each of the data's classes, in their order.
+
+        Raises:
+            InputError: when there are other classes, or it answers the data's pictures otherwise
+                than onnxruntime does.
+        """
+        self._refuse_other_answers(data)
+        return weights.ordered(network, self.names, self.head, data)
+
+    def _refuse_other_answers(self, data: Dataset) -> None:
+        loaded = self._loaded()
+        if not loaded.converted:
+            return
+        pictures = data.test.images(list(range(min(_FEW, len(data.test))))).float().cpu()
+        before = self._front(loaded)
+        pictures = pictures if before.plain else before.module(data.channels)(pictures)
+        with torch.no_grad():
+            error = loaded.compare(pictures)
+        if not error <= MOST_ERROR:
+            raise InputError(
+                f"model.path: got {self.path}, whose converted network differs from onnxruntime's "
+                f"by {error:.1g} of the largest logit on the data's pictures; allowed: up to "
+                f"{MOST_ERROR:g}"
+            )
+
+
+@configured
+class Nnef(Onnx):
+    """The network in an NNEF folder, as it is; fields as in model=onnx."""
+
+
+@configured
+class Mmdnn(Onnx):
+    """The network in MMdnn's NAME.pb and NAME.npy, as it is; fields as in model=onnx."""
+
+
+def front(
+    loaded: Loaded, mean: Mean | None = None, std: Std | None = None, size: Size | None = None
+) -> Preprocessing:
+    """What stands in front of a network: what is given, or else what its file says."""
+    card = loaded.card
+    first = mean if mean is not None else card.mean if card.mean is not None else 0.0
+    second = std if std is not None else card.std if card.std is not None else 1.0
+    return Preprocessing(mean=first, std=second, size=size if size is not None else card.size)
+
+
+def load(path: str | Path) -> nn.Module:
+    """A network from a file, for pictures in 0..1; what its file says of them goes in front.
+
+    Raises:
+        InputError: in one line, for a file that can't be used.
+    """
+    loaded = opening.opened(path)
+    say(loaded, str(path))
+    how = front(loaded)
+    network = loaded.network
+    if not how.plain:
+        network = asked.Asked(how.module(loaded.channels or 3), network)
+    return network.eval()
+
+
+def _stamp(path: str) -> tuple[tuple[str, int, int], ...]:
+    """What tells a file from a later one of the same name.
+
+    Raises:
+        InputError: when there is none.
+    """
+    if not Path(path).expanduser().exists():
+        raise InputError(f"model.path: got {path}, which is no file; allowed: a network's file")
+    found = [(str(one), one.stat()) for one in opening.files(Path(path).expanduser())]
+    return tuple((name, state.st_mtime_ns, state.st_size) for name, state in found)
+
+
+@lru_cache(maxsize=2)
+def _read(path: str, stamp: tuple[tuple[str, int, int], ...]) -> Loaded:  # noqa: ARG001
+    return opening.opened(path)
+
+
+def _opened(path: str, stamp: tuple[tuple[str, int, int], ...]) -> Loaded:
+    """A network of its own each time, since what is built may be changed."""
+    found = _read(path, stamp)
+    return replace(found, network=copy.deepcopy(found.network))
