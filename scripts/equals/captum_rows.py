@@ -61,7 +61,7 @@ def smoothed(kind: str) -> Theirs:
         def normal(_mean: float, deviation: Tensor) -> Tensor:
             return deviation * drawn.transpose(0, 1).flatten(0, 1)
 
-        made = attr.NoiseTunnel(attr.Saliency(one.network))
+        made: Any = attr.NoiseTunnel(attr.Saliency(one.network))
         given = {"target": one.targets, "abs": False, "nt_samples": 8, "stdevs": 0.1}
         with mock.patch.object(torch, "normal", normal):
             return made.attribute(one.images.clone(), nt_type=kind, **given).detach().sum(1)
