@@ -68,7 +68,8 @@ def network_of(architecture: Any) -> nn.Module:  # noqa: ANN401
         torch.manual_seed(0)
         network = architecture.build(3, SHAPE[2:], len(CLASSES)).eval()
         for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
+                assert module.running_var is not None
                 nn.init.normal_(module.running_mean, 0, 0.3)
                 nn.init.uniform_(module.running_var, 0.5, 2)
     return network
