@@ -151,6 +151,7 @@ def test_no_layer_is_drawn_as_the_network_itself_was(make_case, seed):
 
 
 def test_random_layers_are_those_of_an_untrained_network():
+    torch.manual_seed(1)
     drawn, fresh = nn.Linear(400, 300), nn.Linear(400, 300)
     randomisation.randomise(drawn, torch.Generator().manual_seed(0))
     for name in ("weight", "bias"):

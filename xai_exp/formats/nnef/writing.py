@@ -84,7 +84,7 @@ def refusal(node: Node, why: str) -> InputError:
     return InputError(f"nnef: got {node.op} (node {node.name[:80]!r}): {why}; allowed: ONNX")
 
 
-def number(value: float) -> str:
+def number(value: int | float) -> str:
     """A number as NNEF reads it.
 
     >>> number(6), number(1e-5)

@@ -32,7 +32,9 @@ def forest(rows: pd.DataFrame, sides: tuple[str, str]) -> str:
 
 
 def _bar(row: Any, varied: Sequence[str]) -> str:  # noqa: ANN401
-    name = " · ".join([row["setting"], judged(row), *(row[key] for key in varied if row[key])])
+    said = row["setting"].split(", ")
+    levels = [row[key] for key in varied if row[key] and f"{key}={row[key]}" not in said]
+    name = " · ".join([row["setting"], judged(row), *levels])
     effect, bar, number = float(row["effect"]), "", "undefined"
     if np.isfinite(effect):
         left, wide = 50 + 50 * min(effect, 0), 50 * abs(effect)
