@@ -34,9 +34,13 @@ TARGETS = {
     "settlements_small": 0.97,
 }
 SAMPLES = {  # of the training, where the YAML states another number than the default's
+    "typed_counting": 100_000,
     "typed_counting_small": 100_000,
+    "weighted_counting": 100_000,
     "weighted_counting_small": 100_000,
+    "one_of_each": 100_000,
     "one_of_each_small": 60_000,
+    "parity_pairs": 100_000,
     "parity_pairs_small": 60_000,
     "suppressor": 30_000,
     "cue_conflict": 60_000,
