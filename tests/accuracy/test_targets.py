@@ -44,6 +44,7 @@ SAMPLES = {  # of the training, where the YAML states another number than the de
     "parity_pairs_small": 60_000,
     "suppressor": 30_000,
     "cue_conflict": 60_000,
+    "settlements": 15_000,
     "settlements_small": 15_000,
 }
 
