@@ -349,11 +349,15 @@ def _explained(
     experiment: Experiment, tracker: Tracker, name: str, model: str, images: int
 ) -> Found | None:
     """What a finished run of this explainer left, under today's key or the one it had before."""
-    found = tracker.explained(experiment.explain_key(name, model, images))
-    if found is None:
-        old = experiment.former_explain_key(name, model, images)
-        found = tracker.explained(old) if old is not None else None
-    return found
+    found = map(tracker.explained, _both_keys(experiment, name, model, images))
+    return next((one for one in found if one is not None), None)
+
+
+def _both_keys(experiment: Experiment, name: str, model: str, images: int) -> list[str]:
+    """An explanation's key today, and the one it had before if there is one."""
+    old = experiment.former_explain_key(name, model, images)
+    today = experiment.explain_key(name, model, images)
+    return [today] if old is None else [today, old]
 
 
 def finished(experiment: Experiment, tracker: Tracker) -> Mapping[str, Kept]:
@@ -382,11 +386,7 @@ def _keys(experiment: Experiment) -> tuple[str, dict[str, list[str]]]:
     """The network's key, and each explainer's: today's and the one it had before."""
     model = stored_key(experiment, ModelStore(root=Path(experiment.settings.models)))
     images = min(experiment.settings.images, len(experiment.dataset.test))
-    ask = (experiment.explain_key, experiment.former_explain_key)
-    named = {
-        name: [key for key in (one(name, model, images) for one in ask) if key is not None]
-        for name in experiment.explainers
-    }
+    named = {name: _both_keys(experiment, name, model, images) for name in experiment.explainers}
     return model, named
 
 

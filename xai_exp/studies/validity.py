@@ -100,13 +100,12 @@ def validity(
     damaged = doses_of(set(scores["explainer"]))
     dosed = {name for kind in damaged.values() for name in kind}
     pool = pd.DataFrame(scores[~scores["explainer"].isin(list(dosed))])
-    tables = {name: _wide(rows, ["metric", "explainer"]) for name, rows in _parted(pool).items()}
+    parts = _parted(pool)
+    tables = {name: _wide(mine, ["metric", "explainer"]) for name, mine in parts.items()}
     every = pd.MultiIndex.from_product([sorted(set(pool[name])) for name in ("model", "image")])
     truths, rows = (truth, *grains), []
     heavy = {
-        (name, grain): _weights(rows, grain)
-        for name, rows in _parted(pool).items()
-        for grain in truths
+        (name, grain): _weights(mine, grain) for name, mine in parts.items() for grain in truths
     }
     for metric in [str(one) for one in dict.fromkeys(pool["metric"]) if one not in truths]:
         levels = {

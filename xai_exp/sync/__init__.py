@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from xai_exp.config import InputError
 from xai_exp.tracking import reading, whole, writing
 from xai_exp.tracking.away import UNSENT
-from xai_exp.tracking.connection import public
 from xai_exp.tracking.runs import KEYS, MLflow, Runs
 
 if TYPE_CHECKING:
@@ -46,8 +45,8 @@ def sync(root: Path, experiment: str, uri: str | None = None) -> Iterator[Sent]:
         InputError: when it can't be reached.
     """
     store = MLflow(root=str(root), experiment=experiment).store(make=False)
-    finished = "attributes.status = 'FINISHED'"
-    waiting = reading.matching(store.client, store.experiment, f"{finished} and {_named()}")
+    wanted = f"attributes.status = 'FINISHED' and tags.{UNSENT} LIKE '%'"
+    waiting = reading.matching(store.client, store.experiment, wanted)
     waiting.sort(key=lambda run: _ORDER.get(run.data.tags.get("type", ""), 3))
     servers: dict[str, Runs] = {}
     for run in waiting:
@@ -62,17 +61,6 @@ def sync(root: Path, experiment: str, uri: str | None = None) -> Iterator[Sent]:
         new = _send(store, servers[place], run)
         store.client.delete_tag(run.info.run_id, UNSENT)
         yield Sent(name=run.info.run_name or run.info.run_id, new=new)
-
-
-def _named() -> str:
-    return f"tags.{UNSENT} LIKE '%'"
-
-
-def waiting(root: Path, experiment: str) -> list[str]:
-    """The addresses of the servers for which runs are kept, one for each run."""
-    store = MLflow(root=str(root), experiment=experiment).store(make=False)
-    runs = reading.matching(store.client, store.experiment, _named())
-    return [public(run.data.tags[UNSENT]) for run in runs]
 
 
 def _send(store: Runs, server: Runs, run: "Run") -> bool:
@@ -139,7 +127,7 @@ def _models(
         if place < len(there):
             found[output.model_id] = there[place].model_id
             continue
-        new = _left(server, made) or server.create_logged_model(
+        new = next(iter(writing.models_of(server, made)), None) or server.create_logged_model(
             made.info.experiment_id,
             name=old.name,
             source_run_id=made.info.run_id,
@@ -152,12 +140,6 @@ def _models(
         server.finalize_logged_model(new.model_id, "READY")
         found[output.model_id] = new.model_id
     return found
-
-
-def _left(server: "MlflowClient", made: "Run") -> "LoggedModel | None":
-    """A logged model that a killed call left of this run."""
-    source = f"source_run_id = '{made.info.run_id}'"
-    return next(iter(server.search_logged_models([made.info.experiment_id], source)), None)
 
 
 def _copy(

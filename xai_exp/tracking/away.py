@@ -62,12 +62,11 @@ class Away:
         history: Sequence[Mapping[str, Number]],
     ) -> Link | None:
         self._training = record, {"network": network, "example": example, "history": history}
-        return self._ask(lambda tracker: self._trained(tracker))
+        return self._ask(self._trained)
 
     def explained(self, key: str) -> Found | None:
         found = self._ask(lambda tracker: tracker.explained(key))
-        if self._here is not None and found is not None:
-            self._mine.add(found.run)
+        self._noted(found.run if found else None)
         return found
 
     def record_explanation(
@@ -153,8 +152,7 @@ class Away:
             return None
         record, given = self._training
         link = tracker.record_training(self._marked(tracker, record), **given)
-        if tracker is self._here and link is not None:
-            self._mine.add(link.run)
+        self._noted(link.run if link else None)
         return link
 
     def _marked(self, tracker: Tracker, record: Record) -> Record:

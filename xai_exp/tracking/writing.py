@@ -14,7 +14,7 @@ from xai_exp.types import Images
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import LoggedModel, Metric, Run
 
 _PARAMS_A_CALL = 100  # the most that MLflow takes
 _METRICS_A_CALL = 1000
@@ -61,11 +61,7 @@ def model(
     from mlflow.entities import LoggedModelOutput
 
     outputs = {one.model_id for one in run.outputs.model_outputs} if run.outputs else set()
-    left = list(
-        client.search_logged_models(
-            [run.info.experiment_id], f"source_run_id = '{run.info.run_id}'"
-        )
-    )
+    left = models_of(client, run)
     for one in left:
         if one.status == "READY" and one.model_id in outputs:
             return one.model_id
@@ -84,3 +80,9 @@ def model(
         client.log_outputs(run.info.run_id, [LoggedModelOutput(made.model_id, step=0)])
     client.finalize_logged_model(made.model_id, "READY")
     return made.model_id
+
+
+def models_of(client: "MlflowClient", run: "Run") -> "list[LoggedModel]":
+    """The logged models of a run, those that a killed process left half-way among them."""
+    source = f"source_run_id = '{run.info.run_id}'"
+    return list(client.search_logged_models([run.info.experiment_id], source))

@@ -6,7 +6,6 @@ import struct
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import xai_exp as xe
 from xai_exp.config import InputError, identity
@@ -18,29 +17,14 @@ from xai_exp.formats.nnef import tensors
 from xai_exp.formats.nnef import writing as nnef
 from xai_exp.formats.nnef.text import parse
 from xai_exp.formats.onnx import importing
-from xai_exp.models.cnn import CNN
 from xai_exp.models.exchanged import Onnx
 
 onnx = pytest.importorskip("onnx")
 
 
-def apart(one, other):
-    """The largest difference of heatmaps that are not empty, as a share of the largest value."""
-    assert float(one.abs().max()) > 0
-    return float((one - other).abs().max() / one.abs().max())
-
-
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def written(network, images, tmp_path_factory):
     """A network with batch norm, pictures, and the paths of its NNEF folder and MMdnn graph."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = CNN(norm="batch").build(3, (32, 32), 4).eval()
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.running_mean.normal_(0, 0.3)
-                module.running_var.uniform_(0.5, 2)
-    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     model = exporting.exported(network, images, Card(classes=("a", "b", "c", "d"))).model
     root = tmp_path_factory.mktemp("written")
     nnef.write(model, root / "net", (1, 3, 32, 32))
@@ -49,7 +33,7 @@ def written(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["net", "net.pb"])
-def test_logits_and_relevance_survive_the_way_out_and_in(written, name):
+def test_logits_and_relevance_survive_the_way_out_and_in(written, name, apart):
     network, images, root = written
     back = opening.opened(root / name)
     with torch.no_grad():

@@ -5,7 +5,6 @@ import warnings
 
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional
 
 import xai_exp as xe
@@ -14,7 +13,6 @@ from xai_exp.formats import exporting
 from xai_exp.formats.card import Card
 from xai_exp.formats.onnx import importing
 from xai_exp.formats.onnx.imported import Imported
-from xai_exp.models.cnn import CNN
 from xai_exp.models.exchanged import Onnx
 
 onnx = pytest.importorskip("onnx")
@@ -49,28 +47,14 @@ def loaded(made):
     return importing.of_model(made, "net.onnx")
 
 
-def apart(one, other):
-    """The largest difference of heatmaps that are not empty, as a share of the largest value."""
-    assert float(one.abs().max()) > 0
-    return float((one - other).abs().max() / one.abs().max())
-
-
 @pytest.fixture(scope="module")
-def trained():
+def trained(network, images):
     """A network, pictures, and the network as it comes back from its file."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = CNN(norm="batch").build(3, (32, 32), 4).eval()
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.running_mean.normal_(0, 0.3)
-                module.running_var.uniform_(0.5, 2)
-    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     made = exporting.exported(network, images, Card(classes=("a", "b", "c", "d"), size=(32, 32)))
     return network, images, made, loaded(made.model)
 
 
-def test_logits_and_relevance_survive_the_way_out_and_in(trained):
+def test_logits_and_relevance_survive_the_way_out_and_in(trained, apart):
     network, images, made, back = trained
     assert made.error < 1e-5
     with torch.no_grad():

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from xai_exp.config import InputError
-from xai_exp.sync import sync, waiting
+from xai_exp.sync import sync
 from xai_exp.tracking import MLflow, Off, Record, away, whole
 
 URI = "http://someone:secret@127.0.0.1:9"
@@ -99,7 +99,9 @@ def test_what_a_server_does_not_answer_is_kept_here_and_sent_once(tmp_path, due,
     worked(faded)
     assert "secret" not in caplog.text
     assert caplog.text.count("does not answer") == 1
-    assert waiting(tmp_path / "here", "xai_exp") == ["http://127.0.0.1:9"] * 3
+    runs = store.store()
+    kept = runs.client.search_runs([runs.experiment])
+    assert [run.data.tags[away.UNSENT] for run in kept] == ["http://127.0.0.1:9"] * 3
     uri = f"sqlite:///{tmp_path / 'server' / 'mlflow.db'}"
     sent = list(sync(tmp_path / "here", "xai_exp", uri))
     assert [(one.name, one.new) for one in sent] == [("cnn", False), ("two", True), ("page", True)]

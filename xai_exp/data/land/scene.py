@@ -25,7 +25,7 @@ from xai_exp.data.land import ground, kinds, placing
 from xai_exp.data.land.kinds import CUES, INFORMAL, OTHER
 from xai_exp.data.land.placing import Placed
 from xai_exp.data.scenes import render
-from xai_exp.data.scenes.cells import CELLS_OF_A_GRID, Patches
+from xai_exp.data.scenes.cells import objects_or_patches
 from xai_exp.data.scenes.drawing import Layered
 from xai_exp.types import (
     Drawing,
@@ -144,15 +144,7 @@ class Land:
         Raises:
             InputError: when there is no such division.
         """
-        if division not in DIVISIONS:
-            allowed = ", ".join(DIVISIONS)
-            raise InputError(f"division of a scene: got {division!r}; allowed: {allowed}")
-        if division == "objects":
-            return self
-        if cells is not None and not 1 <= cells <= self.pixels:
-            raise InputError(f"cells of a scene's grid: got {cells}; allowed: 1 to {self.pixels}")
-        side = self.pixels if division == "pixels" else cells or CELLS_OF_A_GRID
-        return Patches(scenes=self, rows=side, columns=side, division=division)
+        return objects_or_patches(self, self.size, division, cells)
 
     @property
     def part_names(self) -> tuple[str, ...]:

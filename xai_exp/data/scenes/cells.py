@@ -146,3 +146,30 @@ class Patches:
         covered = self.scenes.parts().flatten(2) > 0
         batch, objects, pixels = covered.shape
         return self._in_cells(covered.view(-1, pixels)).view(batch, objects, -1)
+
+
+def objects_or_patches(
+    scenes: Scenes, size: tuple[int, int], division: str, cells: int | None
+) -> Scenes:
+    """Scenes that have no parts but objects, a grid's cells and pixels, divided into one of these.
+
+    Raises:
+        InputError: when there is no such division, or no such grid.
+    """
+    if division not in scenes.divisions:
+        allowed = ", ".join(scenes.divisions)
+        raise InputError(f"division of a scene: got {division!r}; allowed: {allowed}")
+    return scenes if division == "objects" else patched(scenes, size, division, cells)
+
+
+def patched(scenes: Scenes, size: tuple[int, int], division: str, cells: int | None) -> Patches:
+    """Scenes in their objects, cut into a grid or into pixels.
+
+    Raises:
+        InputError: when a grid's side has no such number of cells.
+    """
+    if cells is not None and not 1 <= cells <= min(size):
+        raise InputError(f"cells of a scene's grid: got {cells}; allowed: 1 to {min(size)}")
+    side = cells or CELLS_OF_A_GRID
+    rows, columns = size if division == "pixels" else (side, side)
+    return Patches(scenes=scenes, rows=rows, columns=columns, division=division)

@@ -23,7 +23,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from xai_exp.config import InputError
-from xai_exp.data.scenes.cells import Patches
+from xai_exp.data.scenes.cells import patched
 from xai_exp.data.scenes.drawing import Layered, Stacked
 from xai_exp.data.scenes.painting import Shapes, polygons_alone
 from xai_exp.data.scenes.polygons import DISC, circumradius, divide, regular_polygon
@@ -168,17 +168,9 @@ class Scene:
             allowed = ", ".join(self.divisions)
             raise InputError(f"division of a scene: got {division!r}; allowed: {allowed}")
         if division in PATCHES:
-            return self._in_patches(division, CELLS if cells is None else cells)
+            objects = dataclasses.replace(self, division="objects")
+            return patched(objects, self.size, division, CELLS if cells is None else cells)
         return dataclasses.replace(self, division=division, depth=depth)
-
-    def _in_patches(self, division: str, cells: int) -> Patches:
-        if not 1 <= cells <= min(self.size):
-            raise InputError(
-                f"cells of a scene's grid: got {cells}; allowed: 1 to {min(self.size)}"
-            )
-        rows, columns = self.size if division == "pixels" else (cells, cells)
-        objects = dataclasses.replace(self, division="objects")
-        return Patches(scenes=objects, rows=rows, columns=columns, division=division)
 
     @property
     def _objects(self) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xai_exp.compute import ops
 from xai_exp.config import InputError
-from xai_exp.data.scenes.cells import Patches
+from xai_exp.data.scenes.cells import objects_or_patches
 from xai_exp.data.scenes.drawing import Layered
 from xai_exp.types import Drawing, Flags, Images, Keep, Keys, Layers, Parts, Scenes
 
@@ -102,17 +102,7 @@ class Tetrominoes:
         Raises:
             InputError: when there is no such division.
         """
-        if division not in DIVISIONS:
-            allowed = ", ".join(DIVISIONS)
-            raise InputError(f"division of a scene: got {division!r}; allowed: {allowed}")
-        if division == "objects":
-            return self
-        if cells is not None and not 1 <= cells <= min(self.size):
-            raise InputError(
-                f"cells of a scene's grid: got {cells}; allowed: 1 to {min(self.size)}"
-            )
-        rows, columns = self.size if division == "pixels" else (cells or 4, cells or 4)
-        return Patches(scenes=self, rows=rows, columns=columns, division=division)
+        return objects_or_patches(self, self.size, division, cells)
 
     @property
     def part_names(self) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """What cues are worth to the network that no part of an image stands for."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import ClassVar
 
 from xai_exp.config import InputError, configured
@@ -15,7 +15,7 @@ def factor_game(case: Case) -> Truth | None:
     """The worth of every cue, computed once for all explainers; None of data without cues."""
     if not isinstance(case.scenes, Varied):
         return None
-    key = ("cues", id(case.model), id(case.scenes), tuple(case.targets.tolist()))
+    key = _key(case)
     if key not in case.across:
         found = cue_worth(case.model, case.scenes, case.targets)
         # The inputs are kept beside it, so that no later object can have their ids.
@@ -23,9 +23,13 @@ def factor_game(case: Case) -> Truth | None:
     return case.across[key][0]
 
 
+def _key(case: Case) -> Hashable:
+    return ("cues", id(case.model), id(case.scenes), tuple(case.targets.tolist()))
+
+
 def about_cues(case: Case) -> Mapping[str, Scores]:
     """If the factor game was played here: each cue's signed share as cue/NAME, and cue_hidden."""
-    key = ("cues", id(case.model), id(case.scenes), tuple(case.targets.tolist()))
+    key = _key(case)
     if key not in case.across or not isinstance(case.scenes, Varied):
         return {}
     worth = case.across[key][0].shapley

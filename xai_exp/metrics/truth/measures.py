@@ -201,9 +201,14 @@ class PartSkill(_OfParts):
 
     def weights(self, case: Case) -> Scores:
         """How far equal shares are from the truth: D(equal shares)."""
-        _, true = self.shares(case)
-        alike = equal(exact_truth(case, self.division, self.depth).present)
-        return share_distance(alike, true)
+
+        def compute() -> Scores:
+            _, true = self.shares(case)
+            alike = equal(exact_truth(case, self.division, self.depth).present)
+            return share_distance(alike, true)
+
+        key = ("equal shares", self.division, self.depth, self.margin, self.pooling)
+        return shared.once(case, key, compute)
 
 
 @configured
