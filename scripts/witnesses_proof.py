@@ -1,0 +1,195 @@
+"""Measure how far the witnesses of experiment=mine can be believed, where truth is known.
+
+`make witnesses` trains networks on rendered scenes (several tasks, with and without colour, five
+architectures), finds the exact skill of every explainer on each, and asks all witnesses as if
+nothing were known: plants in the rendered images taken as plain pictures, the exact truth of the
+OTHER families of tasks, the measures of perturbation. It writes xai_exp/witnesses/library.json
+(what is borrowed, and how often each kind of verdict is opposite to exact truth) and docs/mine.md's
+tables. Each network's results are kept in reports/witnesses, so that work that was stopped goes on.
+
+    python scripts/witnesses_proof.py [--only NAME ...] [--page]
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import witnesses_page
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from rich.console import Console
+
+from xai_exp import build, pipeline, scoring
+from xai_exp.compute import machine
+from xai_exp.config import config_folder
+from xai_exp.files import write_whole
+from xai_exp.metrics.truth.measures import PartSkill
+from xai_exp.witnesses.borrowed import described
+from xai_exp.witnesses.trial import Subject, kept
+
+FOLDER = Path("reports/witnesses")
+LOOKS, SEEDS = ("stripes", "solid", "colour"), (0,)
+_SHORT = ["trainer.samples=60000"]
+_TASKS: dict[str, list[str]] = {
+    "typed": ["dataset=typed_counting_small", "trainer.samples=100000"],
+    "typed_colour": [
+        "dataset=typed_counting_small",
+        "dataset.color=rgb",
+        "dataset.by=color",
+        *_SHORT,
+    ],
+    "one_of_each": ["dataset=one_of_each_small", "trainer.samples=100000"],
+    "weighted": ["dataset=weighted_counting_small", *_SHORT],
+    "pairs": ["dataset=parity_pairs_small", *_SHORT],
+    "shortcut": ["dataset=counting_shortcut_small", *_SHORT],
+    "settlements": ["dataset=settlements_small", "trainer.samples=15000"],
+}
+_NETWORKS: dict[str, list[str]] = {
+    "cnn": ["model=cnn"],
+    "average": ["model=cnn", "model.pooling=avg", "model.head=gap"],
+    "strides": ["model=cnn", "model.pooling=stride", "model.kernel=5", "model.activation=gelu"],
+    "vgg": ["model=vgg"],
+    "resnet": ["model=resnet18_with/quarter_width"],
+    "vit": ["model=vit"],
+}
+_CHOSEN = [
+    ("typed", "cnn"), ("one_of_each", "cnn"), ("weighted", "cnn"), ("pairs", "cnn"),
+    ("settlements", "cnn"), ("shortcut", "cnn"), ("typed_colour", "cnn"),
+    ("one_of_each", "vgg"), ("weighted", "vgg"), ("pairs", "vgg"), ("settlements", "vgg"),
+    ("one_of_each", "resnet"), ("weighted", "resnet"), ("settlements", "resnet"),
+    ("shortcut", "vgg"), ("typed_colour", "average"), ("pairs", "average"),
+    ("shortcut", "average"),
+    ("typed", "average"), ("typed_colour", "strides"), ("weighted", "strides"),
+    ("pairs", "strides"),
+    ("one_of_each", "vit"), ("settlements", "vit"), ("typed", "vgg"), ("shortcut", "resnet"),
+]  # fmt: skip
+
+
+def main() -> int:
+    """Measure what is missing; write the table and the page."""
+    words = argparse.ArgumentParser(description=__doc__)
+    words.add_argument("--only", nargs="*")
+    words.add_argument("--models", default="mlruns/models")
+    words.add_argument("--part", default="0/1", help="this one of so many processes")
+    words.add_argument("--page", action="store_true", help="measure nothing")
+    given = words.parse_args()
+    machine.tune_allocator()
+    mine, of = (int(one) for one in given.part.split("/"))
+    for place, (task, network) in enumerate(_CHOSEN):
+        name = f"{task}-{network}"
+        if given.page or place % of != mine or (given.only and name not in given.only):
+            continue
+        path = FOLDER / f"{name}.json"
+        if path.exists():
+            continue
+        start = time.perf_counter()
+        found = measured(task, network, given.models)
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(found))
+        sys.stdout.write(f"{name}: {time.perf_counter() - start:.0f} s\n")
+        sys.stdout.flush()
+    if of == 1 and not given.only:
+        witnesses_page.write(
+            [json.loads(path.read_text("utf-8")) for path in sorted(FOLDER.glob("*.json"))]
+        )
+    return 0
+
+
+def measured(task: str, network: str, models: str) -> dict[str, Any]:
+    """Exact skills, measures and plants of one network."""
+    experiment = composed([*_TASKS[task], *_NETWORKS[network], f"models={models}", "tracking=off"])
+    device = torch.device("cpu")
+    job = pipeline.Job(
+        experiment=experiment, tracker=experiment.tracking.open(), device=device, console=Console()
+    )
+    trained = pipeline.train_or_reuse(job)
+    data, settings = experiment.dataset, experiment.settings
+    sample = scoring.sample(data, settings.images, device)
+    unseen = scoring.Sample(images=sample.images, labels=sample.labels, scenes=None, parts=None)
+    start, exact, measures, refused = time.perf_counter(), {}, {}, {}
+    for name, explainer in experiment.explainers.items():
+        try:
+            bound = scoring.bound(explainer, trained.network, data, unseen, settings.reference)
+            scored = scoring.score(
+                bound, {"part_skill": PartSkill()} | dict(experiment.metrics), trained.network,
+                sample, asked=experiment.question, seed=0,
+            )  # fmt: skip
+        except Exception as error:
+            refused[name] = " ".join(str(error).split())[:200]
+            continue
+        for metric, rows in scored.scores.groupby("metric"):
+            kind = exact if metric == "part_skill" else measures.setdefault(str(metric), {})
+            kind[name] = [[float(one) for one in rows[what]] for what in ("score", "weight")]
+    seconds = {"exact": time.perf_counter() - start}
+    subject = Subject(
+        network=trained.network, data=Plain(data), explainers=experiment.explainers,
+        reference=settings.reference,
+    )  # fmt: skip
+    trials = []
+    for asked in subject.asked(LOOKS, SEEDS):
+        start = time.perf_counter()
+        trials.append(kept(subject, asked, FOLDER / "trials", trained.key))
+        seconds[asked.name] = time.perf_counter() - start
+    return {
+        "task": task,
+        "network": network,
+        "accuracy": trained.result.accuracy,
+        "features": described(trained.network, sample.images),
+        "exact": exact,
+        "measures": measures,
+        "refused": refused,
+        "trials": [
+            {
+                "name": one.asked.name,
+                "certificate": vars(one.certificate),
+                "skills": dict(one.skills),
+                "weights": list(one.weights),
+            }
+            for one in trials
+        ],
+        "seconds": seconds,
+    }
+
+
+class Plain:
+    """Rendered data taken for pictures of which nothing is known."""
+
+    def __init__(self, data: Any) -> None:  # noqa: ANN401
+        self.classes, self.channels, self.size = data.classes, data.channels, data.size
+        self.train, self.validation, self.test = (
+            PlainSplit(one) for one in (data.train, data.validation, data.test)
+        )
+
+
+class PlainSplit:
+    """One split without scenes and masks."""
+
+    def __init__(self, split: Any) -> None:  # noqa: ANN401
+        self._split, self.labels, self.images = split, split.labels, split.images
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def scenes(self, index: Any) -> None:  # noqa: ANN401, ARG002
+        """None."""
+        return
+
+    def parts(self, index: Any) -> None:  # noqa: ANN401, ARG002
+        """None."""
+        return
+
+
+def composed(overrides: list[str]) -> build.Experiment:
+    """The experiment `mine` with these overrides."""
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        config = compose("config", ["experiment=mine", *overrides], return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        return build.experiment(config)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,279 @@
+"""One trial of planted truth: plant, train, certify, and grade every explainer.
+
+What a trial gave is kept in a file as soon as it is made, so that work that was killed goes on.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xai_exp import scoring
+from xai_exp.compute.values import Question, valued
+from xai_exp.config import InputError, identity
+from xai_exp.explainers.reference import Reference
+from xai_exp.files import write_whole
+from xai_exp.metrics.truth.measures import PartSkill
+from xai_exp.truth.games import attribute
+from xai_exp.types import Dataset, Explainer
+from xai_exp.witnesses.certificate import Certificate, certified
+from xai_exp.witnesses.looks import KINDS, Look, cut, pasted
+from xai_exp.witnesses.planting import DESIGNS, Design, Planted, side_of
+from xai_exp.witnesses.tuning import Pace, Plan, tuned
+
+VERSION = 1  # of all that decides what a trial gives
+_MOST = 200  # pictures that a copy is trained on, and half as many that certify it
+_PAIR = Question(target=1, value="pair", against=0)
+_LINE = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a trial is of.
+
+    Attributes:
+        design: what plants are worth.
+        look: of the plants.
+        seed: which kind plays which role, the draws, the order of training.
+    """
+
+    design: Design
+    look: Look
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """In words."""
+        return f"{self.look}, {self.design}, seed {self.seed}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What a trial gave.
+
+    Attributes:
+        asked: what it is of.
+        certificate: whether the copy uses the plants as it should.
+        skills: of each explainer, an image each; NaN where undefined. Empty if not certified.
+        weights: what each image counts in the mean.
+        refused: explainers that had no heatmap here, and why.
+    """
+
+    asked: Asked
+    certificate: Certificate
+    skills: Mapping[str, Sequence[float]]
+    weights: Sequence[float]
+    refused: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """Whose network it is, and what it sees.
+
+    Attributes:
+        network: in evaluation mode, on the device of the pictures.
+        data: its pictures.
+        explainers: to be graded.
+        images: how many planted pictures are explained in each trial.
+        reference: the image that counts as nothing.
+        pace: of training.
+    """
+
+    network: nn.Module
+    data: Dataset
+    explainers: Mapping[str, Explainer]
+    images: int = 16
+    reference: Reference = "own"
+    pace: Pace = field(default_factory=Pace)
+
+    def asked(self, looks: Sequence[Look], seeds: Sequence[int]) -> list[Asked]:
+        """All trials of these looks and seeds that the pictures allow."""
+        return [
+            Asked(design=design, look=look, seed=seed)
+            for seed in seeds
+            for look in looks
+            for design in DESIGNS
+            if self._has(look, design)
+        ]
+
+    def _has(self, look: Look, design: Design) -> bool:
+        if look == "colour":
+            return self.data.channels >= KINDS
+        if look == "own":
+            return len(_cuttable(self.data)) >= (2 if design == "distract" else KINDS)
+        return True
+
+
+def kept(
+    subject: Subject,
+    asked: Asked,
+    folder: Path,
+    key: str,
+    stepped: Callable[[], None] = lambda: None,
+) -> Trial:
+    """The trial, made or found.
+
+    Args:
+        subject: whose.
+        asked: which.
+        folder: where trials are kept.
+        key: of the network and its pictures.
+        stepped: told of every step of training.
+    """
+    path = folder / f"{_key(subject, asked, key)}.json"
+    if (found := _read(path)) is not None:
+        return found
+    made = tried(subject, asked, stepped)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(asdict(made)))
+    return made
+
+
+def tried(subject: Subject, asked: Asked, stepped: Callable[[], None] = lambda: None) -> Trial:
+    """Plant, train, certify, grade.
+
+    Raises:
+        InputError: for pictures too small for plants, or a network that can't be trained.
+    """
+    data, seed = subject.data, asked.seed
+    device = next((p.device for p in subject.network.parameters()), torch.device("cpu"))
+    train, held, test = (
+        split.images(torch.arange(min(most, len(split)), device=device))
+        for split, most in (
+            (data.train, _MOST),
+            (data.validation, _MOST // 2),
+            (data.test, subject.images),
+        )
+    )
+    plan = Plan(
+        design=asked.design,
+        pasted=pasted(asked.look, side_of(data.size), _cuts(data, asked.look, device)),
+        order=_order(seed),
+    )
+    generator = torch.Generator().manual_seed(1_000_003 * (seed + 1))
+    certifying = plan.drawn(_several(held, _MOST // 2), generator)
+    told = plan.drawn(_several(test, subject.images), generator, telling=True)
+    for learning_rate in subject.pace.learning_rates:
+        model, good = tuned(
+            subject.network,
+            plan,
+            train,
+            certifying,
+            pace=subject.pace,
+            learning_rate=learning_rate,
+            seed=seed,
+            stepped=stepped,
+        )
+        asked_of = valued(model, "pair", told.pictures[:1], 0)
+        ones = torch.ones(len(certifying), dtype=torch.long, device=device)
+        known = attribute(asked_of, certifying, ones)
+        certificate = certified(good, known, certifying.roles, asked.design)
+        if certificate.holds:
+            return _graded(subject, asked, certificate, model, told)
+    return Trial(asked=asked, certificate=certificate, skills={}, weights=[], refused={})
+
+
+def _graded(
+    subject: Subject, asked: Asked, certificate: Certificate, model: nn.Module, told: Planted
+) -> Trial:
+    """The skill of every explainer on the certified copy."""
+    images = told.render()
+    sample = scoring.Sample(
+        images=images,
+        labels=torch.ones(len(images), dtype=torch.long, device=images.device),
+        scenes=told,
+        parts=None,
+    )
+    unseen = replace(sample, scenes=None)  # explainers are told of no plants
+    skills, refused, weights = {}, {}, None
+    for name, explainer in subject.explainers.items():
+        try:
+            bound = scoring.bound(explainer, model, subject.data, unseen, subject.reference)
+            scored = scoring.score(
+                bound, {"skill": PartSkill()}, model, sample, asked=_PAIR, seed=asked.seed
+            )
+        except InputError as error:
+            refused[name] = str(error)
+            continue
+        except Exception as error:  # as in a run, one method's failure is its own line
+            refused[name] = " ".join(f"{type(error).__name__}: {error}".split())[:_LINE]
+            continue
+        skills[name] = [float(one) for one in scored.scores["score"]]
+        weights = [float(one) for one in scored.scores["weight"]]
+    return Trial(
+        asked=asked,
+        certificate=certificate,
+        skills=skills,
+        weights=weights or [],
+        refused=refused,
+    )
+
+
+def _several(pictures: Tensor, count: int) -> Tensor:
+    """`count` pictures, taken again in turn where there are fewer."""
+    return pictures[torch.arange(count, device=pictures.device) % len(pictures)]
+
+
+def _order(seed: int) -> tuple[int, ...]:
+    """Which kind plays A, B and C: each plays each once in three seeds."""
+    return tuple((role + seed) % KINDS for role in range(KINDS))
+
+
+def _cuttable(data: Dataset) -> list[int]:
+    """The first image of each of up to three classes that has a mask."""
+    index = torch.arange(min(_MOST, len(data.train)))
+    parts = data.train.parts(index)
+    if parts is None:
+        return []
+    labels = data.train.labels[index]
+    there = (parts.flatten(1) > 0).any(1).cpu()
+    found = [(labels == one) & there for one in labels.unique()]
+    return [int(mine.nonzero()[0]) for mine in found if mine.any()][:KINDS]
+
+
+def _cuts(data: Dataset, look: Look, device: torch.device) -> Any:  # noqa: ANN401
+    if look != "own":
+        return None
+    places = torch.tensor(_cuttable(data), device=device)
+    pictures, parts = data.train.images(places), data.train.parts(places)
+    assert parts is not None
+    side = side_of(data.size)
+    cuts = [cut(one, mask.amax(0), side) for one, mask in zip(pictures, parts, strict=True)]
+    cuts += cuts[:1] * (KINDS - len(cuts))
+    return torch.stack([one for one, _ in cuts]), torch.stack([mask for _, mask in cuts])
+
+
+def _key(subject: Subject, asked: Asked, key: str) -> str:
+    from xai_exp.training.store import model_key
+
+    return model_key(
+        {
+            "network": key,
+            "trial": asdict(asked),
+            "version": VERSION,
+            "images": subject.images,
+            "reference": subject.reference,
+            "pace": asdict(subject.pace),
+            "explainers": {name: identity(one) for name, one in subject.explainers.items()},
+            "skill": identity(PartSkill()),
+        }
+    )
+
+
+def _read(path: Path) -> Trial | None:
+    """A trial that was kept; None if there is none, or half of one."""
+    try:
+        found: Any = json.loads(path.read_text("utf-8"))
+        return Trial(
+            asked=Asked(**found["asked"]),
+            certificate=Certificate(**found["certificate"]),
+            skills=found["skills"],
+            weights=found["weights"],
+            refused=found["refused"],
+        )
+    except (FileNotFoundError, KeyError, TypeError, json.JSONDecodeError):
+        return None
