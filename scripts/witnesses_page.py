@@ -232,11 +232,14 @@ def differ(graded: Sequence[Graded]) -> str:
         (rhos if one.one["task"] == two.one["task"] else other).append(rho)
     bests = Counter(max(one.names, key=lambda name: one.exact[name]) for one in graded)
     named = ", ".join(f"{name.replace('_', ' ')} on {many}" for name, many in bests.most_common())
+    alike = [
+        f"{np.mean(values):.2f} {where} (from {min(values):.2f} to {max(values):.2f})"
+        for values, where in ((rhos, "within a task"), (other, "between tasks"))
+        if values
+    ]
     return (
         f"{len(graded)} networks of {len({one.one['task'] for one in graded})} tasks. The exact "
-        f"orders of two networks correlate by {np.mean(rhos):.2f} within a task (from "
-        f"{min(rhos):.2f}) and {np.mean(other):.2f} between tasks (from {min(other):.2f}). "
-        f"Truly best: {named}."
+        f"orders of two networks correlate by {' and '.join(alike)}. Truly best: {named}."
     )
 
 

@@ -66,7 +66,7 @@ def test_other_explainers_and_metrics_take_the_place_of_its_own(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_choice_that_it_sweeps_over_composes(name):
     few = ("explainer=gradient", "metric=sparseness")
-    params = composed(f"experiment={name}", *few).hydra.sweeper.params
+    params = composed(f"experiment={name}", *few).hydra.sweeper.params or {}
     for group in {"dataset", "model"} & set(params):
         for choice in params[group].split(","):
             assert composed(f"experiment={name}", *few, f"{group}={choice}")[group]["_target_"]

@@ -56,6 +56,8 @@ class Mine(Report):
         self.silent: list[str] = []
 
     def _report(self, config: DictConfig) -> None:
+        if config.hydra.runtime.choices.get("size") == "tiny":
+            self.looks, self.seeds = self.looks[:1], 1
         if len(self.jobs) > 1:
             raise InputError(
                 f"experiment=mine: got {len(self.jobs)} runs; allowed: one network and its pictures"
@@ -70,7 +72,9 @@ class Mine(Report):
 
         if not self.judged.explainers:
             return ""
-        return self.judged.sentence({name: tables.words(name) for name in self.judged.explainers})
+        reference = self.jobs[0].settings.reference
+        words = {name: tables.words(name) for name in self.judged.explainers}
+        return self.judged.sentence(words, "" if reference == "own" else f" from the {reference}")
 
     def extras(self) -> "Sequence[Section]":
         """Pictures first, then what each witness says, and what none of them can."""

@@ -129,6 +129,15 @@ class Answer:
             return []
         return [name for name in self.explainers if planted_skill(self.trials, name).high < 0]
 
+    def _nearest(self, words: Mapping[str, str]) -> str:
+        """By how much the best is ahead of the nearest that both witnesses put behind it."""
+        pairs = [one for one in self.against_best.values() if _said(one) == "recommended"]
+        leads = [
+            f"{one.mean:+.2f} [{one.low:+.2f}, {one.high:+.2f}]"
+            for one in (pairs[0].planted, pairs[0].borrowed)
+        ]
+        return f"{words[pairs[0].second]}: {leads[0]} by plants, {leads[1]} by borrowed truth"
+
     def rate(self, kind: str) -> str:
         """How often such a verdict was opposite to exact truth, in words."""
         found = self.library.rates.get(kind)
@@ -136,18 +145,18 @@ class Answer:
             return "never met where truth is known"
         return f"{found['opposite']} of {found['clear']} were wrong where truth is known"
 
-    def sentence(self, words: Mapping[str, str]) -> str:
-        """The answer; `words` names explainers."""
+    def sentence(self, words: Mapping[str, str], whence: str = "") -> str:
+        """The answer; `words` names explainers, `whence` the image that counts as nothing."""
         pairs = self.against_best
         kinds = {
             kind: [words[name] for name, pair in pairs.items() if _said(pair) == kind]
             for kind in ("recommended", "lean", "alike", "undecided")
         }
-        parts = [f"On your network use {words[self.best]}"]
+        parts = [f"On your network use {words[self.best]}{whence}"]
         if kinds["recommended"]:
             parts.append(
                 f"both witnesses put it before {_listed(kinds['recommended'])} "
-                f"({self.rate('recommended')})"
+                f"({self._nearest(words)}; {self.rate('recommended')})"
             )
         if kinds["lean"]:
             parts.append(f"one of them puts it before {_listed(kinds['lean'])}")

@@ -120,8 +120,13 @@ def test_the_sentence_says_what_each_kind_of_verdict_is_worth():
     assert made.best == "a"
     assert made.broken == ["c"]
     words = made.sentence({"a": "DeepLIFT", "b": "LRP", "c": "CAM"})
-    assert words.startswith("On your network use DeepLIFT; both witnesses put it before LRP ")
-    assert "(1 of 8 were wrong where truth is known)" in words
+    assert made.sentence(dict.fromkeys("abc", "X"), " from the border").startswith(
+        "On your network use X from the border;"
+    )
+    assert words.startswith(
+        "On your network use DeepLIFT; both witnesses put it before LRP (LRP: +0.8"
+    )
+    assert "1 of 8 were wrong where truth is known)" in words
     assert "one of them puts it before CAM" in words
     assert "FAILED the planted test, and broken on this network: CAM" in words
 
