@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from xai_exp.files import write_whole
-from xai_exp.statistics import paired
+from xai_exp.statistics import paired, rank_correlation
 from xai_exp.witnesses import borrowed
 from xai_exp.witnesses.answer import CONTROLS, Answer
 from xai_exp.witnesses.borrowed import LIBRARY, Lender, Library
@@ -159,9 +158,7 @@ def witnesses(graded: Sequence[Graded]) -> str:
         for witness, levels in one.levels().items():
             mine = np.array([levels[name] for name in one.names])
             pick = int(mine.argmax())
-            rho = float(stats.spearmanr(mine, true).statistic) if np.ptp(mine) > 0 else np.nan
-            if witness.startswith("always"):
-                rho = np.nan
+            rho = np.nan if witness.startswith("always") else correlated(mine, true)
             rows.setdefault(witness, []).append(
                 (place[pick] == 0, place[pick] < 3, true.max() - true[pick], rho)
             )
@@ -178,6 +175,11 @@ def witnesses(graded: Sequence[Graded]) -> str:
             f"| {witness} | {len(values)} | {best:.0%} | {three:.0%} | {regret:.2f} | {rho} |"
         )
     return "\n".join(lines)
+
+
+def correlated(first: np.ndarray, second: np.ndarray) -> float:
+    """The rank correlation of two orders of explainers."""
+    return float(rank_correlation(first[None], second[None])[0])
 
 
 def verdicts(rates: Mapping[str, Mapping[str, int]]) -> str:
@@ -228,8 +230,8 @@ def differ(graded: Sequence[Graded]) -> str:
     for one, two in combinations(graded, 2):
         both = [name for name in one.names if name in two.names]
         values = [[each.exact[name] for name in both] for each in (one, two)]
-        rho = float(stats.spearmanr(*values).statistic)
-        (rhos if one.one["task"] == two.one["task"] else other).append(rho)
+        where = rhos if one.one["task"] == two.one["task"] else other
+        where.append(correlated(*np.array(values)))
     bests = Counter(max(one.names, key=lambda name: one.exact[name]) for one in graded)
     named = ", ".join(f"{name.replace('_', ' ')} on {many}" for name, many in bests.most_common())
     alike = [

@@ -29,10 +29,12 @@ from xai_exp.config import config_folder
 from xai_exp.files import write_whole
 from xai_exp.metrics.truth.measures import PartSkill
 from xai_exp.witnesses.borrowed import described
+from xai_exp.witnesses.looks import Look
 from xai_exp.witnesses.trial import Subject, kept
 
 FOLDER = Path("reports/witnesses")
-LOOKS, SEEDS = ("stripes", "solid", "colour"), (0,)
+LOOKS: tuple[Look, ...] = ("stripes", "solid", "colour")
+SEEDS = (0,)
 _SHORT = ["trainer.samples=60000"]
 _TASKS: dict[str, list[str]] = {
     "typed": ["dataset=typed_counting_small", "trainer.samples=100000"],

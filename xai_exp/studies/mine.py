@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from xai_exp.witnesses.trial import Asked, Subject, Trial
 
 
+NAMES = ("stripes", "solid", "colour", "own")  # of looks, where torch is not loaded yet
+
+
 class Mine(Report):
     """Ask planted truth, borrowed truth and measures of perturbation, and write the answer.
 
@@ -51,6 +54,9 @@ class Mine(Report):
         ):
             if not isinstance(value, int) or value < least:
                 raise InputError(f"report.{name}: got {value}; allowed: {least} or more")
+        if (unknown := sorted(set(looks) - set(NAMES))) or not looks:
+            got = ", ".join(unknown) or "none"
+            raise InputError(f"report.looks: got {got}; allowed: any of {', '.join(NAMES)}")
         self.looks, self.seeds = looks, seeds
         self.planted_images, self.steps = planted_images, steps
         self.silent: list[str] = []
@@ -130,8 +136,6 @@ class Mine(Report):
     def _asked(self) -> "list[Asked]":
         from xai_exp.witnesses.looks import LOOKS
 
-        if unknown := sorted(set(self.looks) - set(LOOKS)):
-            raise InputError(f"report.looks: got {', '.join(unknown)}; allowed: {', '.join(LOOKS)}")
         looks = [look for look in LOOKS if look in self.looks]
         return self._subject.asked(looks, range(self.seeds))
 

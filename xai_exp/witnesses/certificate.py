@@ -50,6 +50,11 @@ class Certificate:
         return not self.fault
 
 
+NONE = Certificate(
+    good=math.nan, ratio=math.nan, idle=math.nan, spread=math.nan, fault="never trained"
+)
+
+
 def certified(good: float, truth: Truth, roles: Roles, design: Design) -> Certificate:
     """The certificate of a copy from the exact worths of plants in held-out pictures."""
     worth = {name: _of(truth.shapley, roles, role) for name, role in _ROLE.items()}

@@ -51,8 +51,8 @@ def planted_lead(trials: Sequence[Trial], first: str, second: str) -> Lead:
     there = [one for one in certified(trials) if first in one.skills and second in one.skills]
     if len(there) < FEWEST_TRIALS:
         return Lead(math.nan, math.nan, math.nan)
-    rows = [np.stack([_level(one, name) for one in there]) for name in (first, second)]
-    found = paired(*rows)
+    ours, theirs = (np.stack([_level(one, name) for one in there]) for name in (first, second))
+    found = paired(ours, theirs)
     return Lead(found.difference, found.low, found.high)
 
 

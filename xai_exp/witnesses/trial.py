@@ -20,7 +20,7 @@ from xai_exp.files import write_whole
 from xai_exp.metrics.truth.measures import PartSkill
 from xai_exp.truth.games import attribute
 from xai_exp.types import Dataset, Explainer
-from xai_exp.witnesses.certificate import Certificate, certified
+from xai_exp.witnesses.certificate import NONE, Certificate, certified
 from xai_exp.witnesses.looks import KINDS, Look, cut, pasted
 from xai_exp.witnesses.planting import DESIGNS, Design, Planted, side_of
 from xai_exp.witnesses.tuning import Pace, Plan, tuned
@@ -113,7 +113,7 @@ def kept(
     asked: Asked,
     folder: Path,
     key: str,
-    stepped: Callable[[], None] = lambda: None,
+    stepped: Callable[[], object] = lambda: None,
 ) -> Trial:
     """The trial, made or found.
 
@@ -133,7 +133,7 @@ def kept(
     return made
 
 
-def tried(subject: Subject, asked: Asked, stepped: Callable[[], None] = lambda: None) -> Trial:
+def tried(subject: Subject, asked: Asked, stepped: Callable[[], object] = lambda: None) -> Trial:
     """Plant, train, certify, grade.
 
     Raises:
@@ -157,6 +157,7 @@ def tried(subject: Subject, asked: Asked, stepped: Callable[[], None] = lambda: 
     generator = torch.Generator().manual_seed(1_000_003 * (seed + 1))
     certifying = plan.drawn(_several(held, _MOST // 2), generator)
     told = plan.drawn(_several(test, subject.images), generator, telling=True)
+    certificate = NONE
     for learning_rate in subject.pace.learning_rates:
         model, good = tuned(
             subject.network,

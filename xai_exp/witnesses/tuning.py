@@ -70,7 +70,7 @@ def tuned(
     pace: Pace,
     learning_rate: float,
     seed: int,
-    stepped: Callable[[], None] = lambda: None,
+    stepped: Callable[[], object] = lambda: None,
 ) -> tuple[nn.Module, float]:
     """The trained copy, in evaluation mode, and how good it is on the held-out pictures.
 
