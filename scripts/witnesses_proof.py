@@ -54,20 +54,18 @@ _NETWORKS: dict[str, list[str]] = {
     "cnn": ["model=cnn"],
     "average": ["model=cnn", "model.pooling=avg", "model.head=gap"],
     "strides": ["model=cnn", "model.pooling=stride", "model.kernel=5", "model.activation=gelu"],
-    "vgg": ["model=vgg"],
-    "resnet": ["model=resnet18_with/quarter_width"],
-    "vit": ["model=vit"],
+    "vgg": ["model=vgg", "trainer.samples=60000"],
+    "resnet": ["model=resnet18_with/quarter_width", "trainer.samples=30000"],
+    "vit": ["model=vit", "trainer.samples=60000"],
 }
 _CHOSEN = [
     ("typed", "cnn"), ("one_of_each", "cnn"), ("weighted", "cnn"), ("pairs", "cnn"),
-    ("settlements", "cnn"), ("shortcut", "cnn"), ("typed_colour", "cnn"),
-    ("one_of_each", "vgg"), ("weighted", "vgg"), ("pairs", "vgg"), ("settlements", "vgg"),
-    ("one_of_each", "resnet"), ("weighted", "resnet"), ("settlements", "resnet"),
-    ("shortcut", "vgg"), ("typed_colour", "average"), ("pairs", "average"),
-    ("shortcut", "average"),
-    ("typed", "average"), ("typed_colour", "strides"), ("weighted", "strides"),
-    ("pairs", "strides"),
-    ("one_of_each", "vit"), ("settlements", "vit"), ("typed", "vgg"), ("shortcut", "resnet"),
+    ("settlements", "cnn"), ("shortcut", "cnn"), ("typed_colour", "cnn"), ("one_of_each", "vgg"),
+    ("pairs", "average"), ("one_of_each", "average"), ("typed_colour", "average"),
+    ("shortcut", "average"), ("weighted", "average"), ("pairs", "strides"),
+    ("one_of_each", "strides"), ("typed_colour", "strides"), ("pairs", "resnet"),
+    ("one_of_each", "vit"), ("weighted", "strides"), ("shortcut", "strides"), ("pairs", "vgg"),
+    ("settlements", "average"), ("one_of_each", "resnet"), ("pairs", "vit"),
 ]  # fmt: skip
 
 

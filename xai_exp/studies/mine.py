@@ -134,10 +134,7 @@ class Mine(Report):
         return found
 
     def _asked(self) -> "list[Asked]":
-        from xai_exp.witnesses.looks import LOOKS
-
-        looks = [look for look in LOOKS if look in self.looks]
-        return self._subject.asked(looks, range(self.seeds))
+        return self._subject.asked(self.looks, range(self.seeds))
 
     @cached_property
     def _subject(self) -> "Subject":

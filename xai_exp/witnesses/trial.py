@@ -21,7 +21,7 @@ from xai_exp.metrics.truth.measures import PartSkill
 from xai_exp.truth.games import attribute
 from xai_exp.types import Dataset, Explainer
 from xai_exp.witnesses.certificate import NONE, Certificate, certified
-from xai_exp.witnesses.looks import KINDS, Look, cut, pasted
+from xai_exp.witnesses.looks import KINDS, LOOKS, Look, cut, pasted
 from xai_exp.witnesses.planting import DESIGNS, Design, Planted, side_of
 from xai_exp.witnesses.tuning import Pace, Plan, tuned
 
@@ -90,14 +90,14 @@ class Subject:
     reference: Reference = "own"
     pace: Pace = field(default_factory=Pace)
 
-    def asked(self, looks: Sequence[Look], seeds: Sequence[int]) -> list[Asked]:
+    def asked(self, looks: Sequence[str], seeds: Sequence[int]) -> list[Asked]:
         """All trials of these looks and seeds that the pictures allow."""
         return [
             Asked(design=design, look=look, seed=seed)
             for seed in seeds
-            for look in looks
+            for look in LOOKS
             for design in DESIGNS
-            if self._has(look, design)
+            if look in looks and self._has(look, design)
         ]
 
     def _has(self, look: Look, design: Design) -> bool:

@@ -5,8 +5,9 @@ import pytest
 
 from tests.unit.witnesses.test_answer import answer, lenders, trials
 from xai_exp.config import InputError
-from xai_exp.studies.mine import Mine
+from xai_exp.studies.mine import NAMES, Mine
 from xai_exp.studies.mine_page import UNKNOWN, sections
+from xai_exp.witnesses.looks import LOOKS
 
 
 @pytest.fixture
@@ -33,8 +34,15 @@ def test_the_page_has_pictures_witnesses_certificates_and_limits(judged):
     assert made[3].body.count("<li>") == len(UNKNOWN)
 
 
-@pytest.mark.parametrize(("field", "value"), [("seeds", 0), ("planted_images", 1), ("steps", 0)])
-def test_a_wrong_number_is_refused_before_anything_runs(field, value):
+def test_looks_are_named_as_they_are():
+    assert NAMES == LOOKS
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("looks", ["glitter"]), ("seeds", 0), ("planted_images", 1), ("steps", 0)],
+)
+def test_a_wrong_choice_is_refused_before_anything_runs(field, value):
     fields = {"looks": ["solid"], "seeds": 1, "planted_images": 4, "steps": 10} | {field: value}
-    with pytest.raises(InputError, match=f"report.{field}: got (0|1|glitter)"):
+    with pytest.raises(InputError, match=f"report.{field}: got (glitter|0|1)"):
         Mine(title="", **fields)
