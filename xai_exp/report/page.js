@@ -102,7 +102,9 @@ if (source) {
     const models = one ? [one] : setting.models;
     const [height, width] = setting.size, pixels = height * width;
     const cut = block => block.subarray(image * pixels, (image + 1) * pixels);
-    shown = [["image", cut(bytes(setting.images)), v => [v, v, v], v => (v / 255).toFixed(2)]];
+    const levels = bytes(setting.images), start = image * pixels, channels = setting.colours;
+    const coloured = Array.from({ length: pixels }, (_, i) => levels.subarray(channels * (start + i), channels * (start + i + 1)));
+    shown = [["image", coloured, v => channels === 1 ? [v[0], v[0], v[0]] : [...v], v => [...v].map(level => (level / 255).toFixed(2)).join("/")]];
     if (setting.masks) shown.push(["exact parts", cut(bytes(setting.masks)), v => [255 - v, 255 - v, 255 - v], v => v > 127 ? "part" : v ? "border" : "background"]);
     for (const [name] of Object.entries(setting.models[0].heatmaps)) for (const model of models) if (!hidden.has(name) && model.heatmaps[name])
       shown.push([(name === "image" ? "image as heatmap" : name) + (one ? "" : `, ${model.name}`), cut(new Int8Array(bytes(model.heatmaps[name]).buffer)), v => colour(v / 127), v => (v / 127).toFixed(2)]);

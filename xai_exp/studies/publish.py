@@ -316,12 +316,19 @@ def _maps(setting: str, group: _Shown, scores: pd.DataFrame) -> Maps:
     images = group.arrays["images"]
     return Maps(
         setting=setting,
-        images=images.mean(1).astype(np.uint8),
+        images=_seen(images),
         masks=group.arrays.get("masks"),
         captions=captions or [str(i) for i in range(len(images))],
         models=group.models,
         channels=images.shape[1],
     )
+
+
+def _seen(images: np.ndarray) -> np.ndarray:
+    """Images (image, channel, height, width) as a person sees them: grey, or three colours last."""
+    if images.shape[1] < 3:
+        return images.mean(1).astype(np.uint8)
+    return np.moveaxis(images[:, :3], 1, -1)
 
 
 def _caption(row: Mapping[Hashable, object]) -> str:

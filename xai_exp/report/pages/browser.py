@@ -11,7 +11,8 @@ import torch
 from xai_exp.report import tables
 from xai_exp.report.figures import gallery
 
-_MOST_IMAGES, _MOST_MODELS, _MOST_MAPS = 12, 3, 24
+_FEWEST_IMAGES, _MOST_MODELS, _MOST_MAPS = 12, 3, 24
+_ROOM = 6_000_000  # bytes of heatmaps for which a page has more images than the fewest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,7 @@ class Maps:
 
     Attributes:
         setting: its name.
-        images: (image, height, width) grey levels in bytes.
+        images: (image, height, width) grey levels, or (image, height, width, 3) colours, in bytes.
         masks: (image, height, width) coverage by objects in bytes, if known.
         captions: a line an image.
         channels: of the images.
@@ -39,18 +40,20 @@ def data(maps: Sequence[Maps]) -> str:
     """What the page's script reads, as JSON; nothing without maps."""
     if not maps:
         return ""
+    many = _images(maps)
     found = [
         {
             "name": one.setting,
-            "size": list(one.images.shape[1:]),
-            "images": _encoded(one.images[:_MOST_IMAGES]),
-            "masks": _encoded(one.masks[:_MOST_IMAGES]) if one.masks is not None else None,
-            "captions": list(one.captions[:_MOST_IMAGES]),
+            "size": list(one.images.shape[1:3]),
+            "colours": one.images.shape[3] if one.images.ndim == 4 else 1,
+            "images": _encoded(one.images[:many]),
+            "masks": _encoded(one.masks[:many]) if one.masks is not None else None,
+            "captions": list(one.captions[:many]),
             "models": [
                 {
                     "name": name,
                     "heatmaps": {
-                        tables.words(method): _encoded(_signed(drawn[:_MOST_IMAGES]))
+                        tables.words(method): _encoded(_signed(drawn[:many]))
                         for method, drawn in list(heatmaps.items())[:_MOST_MAPS]
                     },
                 }
@@ -60,6 +63,17 @@ def data(maps: Sequence[Maps]) -> str:
         for one in maps
     ]
     return json.dumps(found).replace("<", "\\u003c")  # nothing in it is a tag to a browser
+
+
+def _images(maps: Sequence[Maps]) -> int:
+    """How many images of each setting the page holds: all, where there is room for them."""
+    each = sum(
+        int(np.prod(drawn.shape[1:]))
+        for one in maps
+        for heatmaps in list(one.models.values())[:_MOST_MODELS]
+        for drawn in list(heatmaps.values())[:_MOST_MAPS]
+    )
+    return max(_FEWEST_IMAGES, _ROOM // max(1, each))
 
 
 def _signed(heatmaps: np.ndarray) -> np.ndarray:
