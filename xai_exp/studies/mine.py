@@ -68,7 +68,7 @@ class Mine(Report):
             raise InputError(
                 f"experiment=mine: got {len(self.jobs)} runs; allowed: one network and its pictures"
             )
-        self._say_certificates()
+        self._say_certificates(self.judged)
         super()._report(config)
         sys.stdout.write(f"{self.answer()}\n")
 
@@ -94,7 +94,7 @@ class Mine(Report):
     def judged(self) -> "Answer":
         """What the witnesses say."""
         from xai_exp.witnesses.answer import CONTROLS, Answer
-        from xai_exp.witnesses.borrowed import described, library
+        from xai_exp.witnesses.borrowed import Library, described, library
 
         left = self.left[0] if self.left else {}
         names = [name for name in left if name not in CONTROLS]
@@ -103,8 +103,18 @@ class Mine(Report):
             explainers=names,
             trials=self.trials,
             features=described(network, images),
-            library=library(),
+            library=library() if self._lent() else Library(lenders=[], rates=library().rates),
         )
+
+    def _lent(self) -> bool:
+        """Whether what is borrowed was asked the same question."""
+        settings = self.jobs[0].settings
+        asked = {"reference": settings.reference, "value": settings.value}
+        other = [f"{key}={asked[key]}" for key in QUESTION if asked[key] != QUESTION[key]]
+        if other:
+            known = ", ".join(f"{key}={value}" for key, value in QUESTION.items())
+            self.silent.append(f"borrowed truth: it is known for {known}; got {', '.join(other)}")
+        return not other
 
     @cached_property
     def trials(self) -> "list[Trial]":
@@ -128,7 +138,7 @@ class Mine(Report):
                 try:
                     found.append(kept(self._subject, one, folder, key, bar.update))
                 except InputError as error:
-                    self.silent.append(str(error))
+                    self.silent.append(f"planted truth: {error}")
                     break
                 bar.update((place + 1) * self.steps - bar.n)
         return found
@@ -166,13 +176,13 @@ class Mine(Report):
         device = machine.device(job.settings.device)
         return test.images(torch.arange(min(job.settings.images, len(test)), device=device))
 
-    def _say_certificates(self) -> None:
+    def _say_certificates(self, judged: "Answer") -> None:
         """What is known of the plants, before anything is concluded from them."""
-        for one in self.trials:
+        for one in judged.trials:
             what = one.certificate.fault or "certified"
             sys.stdout.write(f"plants of {one.asked.name}: {what}\n")
         for line in self.silent:
-            sys.stdout.write(f"no planted truth: {line}\n")
+            sys.stdout.write(f"no {line}\n")
 
     def _measures(self) -> "Mapping[str, tuple[bool, Mapping[str, Sequence[float]]]]":
         """Of each metric the direction and every explainer's scores, image by image."""

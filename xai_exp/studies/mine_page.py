@@ -159,7 +159,7 @@ def _certificates(judged: Answer, silent: Sequence[str]) -> str:
         "methods. Stripes and solid shapes are pasted into your pictures; A decides and B is "
         "irrelevant (distract), or A is worth 2, B 1 and C 0 (worth)."
     )
-    lines = "".join(f"<p>No planted truth: {html.escape(line)}</p>" for line in silent)
+    lines = "".join(f"<p>No {html.escape(line)}</p>" for line in silent)
     made = tables.table(heads, body, name="certificates") if body else ""
     return f"<p>{html.escape(words)}</p>{lines}{made}"
 

@@ -147,6 +147,8 @@ class Answer:
 
     def sentence(self, words: Mapping[str, str], whence: str = "") -> str:
         """The answer; `words` names explainers, `whence` the image that counts as nothing."""
+        if not self.explainers or not (certified(self.trials) or self.library.lenders):
+            return "No witness can say anything of this network: no plant could be certified."
         pairs = self.against_best
         kinds = {
             kind: [words[name] for name, pair in pairs.items() if _said(pair) == kind]

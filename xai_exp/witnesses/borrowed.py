@@ -23,6 +23,7 @@ from torch import nn
 from xai_exp.types import Images
 from xai_exp.witnesses.leads import Lead
 
+QUESTION = {"reference": "border", "value": "centred"}  # that was asked of the library's networks
 _FEWEST = 2.0  # tasks, in effect, that say how far networks differ
 LIBRARY = Path(__file__).with_name("library.json")
 WIDTHS: Mapping[str, float] = {

@@ -141,6 +141,12 @@ def test_without_plants_borrowed_truth_alone_leans():
     assert made.broken == []
 
 
+def test_without_any_witness_nothing_is_recommended():
+    nobody = Library(lenders=[], rates={})
+    words = answer(trials(FAILS, a=0.1, b=0.9, c=0.5), nobody).sentence(dict.fromkeys("abc", "X"))
+    assert words.startswith("No witness can say anything of this network")
+
+
 def test_the_library_of_the_package_is_whole():
     found = borrowed.library()
     assert len({one.task for one in found.lenders}) >= 5
