@@ -108,6 +108,8 @@ class Mine(Report):
 
     def _lent(self) -> bool:
         """Whether what is borrowed was asked the same question."""
+        from xai_exp.witnesses.borrowed import QUESTION
+
         settings = self.jobs[0].settings
         asked = {"reference": settings.reference, "value": settings.value}
         other = [f"{key}={asked[key]}" for key in QUESTION if asked[key] != QUESTION[key]]
