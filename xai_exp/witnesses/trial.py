@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from xai_exp import scoring
 from xai_exp.compute.values import Question, valued
 from xai_exp.config import InputError, identity
+from xai_exp.data.loading import TensorSplit
 from xai_exp.explainers.reference import Reference
 from xai_exp.files import write_whole
 from xai_exp.metrics.truth.measures import PartSkill
@@ -25,7 +26,7 @@ from xai_exp.witnesses.looks import KINDS, LOOKS, Look, cut, pasted
 from xai_exp.witnesses.planting import DESIGNS, Design, Planted, side_of
 from xai_exp.witnesses.tuning import Pace, Plan, tuned
 
-VERSION = 1  # of all that decides what a trial gives
+VERSION = 2  # of all that decides what a trial gives
 _MOST = 200  # pictures that a copy is trained on, and half as many that certify it
 _PAIR = Question(target=1, value="pair", against=0)
 _LINE = 200
@@ -174,12 +175,34 @@ def tried(subject: Subject, asked: Asked, stepped: Callable[[], object] = lambda
         known = attribute(asked_of, certifying, ones)
         certificate = certified(good, known, certifying.roles, asked.design)
         if certificate.holds:
-            return _graded(subject, asked, certificate, model, told)
+            planted_ = plan.drawn(_several(train, _MOST), generator)
+            return _graded(subject, asked, certificate, model, told, Learnt(planted_, told))
     return Trial(asked=asked, certificate=certificate, skills={}, weights=[], refused={})
 
 
+class Learnt:
+    """What the copy has learnt from, as a dataset: references come from pictures with plants.
+
+    From pictures without any they would be the very absence of what is to be found.
+    """
+
+    def __init__(self, train: Planted, test: Planted) -> None:
+        self.classes, self.channels = ("without", "with"), train.pictures.shape[1]
+        self.size = (train.pictures.shape[2], train.pictures.shape[3])
+        self.train, self.test = (
+            TensorSplit(pixels=one.render(), labels=(one.roles == 0).any(1).long())
+            for one in (train, test)
+        )
+        self.validation = self.test
+
+
 def _graded(
-    subject: Subject, asked: Asked, certificate: Certificate, model: nn.Module, told: Planted
+    subject: Subject,
+    asked: Asked,
+    certificate: Certificate,
+    model: nn.Module,
+    told: Planted,
+    learnt: Learnt,
 ) -> Trial:
     """The skill of every explainer on the certified copy."""
     images = told.render()
@@ -193,7 +216,7 @@ def _graded(
     skills, refused, weights = {}, {}, None
     for name, explainer in subject.explainers.items():
         try:
-            bound = scoring.bound(explainer, model, subject.data, unseen, subject.reference)
+            bound = scoring.bound(explainer, model, learnt, unseen, subject.reference)
             scored = scoring.score(
                 bound, {"skill": PartSkill()}, model, sample, asked=_PAIR, seed=asked.seed
             )
