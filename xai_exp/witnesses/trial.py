@@ -278,7 +278,7 @@ def _key(subject: Subject, asked: Asked, key: str) -> str:
         {
             "network": key,
             "trial": asdict(asked),
-            "version": VERSION,
+            "rules": VERSION,
             "images": subject.images,
             "reference": subject.reference,
             "pace": asdict(subject.pace),

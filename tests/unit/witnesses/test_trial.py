@@ -77,11 +77,13 @@ def test_a_trial_is_found_again_unless_it_is_half_or_another(tmp_path, monkeypat
     kept(mine, replace(ASKED, seed=1), tmp_path, "key")
     kept(mine, ASKED, tmp_path, "another network")
     kept(replace(mine, reference="border"), ASKED, tmp_path, "key")
-    assert len(made) == 4
+    monkeypatch.setattr(trial, "VERSION", trial.VERSION + 1)
+    kept(mine, ASKED, tmp_path, "key")
+    assert len(made) == 5
     for path in tmp_path.iterdir():
         path.write_text(path.read_text()[:40])
     kept(mine, ASKED, tmp_path, "key")
-    assert len(made) == 5
+    assert len(made) == 6
 
 
 def test_without_a_certificate_nobody_is_graded(tmp_path):
