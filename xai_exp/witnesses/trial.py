@@ -5,7 +5,7 @@ What a trial gave is kept in a file as soon as it is made, so that work that was
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from xai_exp import scoring
-from xai_exp.compute.values import Question, valued
+from xai_exp.compute import ops
+from xai_exp.compute.values import valued
 from xai_exp.config import InputError, identity
 from xai_exp.data.loading import TensorSplit
 from xai_exp.explainers.reference import Reference
 from xai_exp.files import write_whole
 from xai_exp.metrics.truth.measures import PartSkill
 from xai_exp.truth.games import attribute
-from xai_exp.types import Dataset, Explainer
+from xai_exp.types import Case, Dataset, Explainer
 from xai_exp.witnesses.certificate import NONE, Certificate, certified
 from xai_exp.witnesses.looks import KINDS, LOOKS, Look, cut, pasted
 from xai_exp.witnesses.planting import DESIGNS, Design, Planted, side_of
@@ -28,7 +29,6 @@ from xai_exp.witnesses.tuning import Pace, Plan, tuned
 
 VERSION = 2  # of all that decides what a trial gives
 _MOST = 200  # pictures that a copy is trained on, and half as many that certify it
-_PAIR = Question(target=1, value="pair", against=0)
 _LINE = 200
 
 
@@ -205,35 +205,40 @@ def _graded(
     learnt: Learnt,
 ) -> Trial:
     """The skill of every explainer on the certified copy."""
-    images = told.render()
-    sample = scoring.Sample(
-        images=images,
-        labels=torch.ones(len(images), dtype=torch.long, device=images.device),
-        scenes=told,
-        parts=None,
-    )
-    unseen = replace(sample, scenes=None)  # explainers are told of no plants
-    skills, refused, weights = {}, {}, None
-    for name, explainer in subject.explainers.items():
-        try:
-            bound = scoring.bound(explainer, model, learnt, unseen, subject.reference)
-            scored = scoring.score(
-                bound, {"skill": PartSkill()}, model, sample, asked=_PAIR, seed=asked.seed
-            )
-        except InputError as error:
-            refused[name] = str(error)
-            continue
-        except Exception as error:  # as in a run, one method's failure is its own line
-            refused[name] = " ".join(f"{type(error).__name__}: {error}".split())[:_LINE]
-            continue
-        skills[name] = [float(one) for one in scored.scores["score"]]
-        weights = [float(one) for one in scored.scores["weight"]]
+    images, skill = told.render(), PartSkill()
+    ones = torch.ones(len(images), dtype=torch.long, device=images.device)
+    unseen = scoring.Sample(images=images, labels=ones, scenes=None, parts=None)
+    across: dict[Any, Any] = {}
+    skills, refused, weights = {}, {}, []
+    with ops.evaluating(model):
+        asked_of = valued(model, "pair", images, 0)
+        for name, explainer in subject.explainers.items():
+            try:
+                # Explainers are told of no plants: they see pictures.
+                bound = scoring.bound(explainer, model, learnt, unseen, subject.reference)
+                heatmaps = bound(asked_of, images, ones).detach()
+                scoring.refuse_not_finite(heatmaps)
+                case = Case(
+                    model=asked_of,
+                    images=images,
+                    targets=ones,
+                    heatmaps=heatmaps,
+                    explain=bound,
+                    scenes=told,
+                    generator=torch.Generator(images.device).manual_seed(asked.seed),
+                    value="pair",
+                    across=across,
+                )
+                found, counted = skill(case), skill.weights(case)
+            except InputError as error:
+                refused[name] = str(error)
+            except Exception as error:  # as in a run, one method's failure is its own line
+                refused[name] = " ".join(f"{type(error).__name__}: {error}".split())[:_LINE]
+            else:
+                skills[name] = [float(one) for one in found.double()]
+                weights = [float(one) for one in counted.double()]
     return Trial(
-        asked=asked,
-        certificate=certificate,
-        skills=skills,
-        weights=weights or [],
-        refused=refused,
+        asked=asked, certificate=certificate, skills=skills, weights=weights, refused=refused
     )
 
 
