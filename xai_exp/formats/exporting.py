@@ -18,6 +18,10 @@ from xai_exp.formats.onnx.importing import difference
 
 OPSET = 17
 MOST_ERROR = 1e-5  # of the largest logit
+_PREPROCESSING = (
+    "pictures in 0..1, (batch, channel, height, width), float32; whatever else is done to them "
+    "is in the graph"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,17 +70,38 @@ def exported(network: nn.Module, images: Tensor, card: Card | None = None) -> Ex
         network.train(mode)
     model = onnx.load_from_string(buffer.getvalue())
     model.producer_name = "xai_exp"
-    for key, value in (card or Card()).words().items():
+    words = {**(card or Card()).words(), "preprocessing": _PREPROCESSING}
+    for key, value in words.items():
         model.metadata_props.add(key=key, value=value)
-    session = Session(model)
-    found = [torch.from_numpy(session(part.cpu().numpy())) for part in (images, images[:1])]
-    error = max(difference(one, wanted[: len(one)]) for one in found)
+    error = _apart(model, images.cpu(), wanted)
     if not error <= MOST_ERROR:
         raise InputError(
             f"export: got a file that answers differently, by {error:.1g} of the largest logit; "
             f"allowed: up to {MOST_ERROR:g}"
         )
     return Exported(model=model, error=error)
+
+
+def _apart(model: Any, images: Tensor, wanted: Tensor) -> float:  # noqa: ANN401
+    """The largest difference of onnxruntime's logits, of all images and of the first alone."""
+    session = Session(model)
+    try:
+        found = [torch.from_numpy(session(part.numpy())) for part in (images, images[:1])]
+    except ValueError as error:
+        raise InputError(
+            f"export: got a file that {session.runner} can't answer ({error}); allowed: a network "
+            "whose layers take any number of pictures"
+        ) from error
+    return max(difference(one, wanted[: len(one)]) for one in found)
+
+
+def export(network: nn.Module, images: Tensor, path: Path, card: Card | None = None) -> None:
+    """As `exported`, into a file.
+
+    Raises:
+        InputError: likewise.
+    """
+    write(exported(network, images, card), path)
 
 
 def write(exported: Exported, path: Path) -> None:
