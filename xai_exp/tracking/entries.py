@@ -100,8 +100,8 @@ def save_network(path: Path, model: str, run: "Run", network: nn.Module, example
     except Exception as error:
         shutil.rmtree(path, ignore_errors=True)
         _log.warning(
-            "the logged model is a pickle, which loads only where xai_exp is installed: torch can't "
-            "write this network as a graph (%s)",
+            "the logged model is a pickle, which loads only where xai_exp is installed: torch "
+            "can't write this network as a graph (%s)",
             gist(error),
         )
         needed.append("xai-exp")
