@@ -234,6 +234,31 @@ def test_what_has_no_torch_function_is_a_black_box_that_names_it():
     assert xe.explain(found.network, images, "occlusion")["occlusion"].abs().max() > 0
     with pytest.raises(InputError, match="black box"):
         xe.explain(found.network, images, "gradient")
+    with pytest.raises(InputError, match="which only the file itself holds"):
+        exporting.exported(found.network, images)
+
+
+def test_a_file_in_which_a_picture_s_values_are_frozen_is_not_written():
+    class Frozen(torch.nn.Module):
+        """Its course hangs on the picture, which tracing does not see."""
+
+        def forward(self, images):
+            rows = images.flatten(1) if float(images.mean()) > 0.7 else -images.flatten(1)
+            return rows[:, :3]
+
+    with pytest.raises(InputError, match="answers differently"):
+        exporting.exported(Frozen(), torch.full((3, 3, 8, 8), 0.9))
+
+
+def test_lengths_that_follow_from_pictures_stay_so_when_a_file_goes_out_again():
+    nodes = [
+        node("Shape", "x", "s"), node("Slice", "s zero one", "n"),
+        node("Concat", "n rest", "to", axis=0),
+        node("Reshape", "x to", "g"), node("Gemm", "g w b", "y", transB=1),
+    ]  # fmt: skip
+    whole = {"zero": torch.tensor([0]), "one": torch.tensor([1]), "rest": torch.tensor([192])}
+    network = loaded(model(nodes, {**W, **whole})).network
+    assert exporting.exported(network, torch.rand(3, 3, 8, 8)).error < 1e-5
 
 
 def test_what_the_file_says_of_pictures_goes_in_front(tmp_path):
