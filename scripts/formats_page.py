@@ -5,16 +5,18 @@ and ONNX files from there, and says what it lacks.
 """
 
 import io
+import json
 import sys
 import tempfile
 import time
 import warnings
-import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import formats_files as files
 import onnx
 import onnxruntime
 import torch
@@ -36,6 +38,7 @@ from xai_exp.models.vgg import VGG
 from xai_exp.models.vit import ViT
 
 ROOT = Path(__file__).resolve().parent.parent
+KEPT = ROOT / "scripts" / "formats.json"
 PAGE, WORDS = ROOT / "docs" / "formats.md", ROOT / "docs" / "formats-words.md"
 MODELS = {
     "cnn": CNN(norm="batch"), "lenet5": LeNet5(), "vgg": VGG(), "resnet18": ResNet18(),
@@ -49,17 +52,63 @@ def main() -> None:
     warnings.simplefilter("ignore")
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     suite, refused = operators()
+    absent = ["not fetched: run `make formats`"]
+    found = list(files.real(folder)) if folder else absent
+    weights = list(trips(files.weights(folder))) if folder else absent
+    versions = (
+        f"onnx {onnx.__version__}, onnxruntime {onnxruntime.__version__}, "
+        f"torch {torch.__version__.partition('+')[0]}"
+    )
+    kept(
+        trips=list(trips(ours())), weights=weights, real=found, suite=suite, refused=refused,
+        versions=versions,
+    )  # fmt: skip
+    written()
+
+
+def kept(**found: Any) -> None:  # noqa: ANN401
+    """Put what was measured beside what was measured before."""
+    held = json.loads(KEPT.read_text("utf-8")) if KEPT.is_file() else {}
+    KEPT.write_text(json.dumps(held | found, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def written() -> None:
+    """Write the page from what was measured."""
+    held = json.loads(KEPT.read_text("utf-8"))
     text = WORDS.read_text("utf-8").format(
-        trips="\n".join(trips()),
-        real="\n".join(real(folder)) if folder else "not fetched: run `make formats`",
-        suite=suite,
-        refused=refused,
-        versions=f"onnx {onnx.__version__}, onnxruntime {onnxruntime.__version__}, "
-        f"torch {torch.__version__.partition('+')[0]}",
+        trips="\n".join(held["trips"]),
+        real="\n".join(held["real"]),
+        weights="\n".join(held.get("weights", [])),
+        suite=held["suite"],
+        refused=held["refused"],
+        versions=held["versions"],
+        peers="\n".join(peer_rows(held)),
+        openvx=openvx_line(held.get("openvx")),
     )
     head = "<!-- made by scripts/formats_page.py from formats-words.md -->"
     PAGE.write_text(f"{head}\n{text}", "utf-8")
     print(PAGE.relative_to(ROOT))
+
+
+def peer_rows(held: dict[str, Any]) -> Iterator[str]:
+    """A row for each network: the errors of MMdnn's code and of DIANNA's map."""
+    both = [held.get(kind, {}).get("errors", {}) for kind in ("mmdnn", "dianna")]
+    for name in MODELS:
+        cells = [f"{one[name]:.0e}" if name in one else "" for one in both]
+        yield f"| {name} | {' | '.join(cells)} |"
+    versions = [held.get(kind, {}).get("versions", "") for kind in ("mmdnn", "dianna")]
+    yield f"| with | {' | '.join(versions)} |"
+
+
+def openvx_line(found: dict[str, Any] | None) -> str:
+    """What a real implementation answered."""
+    if not found:
+        return "It was never tried against a real one."
+    logits, maps = (max(found[kind].values()) for kind in ("errors", "maps"))
+    return (
+        f"Tried against {found['versions']}: of {', '.join(found['errors'])} the logits differ by "
+        f"at most {logits:.1e} of the largest, occlusion's heatmaps by {maps:.1e}."
+    )
 
 
 def network_of(architecture: Any) -> nn.Module:  # noqa: ANN401
@@ -75,33 +124,30 @@ def network_of(architecture: Any) -> nn.Module:  # noqa: ANN401
     return network
 
 
-def trips() -> Iterator[str]:
-    """A row for each network and format."""
+def ours() -> dict[str, tuple[nn.Module, torch.Tensor]]:
+    """Networks of ours, with pictures."""
     images = torch.rand(3, *SHAPE[1:], generator=torch.Generator().manual_seed(1))
-    card = Card(classes=CLASSES)
+    return {name: (network_of(architecture), images) for name, architecture in MODELS.items()}
+
+
+def trips(networks: Mapping[str, tuple[nn.Module, torch.Tensor]]) -> Iterator[str]:
+    """A row for each network and format."""
     with tempfile.TemporaryDirectory() as folder:
-        for name, architecture in MODELS.items():
-            network = network_of(architecture)
-            model = exporting.exported(network, images, card).model
+        for name, (network, images) in networks.items():
+            shape = (1, *images.shape[1:])
+            made = partial(exporting.exported, network, images, Card(classes=CLASSES))
+            model = made().model
             ways: dict[str, tuple[Path, Callable[[Path], Any]]] = {
                 "ONNX": (
-                    Path(folder, f"{name}.onnx"),
-                    lambda path, network=network: exporting.write(
-                        exporting.exported(network, images, card), path
-                    ),
+                    Path(folder, "net.onnx"),
+                    lambda path, made=made: exporting.write(made(), path),
                 ),
-                "NNEF": (
-                    Path(folder, f"{name}-nnef"),
-                    lambda path, model=model: nnef.write(model, path, SHAPE),
-                ),
-                "MMdnn": (
-                    Path(folder, f"{name}.pb"),
-                    lambda path, model=model: mmdnn.write(model, path, SHAPE),
-                ),
+                "NNEF": (Path(folder, "nnef"), partial(nnef.write, model, shape=shape)),
+                "MMdnn": (Path(folder, "net.pb"), partial(mmdnn.write, model, shape=shape)),
             }
             for kind, (path, write) in ways.items():
                 yield f"| {name} | {kind} | {trip(network, images, name, path, write)} |"
-                print(name, kind)
+                print(name, kind, flush=True)
 
 
 def trip(
@@ -125,42 +171,6 @@ def trip(
     notes = "; ".join(back.notes) or "nothing"
     seconds = f"{between - start:.2f} + {end - between:.2f}"
     return f"{logits:.0e} | {relevance:.0e} | {size:.2f} | {seconds} | {notes}"
-
-
-def found(folder: Path) -> Iterator[tuple[str, str, bytes]]:
-    """ONNX files in wheels and beside them: package, name, content."""
-    for path in sorted(folder.iterdir()):
-        if path.suffix == ".onnx":
-            yield "", path.name, path.read_bytes()
-        elif path.suffix == ".whl":
-            with zipfile.ZipFile(path) as held:
-                for name in sorted(held.namelist()):
-                    if name.endswith(".onnx"):
-                        package = "-".join(path.name.split("-")[:2])
-                        yield package, Path(name).name, held.read(name)
-    light = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
-    for path in sorted(light.glob("*.onnx")):
-        yield f"onnx-{onnx.__version__}", path.name, path.read_bytes()
-
-
-def real(folder: Path) -> Iterator[str]:
-    """A row for each real file."""
-    for package, name, raw in found(folder):
-        with tempfile.TemporaryDirectory() as place:
-            path = Path(place, "net.onnx")
-            path.write_bytes(raw)
-            start = time.process_time()
-            try:
-                back = importing.load(path)
-            except InputError as error:
-                words = f"refused | | | {str(error).partition(';')[0].replace(place, '')}"
-            else:
-                kind = "torch" if back.converted else "black box"
-                error = f"{back.error:.0e}" if back.converted else ""
-                words = f"{kind} | {error} | {time.process_time() - start:.1f} | "
-                words += ("; ".join(back.notes) or "nothing").replace("|", "/")
-        print(package, name)
-        yield f"| {package} | {name} | {len(raw) / 1e6:.2f} | {words} |"
 
 
 def operators() -> tuple[str, str]:

@@ -38,6 +38,7 @@ from xai_exp.types import (
 
 SINGLE = ("dataset", "model", "trainer", "imputer", "tracking")
 SEVERAL = ("explainer", "metric")
+_APART = ("hydra", "formats")  # Hydra's own, and what choices refer to
 _LEARNING = ("model", "trainer")
 _KINDS: Mapping[str, type] = {
     "dataset": Dataset,
@@ -217,11 +218,12 @@ def experiment(config: DictConfig) -> Experiment:
         InputError: for a key that nothing reads, a wrong type, a value out of range.
     """
     trust.refuse_strangers(config)
-    known = {*SINGLE, *SEVERAL, *(field.name for field in fields(Settings)), "hydra"}
+    known = {*SINGLE, *SEVERAL, *(field.name for field in fields(Settings)), *_APART}
     for key in config:
         if str(key) not in known:
             raise InputError(unknown("key", str(key), sorted(known)))
-    top = {str(key): config[key] for key in config if str(key) not in {*SINGLE, *SEVERAL, "hydra"}}
+    made_apart = {*SINGLE, *SEVERAL, *_APART}
+    top = {str(key): config[key] for key in config if str(key) not in made_apart}
     try:
         settings = Settings(**top)
     except InputError as error:

@@ -44,6 +44,14 @@ def whole(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def inside(folder: Path, path: Path) -> bool:
+    """Whether a path leads to something within a folder, links followed."""
+    try:
+        return folder.resolve() in path.resolve().parents
+    except (ValueError, OSError, RuntimeError):  # no name of a file; a circle of links
+        return False
+
+
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a text or bytes as a file that is either there whole or not at all."""
     with whole(path) as part:

@@ -9,12 +9,15 @@ from torch import Tensor
 
 from xai_exp.build import Experiment
 from xai_exp.data.loading import files_of
+from xai_exp.formats import exporting
+from xai_exp.formats.card import Card
 from xai_exp.report.figures import curves, gallery
 from xai_exp.scoring import Sample, Scored
 from xai_exp.show import terminal as show
 from xai_exp.statistics import evened, mean_interval
 from xai_exp.tracking import Record
 from xai_exp.training.store import TrainingResult
+from xai_exp.types import Dataset
 
 
 def training(experiment: Experiment, key: str, result: TrainingResult) -> Record:
@@ -36,7 +39,13 @@ def training(experiment: Experiment, key: str, result: TrainingResult) -> Record
         },
         figures={"learning": partial(curves.learning, result.history)},
         seconds=result.seconds,
+        exports={"network.onnx": partial(exporting.export, card=card(experiment.dataset))},
     )
+
+
+def card(data: Dataset) -> Card:
+    """What a file says of a network that was trained on these data: pictures in 0..1 go in."""
+    return Card(mean=(0.0,), std=(1.0,), size=tuple(data.size), classes=tuple(data.classes))
 
 
 def explanation(experiment: Experiment, name: str, sample: Sample, scored: Scored) -> Record:

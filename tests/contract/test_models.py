@@ -16,7 +16,7 @@ CONF = Path(__file__).parents[2] / "conf"
 OF_COLOURS = {"whitebox_weighted", "whitebox_xor"}
 NAMES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 READY = [
-    name for name in NAMES if name not in ("file", "onnx", "nnef", "mmdnn")
+    name for name in NAMES if name not in ("file", "onnx", "nnef", "mmdnn", "openvx")
 ]  # whose defaults name all that is needed
 
 

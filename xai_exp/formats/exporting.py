@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ from xai_exp.formats.onnx.importing import difference
 
 OPSET = 17
 MOST_ERROR = 1e-5  # of the largest logit
+_PREPROCESSING = (
+    "pictures in 0..1, (batch, channel, height, width), float32; whatever else is done to them "
+    "is in the graph"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +52,9 @@ def exported(network: nn.Module, images: Tensor, card: Card | None = None) -> Ex
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # the exporter's own words about itself
-            wanted = network(images).cpu()
+            others = torch.rand((2, *images.shape[1:]), generator=torch.Generator().manual_seed(0))
+            pictures = (images, images[:1], others.to(images))
+            wanted = [network(some).cpu() for some in pictures]
             torch.onnx.export(
                 network, (images,), buffer,  # pyright: ignore[reportArgumentType]
                 opset_version=OPSET, dynamo=False,
@@ -66,17 +73,38 @@ def exported(network: nn.Module, images: Tensor, card: Card | None = None) -> Ex
         network.train(mode)
     model = onnx.load_from_string(buffer.getvalue())
     model.producer_name = "xai_exp"
-    for key, value in (card or Card()).words().items():
+    words = {**(card or Card()).words(), "preprocessing": _PREPROCESSING}
+    for key, value in words.items():
         model.metadata_props.add(key=key, value=value)
-    session = Session(model)
-    found = [torch.from_numpy(session(part.cpu().numpy())) for part in (images, images[:1])]
-    error = max(difference(one, wanted[: len(one)]) for one in found)
+    error = _apart(model, [some.cpu() for some in pictures], wanted)
     if not error <= MOST_ERROR:
         raise InputError(
             f"export: got a file that answers differently, by {error:.1g} of the largest logit; "
             f"allowed: up to {MOST_ERROR:g}"
         )
     return Exported(model=model, error=error)
+
+
+def _apart(model: Any, pictures: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:  # noqa: ANN401
+    """The largest difference of logits on any pictures: what is traced may hang on one."""
+    session = Session(model)
+    try:
+        found = [torch.from_numpy(session(some.numpy())) for some in pictures]
+    except ValueError as error:
+        raise InputError(
+            f"export: got a file that {session.runner} can't answer ({error}); allowed: a network "
+            "whose layers take any number of pictures"
+        ) from error
+    return max(map(difference, found, wanted))
+
+
+def export(network: nn.Module, images: Tensor, path: Path, card: Card | None = None) -> None:
+    """As `exported`, into a file.
+
+    Raises:
+        InputError: likewise.
+    """
+    write(exported(network, images, card), path)
 
 
 def write(exported: Exported, path: Path) -> None:

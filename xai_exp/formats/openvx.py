@@ -24,6 +24,8 @@ _READ, _WRITE, _HOST = 0x11001, 0x11002, 0x0E000  # VX_READ_ONLY, VX_WRITE_ONLY,
 _NNEF = b"vx_khr_nnef"
 _NAMES = ("openvx", "OpenVX", "openvx_nn")
 _LARGEST = 8  # axes
+_VERSION, _IMPLEMENTATION = 0x80101, 0x80105  # VX_CONTEXT_VERSION, VX_CONTEXT_IMPLEMENTATION
+_WORDS = 64  # VX_MAX_IMPLEMENTATION_NAME
 
 
 def found(path: str | None = None) -> Any:  # noqa: ANN401
@@ -35,8 +37,8 @@ def found(path: str | None = None) -> Any:  # noqa: ANN401
     name = path or next((one for n in _NAMES if (one := ctypes.util.find_library(n))), None)
     if name is None:
         raise InputError(
-            "openvx: got no library that the loader finds; allowed: found(PATH), the path of an "
-            "OpenVX implementation with the NNEF import extension"
+            "openvx: got no library that the loader finds; allowed: formats.openvx.library=PATH "
+            "(or found(PATH)), an OpenVX implementation with the NNEF import extension"
         )
     try:
         library = ctypes.CDLL(name)
@@ -57,7 +59,7 @@ def found(path: str | None = None) -> Any:  # noqa: ANN401
 _POINTERS = "vxCreateContext vxImportKernelFromURL vxCreateGraph vxCreateTensor vxCreateGenericNode"
 _CODES = (
     "vxVerifyGraph vxProcessGraph vxSetParameterByIndex vxCopyTensorPatch vxReleaseTensor "
-    "vxReleaseNode vxReleaseKernel vxReleaseGraph vxReleaseContext vxGetStatus"
+    "vxReleaseNode vxReleaseKernel vxReleaseGraph vxReleaseContext vxGetStatus vxQueryContext"
 )
 
 
@@ -107,6 +109,7 @@ class Runner:
         if len(shape) > _LARGEST or shape[0] != 1:
             raise InputError(f"openvx: got pictures of shape {tuple(shape)}; allowed: (1, C, H, W)")
         self.library, self.shape, self.answer = library, tuple(shape), (1, classes)
+        self.folder = folder
         self.held: list[tuple[str, ctypes.c_void_p]] = []
         try:
             self.context = self._make("Context", "vxCreateContext")
@@ -170,6 +173,22 @@ class Runner:
         self._copy(self.output, found, _READ)
         return found
 
+    @property
+    def name(self) -> str:
+        """The path of the implementation."""
+        return str(self.library._name)
+
+    @property
+    def implementation(self) -> str:
+        """What the implementation calls itself, and the version of OpenVX that it follows."""
+        words, version = ctypes.create_string_buffer(_WORDS), ctypes.c_uint16()
+        for key, value in ((_IMPLEMENTATION, words), (_VERSION, version)):
+            size = ctypes.c_size_t(ctypes.sizeof(value))
+            given = (ctypes.c_int32(key), ctypes.byref(value), size)
+            self._ask("vxQueryContext", self.context, *given)
+        told = words.value.decode("utf-8", "replace")
+        return f"{told} (OpenVX {version.value >> 8}.{version.value & 255})"
+
     def close(self) -> None:
         """Give everything back, the last first."""
         while self.held:
@@ -206,6 +225,14 @@ class OpenVX(nn.Module):
         memo[id(self)] = self
         return self
 
+    def __reduce__(self) -> Any:  # noqa: ANN401
+        return again, (
+            self.runner.name,
+            self.runner.folder,
+            self.runner.shape,
+            self.runner.answer[1],
+        )
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits, one picture after the other.
 
@@ -217,6 +244,20 @@ class OpenVX(nn.Module):
                 "this explainer needs a gradient, and the network runs in OpenVX; allowed: methods "
                 "by removal (rise, occlusion, lime, kernel_shap, ...)"
             )
+        if torch.jit.is_tracing():
+            raise InputError(
+                "export: got a network that runs in OpenVX, a black box; allowed: networks of "
+                "torch functions (model=nnef reads the same folder)"
+            )
         held = images.detach().to("cpu", torch.float32).numpy()
         rows = [self.runner(held[i : i + 1]) for i in range(len(held))]
         return torch.from_numpy(np.concatenate(rows)).to(images.device, images.dtype)
+
+
+def again(library: str | None, folder: Path, shape: Sequence[int], classes: int) -> OpenVX:
+    """The network of a folder in an implementation.
+
+    Raises:
+        InputError: when there is none, or it can't run the folder.
+    """
+    return OpenVX(Runner(found(library), folder, shape, classes))

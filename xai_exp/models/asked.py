@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import is_dataclass, replace
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -95,10 +96,33 @@ class _Prepared(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         if self.size is not None and tuple(images.shape[-2:]) != tuple(self.size):
-            images = functional.interpolate(
-                images, self.size, mode="bilinear", align_corners=False, antialias=True
-            )
+            images = _resized(images, self.size)
         return images if self.plain else (images - self.mean) / self.std
+
+
+def _resized(images: Tensor, size: Size) -> Tensor:
+    """Bilinear with anti-aliasing; written as two products where it goes into an ONNX file."""
+    if not torch.onnx.is_in_onnx_export():
+        return functional.interpolate(
+            images, size, mode="bilinear", align_corners=False, antialias=True
+        )
+    height, width = (int(one) for one in images.shape[-2:])
+    rows, columns = resizing(height, size[0]), resizing(width, size[1])
+    return torch.matmul(torch.matmul(rows.to(images), images), columns.T.to(images))
+
+
+def resizing(before: int, after: int) -> Tensor:
+    """The weights (after, before) by which a line of pixels becomes one of another length.
+
+    A triangle as wide as a new pixel (an old one where it becomes longer) around each new pixel's
+    centre, cut at the border and of sum 1, as torch's bilinear interpolation with anti-aliasing.
+    """
+    scale = before / after
+    reach = max(scale, 1.0)
+    centres = (np.arange(after) + 0.5) * scale
+    apart = np.abs(np.arange(before) + 0.5 - centres[:, None]) / reach
+    weights = np.clip(1 - apart, 0, None)
+    return torch.from_numpy((weights / weights.sum(1, keepdims=True)).astype(np.float32))
 
 
 class Asked(nn.Module):

@@ -7,12 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from xai_exp import pipeline
+from xai_exp import pipeline, records
 from xai_exp.compute import machine
 from xai_exp.config import InputError
 from xai_exp.errors import Arguments
 from xai_exp.formats import exporting, opening
-from xai_exp.formats.card import Card
 from xai_exp.formats.mmdnn import writing as mmdnn
 from xai_exp.formats.nnef import writing as nnef
 from xai_exp.formats.onnx import importing
@@ -49,8 +48,7 @@ def export(arguments: Sequence[str]) -> None:
     network = pipeline.trained_network(made, machine.device("cpu"))
     data = made.dataset
     images = data.test.images(list(range(min(3, len(data.test))))).to(torch.float32)
-    card = Card(size=(data.size[0], data.size[1]), classes=tuple(data.classes))
-    found = exporting.exported(network, images, card)
+    found = exporting.exported(network, images, records.card(data))
     out = given.out or Path(f"{key}.onnx")
     error = _written(found, out, (1, data.channels, *data.size), images, network)
     sys.stdout.write(f"written: {out}; its logits differ from torch's by {error:.1g}\n")

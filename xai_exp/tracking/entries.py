@@ -1,5 +1,7 @@
 """Records as MLflow's entries: text for parameters, points for metrics, a graph for a network."""
 
+import logging
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -9,11 +11,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from xai_exp.tracking.connection import gist
 from xai_exp.tracking.interface import Number, Record
 from xai_exp.types import Images
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
+
+_log = logging.getLogger(__name__)
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -67,25 +72,39 @@ def history_points(
 
 
 def save_network(path: Path, model: str, run: "Run", network: nn.Module, example: Images) -> None:
-    """Write the network as a graph that loads without this package, for any batch size."""
+    """Write the network as a graph that loads without this package, for any batch size.
+
+    One whose course depends on values, as that of some files from elsewhere, is pickled.
+    """
     from mlflow import pytorch
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    shape = (-1, *example.shape[1:])
     with torch.no_grad():
         copy = deepcopy(network).cpu().eval().requires_grad_(False)
         copy = copy.to(memory_format=torch.contiguous_format)  # other weights are not kept whole
         inputs = example[:2].detach().cpu().contiguous()
         classes = copy(inputs).shape[1]
-    pytorch.save_model(
-        copy,
-        path,
-        mlflow_model=Model(run_id=run.info.run_id, model_uuid=model, model_id=model),
-        signature=ModelSignature(
+    shape = (-1, *example.shape[1:])
+    shared: dict[str, Any] = {
+        "mlflow_model": Model(run_id=run.info.run_id, model_uuid=model, model_id=model),
+        "signature": ModelSignature(
             inputs=Schema([TensorSpec(np.dtype(np.float32), shape)]),
             outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, classes))]),
         ),
-        input_example=inputs,  # pyright: ignore[reportArgumentType] # a tensor is not kept as JSON
-        pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}", "mlflow"],
-    )
+    }
+    needed = [f"torch=={torch.__version__.partition('+')[0]}", "mlflow"]
+    try:
+        # A tensor as an example is not kept as JSON.
+        pytorch.save_model(copy, path, input_example=inputs, pip_requirements=needed, **shared)  # pyright: ignore[reportArgumentType]
+    except Exception as error:
+        shutil.rmtree(path, ignore_errors=True)
+        _log.warning(
+            "the logged model is a pickle, which loads only where xai_exp is installed: torch "
+            "can't write this network as a graph (%s)",
+            gist(error),
+        )
+        needed.append("xai-exp")
+        pytorch.save_model(
+            copy, path, serialization_format="pickle", pip_requirements=needed, **shared
+        )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -13,6 +14,7 @@ from xai_exp.config import configured
 from xai_exp.types import Images
 
 Number = int | float  # told apart by run-time type checks, so both are named
+Export = Callable[[nn.Module, Images, Path], None]  # writes a network, which takes such images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,7 @@ class Record:
             name itself and the rest as NAME.low, NAME.high, NAME.n. NaN is not recorded.
         figures: What draws the plots, by name; each becomes NAME.png where pictures are kept.
         seconds: How long the work took before it was recorded; the run is dated back by it.
+        exports: What writes the network in other formats, by the name of the file beside the model.
     """
 
     key: str
@@ -76,6 +79,7 @@ class Record:
     metrics: Mapping[str, Number | Mapping[str, Number]] = field(default_factory=dict)
     figures: Mapping[str, Callable[[], Figure]] = field(default_factory=dict)
     seconds: Number = 0.0
+    exports: Mapping[str, Export] = field(default_factory=dict)
 
 
 @runtime_checkable

@@ -49,13 +49,15 @@ _NEWEST = 50  # how many runs the columns of a view are chosen by
 class MLflow:
     """Runs in MLflow: a SQLite file and artifacts under `root`, or the server at `uri`.
 
-    `figures` is whether pictures are drawn for the runs; a large study is quicker without.
+    `figures` is whether pictures are drawn for the runs; a large study is quicker without. `onnx`
+    is whether a trained network is kept as network.onnx as well, beside the logged model.
     """
 
     root: str = "mlruns"
     uri: str | None = None
     experiment: str = "xai_exp"
     figures: bool = True
+    onnx: bool = True
 
     def __post_init__(self) -> None:
         """An empty name would mean the current folder."""
@@ -162,6 +164,8 @@ class Runs:
             if done is not None and done.outputs and done.outputs.model_outputs:
                 return _link(done)
             with self._written("train", record) as (run, folder):
+                exports = record.exports if self.settings.onnx else {}
+                record = replace(record, exports=exports)
                 model = writing.model(self.client, run, record, network, example)
                 last = max((int(row["epoch"]) for row in history), default=0)
                 points = history_points(run, record, history) + final(run, record, model, last)

@@ -1,13 +1,16 @@
 """What goes into a run: parameters, metrics in calls as large as MLflow takes, and its model."""
 
+import logging
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from xai_exp.config import InputError
 from xai_exp.tracking.entries import flat, save_network
 from xai_exp.tracking.interface import Record
 from xai_exp.types import Images
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 _PARAMS_A_CALL = 100  # the most that MLflow takes
 _METRICS_A_CALL = 1000
 _LONGEST_VALUE = 500  # characters of a parameter; older servers refuse longer ones
+_log = logging.getLogger(__name__)
 
 
 def params(client: "MlflowClient", run: "Run", given: Mapping[str, Any]) -> None:
@@ -75,11 +79,27 @@ def model(
     )
     with tempfile.TemporaryDirectory() as folder:
         save_network(Path(folder) / "model", made.model_id, run, network, example)
+        _exported(Path(folder) / "model", record, network, example)
         client.log_model_artifacts(made.model_id, str(Path(folder) / "model"))
     if made.model_id not in outputs:
         client.log_outputs(run.info.run_id, [LoggedModelOutput(made.model_id, step=0)])
     client.finalize_logged_model(made.model_id, "READY")
     return made.model_id
+
+
+def _exported(folder: Path, record: Record, network: nn.Module, example: Images) -> None:
+    """The network in other formats beside the model; one that can't be written is said."""
+    for name, write in record.exports.items():
+        try:
+            write(network, example, folder / name)
+        except InputError as error:
+            _said(f"{name} is not kept with the run: {error}")
+
+
+@cache
+def _said(line: str) -> None:
+    """Say a line once; what holds for one network of a study mostly holds for all."""
+    _log.warning("%s", line)
 
 
 def models_of(client: "MlflowClient", run: "Run") -> "list[LoggedModel]":

@@ -1,6 +1,7 @@
 """NNEF and MMdnn: the way out and in again, and folders and pickles of strangers."""
 
 import os
+import shutil
 import struct
 
 import numpy as np
@@ -42,7 +43,7 @@ def test_logits_and_relevance_survive_the_way_out_and_in(written, name, apart):
         xe.explain(n, images, "lrp", targets=None)["lrp"] for n in (network, back.network)
     )
     assert apart(ours, theirs) < 1e-4
-    assert back.card.classes == (("a", "b", "c", "d") if name == "net" else None)
+    assert back.card.classes == ("a", "b", "c", "d")
 
 
 def test_the_numbers_of_a_folder_decide_which_network_it_is(written):
@@ -78,9 +79,40 @@ def test_folders_of_strangers_are_refused_in_one_line(tmp_path, line, said):
         opening.opened(tmp_path / "net")
 
 
+def test_links_to_outside_a_folder_are_not_followed(written, tmp_path):
+    """Neither the graph (whose text an error would show), nor the card, nor MMdnn's numbers."""
+    shutil.copytree(written[2] / "net", tmp_path / "net")
+    shutil.copy(written[2] / "net.pb", tmp_path / "net" / "net.pb")
+    (tmp_path / "secret").write_text('{"classes": ["secret", "other"]}')
+    (tmp_path / "net" / "card.json").unlink()
+    (tmp_path / "net" / "card.json").symlink_to(tmp_path / "secret")
+    assert opening.opened(tmp_path / "net").card.classes is None
+    (tmp_path / "net" / "graph.nnef").unlink()
+    for name, asked in (("graph.nnef", "net"), ("net.npy", "net/net.pb")):
+        (tmp_path / "net" / name).symlink_to(tmp_path / "secret")
+        with pytest.raises(InputError, match=r"folder") as caught:
+            opening.opened(tmp_path / asked)
+        assert "secret" not in str(caught.value)
+
+
+def test_pickles_that_take_much_of_little_are_refused_before_memory_is_taken(tmp_path):
+    np.save(tmp_path / "net.npy", np.array({}, object), allow_pickle=True)
+    head = (tmp_path / "net.npy").read_bytes()[:128]
+    for steps in (
+        b"\x80\x02}r\xff\xff\xff\x7f.",  # the 2^31st place of a memory of places
+        b"\x80\x05\x96" + struct.pack("<Q", 2**37) + b"x.",  # 128 GiB of bytes
+        b"\x80\x02K\x01" + b"\x85" * 1_100_000 + b".",  # tuples of tuples
+    ):
+        (tmp_path / "net.npy").write_bytes(head + steps)
+        with pytest.raises(InputError, match="can't be read"):
+            weights.read(tmp_path / "net.npy")
+
+
 def test_fragments_of_one_s_own_are_refused():
     with pytest.raises(InputError, match="fragments"):
         parse("version 1.0;\nfragment f( x ) -> ( y ) { y = x; }\ngraph g( x ) -> ( y ) { }")
+    with pytest.raises(InputError, match="100000 operations"):
+        parse("y = relu(x);" * 100_000)
 
 
 def test_a_tensor_that_its_bytes_do_not_fill_is_refused(tmp_path):

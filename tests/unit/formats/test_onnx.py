@@ -13,6 +13,7 @@ from xai_exp.formats import exporting
 from xai_exp.formats.card import Card
 from xai_exp.formats.onnx import importing
 from xai_exp.formats.onnx.imported import Imported
+from xai_exp.models.asked import Asked, Preprocessing, resizing
 from xai_exp.models.exchanged import Onnx
 
 onnx = pytest.importorskip("onnx")
@@ -65,6 +66,34 @@ def test_logits_and_relevance_survive_the_way_out_and_in(trained, apart):
         )
         assert apart(ours, theirs) < 1e-4, name
     assert back.card == Card(classes=("a", "b", "c", "d"), size=(32, 32))
+
+
+def test_pictures_of_another_size_are_resized_in_the_file_as_in_torch(network):
+    """With anti-aliasing, for which ONNX has no operator at this opset."""
+    how = Preprocessing(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4), size=(32, 32))
+    asked = Asked(how.module(3), network)
+    for size in ((70, 61), (20, 25), (32, 40)):
+        made = exporting.exported(asked, torch.rand(3, 3, *size))
+        assert made.error < 1e-5, size
+
+
+def test_every_line_of_pixels_becomes_one_of_another_length_as_torch_does_it():
+    for before, after in ((32, 7), (7, 32), (50, 17), (5, 5), (1, 4), (4, 1)):
+        images = torch.rand(1, 1, 3, before, dtype=torch.float64)
+        wanted = functional.interpolate(
+            images, (3, after), mode="bilinear", align_corners=False, antialias=True
+        )
+        assert torch.allclose(images @ resizing(before, after).T.double(), wanted, atol=1e-6)
+
+
+def test_the_file_of_a_run_says_what_goes_in_and_comes_out(trained, tmp_path):
+    exporting.export(
+        trained[0], trained[1], tmp_path / "n.onnx", Card(mean=(0.0,), classes=("a", "b"))
+    )
+    words = {one.key: one.value for one in onnx.load(tmp_path / "n.onnx").metadata_props}
+    assert words["classes"] == '["a", "b"]'
+    assert words["preprocessing"].startswith("pictures in 0..1")
+    assert onnx.load(tmp_path / "n.onnx").opset_import[0].version == 17
 
 
 def test_other_numbers_beside_a_file_are_another_network(trained, tmp_path):
@@ -205,6 +234,31 @@ def test_what_has_no_torch_function_is_a_black_box_that_names_it():
     assert xe.explain(found.network, images, "occlusion")["occlusion"].abs().max() > 0
     with pytest.raises(InputError, match="black box"):
         xe.explain(found.network, images, "gradient")
+    with pytest.raises(InputError, match="which only the file itself holds"):
+        exporting.exported(found.network, images)
+
+
+def test_a_file_in_which_a_picture_s_values_are_frozen_is_not_written():
+    class Frozen(torch.nn.Module):
+        """Its course hangs on the picture, which tracing does not see."""
+
+        def forward(self, images):
+            rows = images.flatten(1) if float(images.mean()) > 0.7 else -images.flatten(1)
+            return rows[:, :3]
+
+    with pytest.raises(InputError, match="answers differently"):
+        exporting.exported(Frozen(), torch.full((3, 3, 8, 8), 0.9))
+
+
+def test_lengths_that_follow_from_pictures_stay_so_when_a_file_goes_out_again():
+    nodes = [
+        node("Shape", "x", "s"), node("Slice", "s zero one", "n"),
+        node("Concat", "n rest", "to", axis=0),
+        node("Reshape", "x to", "g"), node("Gemm", "g w b", "y", transB=1),
+    ]  # fmt: skip
+    whole = {"zero": torch.tensor([0]), "one": torch.tensor([1]), "rest": torch.tensor([192])}
+    network = loaded(model(nodes, {**W, **whole})).network
+    assert exporting.exported(network, torch.rand(3, 3, 8, 8)).error < 1e-5
 
 
 def test_what_the_file_says_of_pictures_goes_in_front(tmp_path):

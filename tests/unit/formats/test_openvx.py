@@ -32,6 +32,9 @@ class RecordingDouble:
                 if name == "vxImportKernelFromURL":
                     assert given[1].value == b"vx_khr_nnef"
                 return self.handles
+            if name == "vxQueryContext":
+                said = b"double" if given[1].value == 0x80105 else bytes([3, 1])
+                ctypes.memmove(given[2], said, len(said))
             if name == "vxCopyTensorPatch":
                 self.copy(*given)
             if name == "vxProcessGraph":
@@ -70,6 +73,7 @@ def test_pictures_arrive_as_they_are_and_everything_is_given_back():
         images = torch.rand(3, 2, 3, 4, generator=torch.Generator().manual_seed(0))
         strided = images.transpose(2, 3).contiguous().transpose(2, 3)  # other strides in memory
         answer = OpenVX(runner)(strided)
+        assert runner.implementation == "double (OpenVX 1.3)"
     assert torch.allclose(answer, images.sum((2, 3)), atol=1e-6)
     assert double.calls.index("vxVerifyGraph") < double.calls.index("vxProcessGraph")
     made = [c for c in double.calls if c.startswith(("vxCreate", "vxImport"))]
@@ -95,6 +99,32 @@ def test_without_an_implementation_one_line_says_so(tmp_path):
         found(str(tmp_path / "lib.so"))
     with pytest.raises(InputError, match="without vxCreateContext"):
         found("libc.so.6")
+
+
+def test_a_run_names_its_implementation_and_compares_it_with_torch(
+    network, images, tmp_path, monkeypatch
+):
+    from xai_exp.formats import exporting, openvx
+    from xai_exp.formats.nnef import writing
+    from xai_exp.models.exchanged import OpenVX as Architecture
+
+    writing.write(exporting.exported(network, images).model, tmp_path / "net", (1, 3, 32, 32))
+    asked = Architecture(path=str(tmp_path / "net"), library=str(tmp_path / "no.so"))
+    with pytest.raises(InputError, match="can't be loaded"):
+        asked.build(3, (32, 32), 4)
+
+    class Torch(torch.nn.Module):
+        wrong = 0.0
+
+        def forward(self, images):
+            return network(images) + self.wrong
+
+    monkeypatch.setattr(openvx, "again", lambda *_: Torch())
+    with torch.no_grad():
+        assert torch.equal(asked.build(3, (32, 32), 4)(images), network(images))
+    monkeypatch.setattr(Torch, "wrong", 0.1)
+    with pytest.raises(InputError, match="logits that differ from torch's"):
+        asked.build(3, (32, 32), 4)
 
 
 def test_a_gradient_is_refused():

@@ -102,6 +102,32 @@ def test_the_logged_model_loads_and_gives_the_same_logits_for_any_batch_size(tra
     assert torch.allclose(loaded(images), network().eval()(images), atol=1e-6)
 
 
+def test_a_network_is_kept_in_other_formats_beside_the_model(tracker, caplog):
+    """One that can't be written is said, and the run has all else; without onnx nobody is asked."""
+
+    def write(network, images, path):
+        path.write_text(f"{images.shape[1]} {type(network).__name__}")
+
+    def refuse(*_):
+        raise InputError("export: got a strange network; allowed: others")
+
+    def of(key, tracker):
+        exports = {"net.one": write, "net.two": refuse}
+        record = Record(key=key, name=key, exports=exports)
+        example = torch.rand(2, 1, 8, 8)
+        link = tracker.record_training(record, network=network(), example=example, history=[])
+        assert tracker.finished("train", key)
+        return Path(tracker.client.get_logged_model(link.model).artifact_location)
+
+    place = of("exported", tracker)
+    assert (place / "net.one").read_text() == "1 Sequential"
+    assert (place / "MLmodel").is_file()
+    assert not (place / "net.two").exists()
+    assert "net.two is not kept with the run: export: got a strange network" in caplog.text
+    without = MLflow(root=tracker.settings.root, onnx=False).open()
+    assert not (of("not exported", without) / "net.one").exists()
+
+
 def test_the_same_model_key_is_recorded_once(tracker):
     assert train(tracker, "once") == train(tracker, "once")
     assert len(runs(tracker, "tags.model_key = 'once'")) == 1

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from xai_exp.config import InputError
+from xai_exp.formats.card import read as card_of
 from xai_exp.formats.mmdnn import weights
 from xai_exp.formats.mmdnn.schema import graph_message
 from xai_exp.formats.needed import library
@@ -54,6 +55,7 @@ class _Reader:
         self.axes: dict[str, int] = {}
         self.shape: list[int | str] | None = None
         self.input = self.output = ""
+        self.words: dict[str, str] = {}
 
     def model(self, onnx: Any) -> Any:  # noqa: ANN401
         make, kind = self.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
@@ -63,7 +65,9 @@ class _Reader:
             [make(self.output, kind, None)], held,
         )  # fmt: skip
         opsets = [self.helper.make_opsetid("", _OPSET)]
-        return self.helper.make_model(graph, opset_imports=opsets, ir_version=8)
+        made = self.helper.make_model(graph, opset_imports=opsets, ir_version=8)
+        self.helper.set_model_props(made, self.words)
+        return made
 
     def layer(self, layer: Any) -> None:  # noqa: ANN401
         read = _READ.get(layer.op)
@@ -128,6 +132,7 @@ def _input(reader: _Reader, layer: Any, told: Attributes) -> int:  # noqa: ANN40
     lengths = (channels, height, width)
     reader.shape = ["batch", *(n if n > 0 else f"length {i}" for i, n in enumerate(lengths))]
     reader.input = layer.name
+    reader.words = card_of({k: v for k, v in told.items() if isinstance(v, str)}).words()
     return 4
 
 

@@ -7,6 +7,7 @@ it is looked up in a list of three, and an array is made of bytes that are there
 import io
 import math
 import pickle
+import pickletools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from xai_exp.config import InputError
-from xai_exp.files import whole
+from xai_exp.files import inside, whole
 
 Weights = Mapping[str, Mapping[str, np.ndarray]]
 _LARGEST = 2**31 - 1  # bytes
 _LONGEST_HEADER = 10_000
+_MOST_STEPS = 1_000_000  # of a pickle; an array takes some twenty
 _TYPE = re.compile(r"[fiu][1248]|O8?")
 
 
@@ -91,8 +93,10 @@ def read(path: Path) -> Weights:
     Raises:
         InputError: for anything else in the file.
     """
-    if not path.is_file():
-        raise InputError(f"mmdnn: got no file {path.name}; allowed: the weights beside the graph")
+    if not path.is_file() or not inside(path.parent, path):
+        raise InputError(
+            f"mmdnn: got no file {path.name} in the graph's folder; allowed: the weights beside it"
+        )
     if path.stat().st_size > _LARGEST:
         raise InputError(f"mmdnn: got {path.name} of 2 GiB or more; allowed: less")
     with path.open("rb") as file:
@@ -104,6 +108,7 @@ def read(path: Path) -> Weights:
             rest = file.read()
             if shape != () or kind != np.dtype(object):
                 raise ValueError("no dictionary")
+            _refuse_much(rest)
             held = _Arrays(io.BytesIO(rest), encoding="latin1").load()
             return _checked(held)
         except pickle.UnpicklingError as error:
@@ -116,6 +121,14 @@ def read(path: Path) -> Weights:
                 f"mmdnn: got {path.name}, which can't be read ({type(error).__name__}); allowed: a "
                 "dictionary of arrays"
             ) from error
+
+
+def _refuse_much(raw: bytes) -> None:
+    """Refuse steps that take more memory than the file has bytes, before any is made."""
+    for count, (step, given, _) in enumerate(pickletools.genops(raw)):
+        far = step.name in ("PUT", "LONG_BINPUT") and int(given or 0) > _MOST_STEPS
+        if count > _MOST_STEPS or far or step.name == "BYTEARRAY8":
+            raise ValueError("steps that no dictionary of arrays needs")
 
 
 def _checked(held: Any) -> Weights:  # noqa: ANN401

@@ -43,6 +43,8 @@ class _Writer:
         self.names = {source: "input"}
         layer = self.layer("DataInput", source, [])
         self.put(layer, "shape", shape=self.last(shape))
+        for key, value in graph.card.words().items():
+            self.put(layer, key, s=value.encode())
         for node in graph.nodes:
             write = _WRITTEN.get(node.op)
             if write is None:

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from xai_exp.config import InputError
+from xai_exp.files import inside
 from xai_exp.formats.card import read as card_of
 from xai_exp.formats.needed import library
 from xai_exp.formats.nnef import tensors
 from xai_exp.formats.nnef.text import Name, Operation, Text, parse
 
 _OPSET = 17
-_LARGEST = 2**31 - 1  # bytes of all variables
+_LARGEST, _MOST_CARD = 2**31 - 1, 2**24  # bytes of all variables, of card.json
 
 
 def files(path: Path) -> list[Path]:
@@ -27,7 +28,7 @@ def files(path: Path) -> list[Path]:
     folder = _folder(path)
     labels = [_label(folder, one) for one in text.operations if one.op == "variable"]
     card = folder / "card.json"
-    return [folder / "graph.nnef", *sorted(set(labels)), *([card] if card.is_file() else [])]
+    return [folder / "graph.nnef", *sorted(set(labels)), *([card] if _is_card(card) else [])]
 
 
 def parsed(path: Path) -> Text:
@@ -39,6 +40,11 @@ def parsed(path: Path) -> Text:
     place = _folder(path) / "graph.nnef"
     if not place.is_file():
         raise InputError(f"nnef: got {path} without graph.nnef; allowed: a folder with one")
+    if not inside(place.parent, place):
+        raise InputError(
+            f"nnef: got {path}, whose graph.nnef is a link to outside the folder; allowed: a file "
+            "in it"
+        )
     try:
         with place.open("rb") as file:
             return parse(file.read(2**26 + 1).decode("utf-8"))
@@ -54,16 +60,17 @@ def _label(folder: Path, operation: Operation) -> Path:
     """The file of a variable, within the folder."""
     label = operation.get("label")
     named = label if isinstance(label, str) else ""
-    try:
-        place = (folder / f"{named}.dat").resolve()
-    except (ValueError, OSError, RuntimeError):
-        place = folder
-    if not named or folder.resolve() not in place.parents:
+    place = folder / f"{named}.dat"
+    if not named or not inside(folder, place):
         raise InputError(
             f"nnef: got a variable in {named[:80]!r}, outside the folder, which isn't read; "
             "allowed: names of files in it"
         )
-    return place
+    return place.resolve()
+
+
+def _is_card(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size < _MOST_CARD and inside(path.parent, path)
 
 
 def model_of(path: Path) -> Any:  # noqa: ANN401
@@ -79,7 +86,7 @@ def model_of(path: Path) -> Any:  # noqa: ANN401
         graph, opset_imports=[onnx.helper.make_opsetid("", _OPSET)], ir_version=8
     )
     card = _folder(path) / "card.json"
-    if card.is_file() and card.stat().st_size < 2**24:
+    if _is_card(card):
         try:
             told = json.loads(card.read_text("utf-8"))
             words = card_of({str(k): str(v) for k, v in told.items()}).words()

@@ -8,6 +8,7 @@ from typing import Any
 from xai_exp.config import InputError
 
 _DEEPEST, _LONGEST = 8, 64 * 2**20  # levels of lists; bytes of text
+_MOST = 50_000  # operations
 _TOKEN = re.compile(
     r"\s+|#[^\n]*|(?P<name>[A-Za-z_]\w*)|(?P<number>-?\d+(\.\d+)?([eE][-+]?\d+)?)"
     r"|(?P<text>'[^'\n]*'|\"[^\"\n]*\")|(?P<sign>->|[-+*/<>=(){}\[\],;.])"
@@ -55,6 +56,8 @@ def parse(text: str) -> Text:
     """
     if len(text) > _LONGEST:
         raise InputError("nnef: got a text of more than 64 MiB; allowed: less")
+    if (many := text.count(";")) > _MOST:
+        raise InputError(f"nnef: got {many} operations; allowed: {_MOST}")
     return _Parser(text).graph()
 
 

@@ -91,6 +91,11 @@ class BlackBox(nn.Module):
                 f"this explainer needs a gradient, and the network is a black box: {self.why}; "
                 "allowed: methods by removal (rise, occlusion, lime, kernel_shap, ...)"
             )
+        if torch.jit.is_tracing():
+            raise InputError(
+                f"export: got a black box, which only the file itself holds: {self.why}; allowed: "
+                "networks of torch functions"
+            )
         asked = images.detach().to("cpu", torch.float32).contiguous().numpy()
         answer = np.ascontiguousarray(self.session(asked))
         return torch.from_numpy(answer).to(images.device, images.dtype)

@@ -47,6 +47,9 @@ def _reshape(node: Node, value: Tensor, shape: Tensor) -> Tensor:
         if any(one == 0 and place >= value.dim() for place, one in enumerate(wanted)):
             raise node.cannot("a length 0 where there is none to copy")
         wanted = [value.shape[place] if one == 0 else one for place, one in enumerate(wanted)]
+    if torch.jit.is_tracing():  # lengths that follow from the pictures stay so in what is written
+        traced = [shape[place] if one > 1 else one for place, one in enumerate(whole(shape))]
+        wanted = [one if whole(shape)[place] else wanted[place] for place, one in enumerate(traced)]
     return torch.reshape(value, wanted)
 
 
@@ -158,7 +161,10 @@ def _tile(_node: Node, value: Tensor, times: Tensor) -> Tensor:
 
 
 def _shape(node: Node, value: Tensor) -> Tensor:
-    kept = list(value.shape)[slice(node.get("start", 0), node.get("end"))]
+    part = slice(node.get("start", 0), node.get("end"))
+    if torch.jit.is_tracing():
+        return torch.stack([torch.as_tensor(one) for one in value.shape])[part].to(torch.int64)
+    kept = list(value.shape)[part]
     return torch.tensor(kept, dtype=torch.int64, device=value.device)
 
 

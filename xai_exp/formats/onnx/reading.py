@@ -20,6 +20,7 @@ from xai_exp.formats.onnx.moving import TYPES
 from xai_exp.formats.onnx.node import MOST, Node, UnconvertedError
 
 NEWEST = 28  # the opset up to which operators were compared with their definition
+_MOST_NODES = 50_000
 _LARGEST = 2**31 - 1  # bytes that the format's encoding allows
 _OURS = ("", "ai.onnx")
 _FIELDS: Mapping[str, tuple[int, ...]] = {
@@ -104,6 +105,10 @@ def _read(path: Path) -> Any:  # noqa: ANN401
         ) from error
     if not model.HasField("graph") or not model.graph.node or not model.graph.output:
         raise InputError(f"model.path: got {path} without a network in it; allowed: an ONNX file")
+    if len(model.graph.node) > _MOST_NODES:
+        raise InputError(
+            f"model.path: got {path} of {len(model.graph.node)} operators; allowed: {_MOST_NODES}"
+        )
     return model
 
 

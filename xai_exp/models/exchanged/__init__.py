@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from xai_exp.config import Content, InputError, configured
-from xai_exp.formats import opening
-from xai_exp.formats.onnx.importing import MOST_ERROR, Loaded, say
+from xai_exp.formats import opening, openvx
+from xai_exp.formats.onnx.importing import MOST_ERROR, Loaded, difference, say
 from xai_exp.models import asked, weights
 from xai_exp.models.asked import Mean, Preprocessing, Size, Std
 from xai_exp.models.weights import Head
@@ -119,6 +119,44 @@ class Nnef(Onnx):
 @configured
 class Mmdnn(Onnx):
     """The network in MMdnn's NAME.pb and NAME.npy, as it is; fields as in model=onnx."""
+
+
+@configured
+class OpenVX(Nnef):
+    """The network in an NNEF folder as an OpenVX implementation runs it, a black box.
+
+    Methods by removal work on it. It is compared with torch's on random pictures.
+
+    Args:
+        library: the implementation, with the NNEF import extension; null: what the loader finds.
+    """
+
+    library: str | None = None
+
+    def build(self, channels: int, size: tuple[int, int], classes: int) -> nn.Module:
+        """The network, for pictures of this kind.
+
+        Raises:
+            InputError: without an implementation, or when it answers otherwise than torch.
+        """
+        loaded = self._loaded()
+        how = self._front(loaded)
+        height, width = how.size or size
+        pictures = torch.rand(
+            (2, channels, height, width), generator=torch.Generator().manual_seed(0)
+        )
+        place = Path(self.path).expanduser()
+        folder = place if place.is_dir() else place.parent
+        with torch.no_grad():
+            wanted = loaded.network(pictures)
+            network = openvx.again(self.library, folder, (1, *pictures.shape[1:]), wanted.shape[1])
+            error = difference(network(pictures), wanted)
+        if not error <= MOST_ERROR:
+            raise InputError(
+                f"openvx: got logits that differ from torch's by {error:.1g} of the largest; "
+                f"allowed: up to {MOST_ERROR:g}"
+            )
+        return weights.ready(network, how, self.head, channels, size, classes)
 
 
 def front(
