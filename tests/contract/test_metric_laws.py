@@ -36,7 +36,9 @@ def members(preset):
 
 
 FAITHFUL, LOCAL = members("faithfulness"), members("localisation")
-RENDERED = members("truth") | {"scene_equivariance"}  # they need scenes; see test_metrics.py
+RENDERED = (
+    members("truth") | members("funny_birds") | {"scene_equivariance"}
+)  # they need scenes; see test_metrics.py
 ALL = {
     path.stem for path in (CONF / "metric").glob("*.yaml") if "defaults" not in OmegaConf.load(path)
 } - RENDERED

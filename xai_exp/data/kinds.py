@@ -98,6 +98,12 @@ class Kinds(Splits):
         return (2,)
 
     @property
+    def kind_names(self) -> tuple[str, ...]:
+        """What the kinds are called, in order."""
+        names = tuple(SHAPES if self.by == "shape" else COLORS)
+        return names[: self.mixtures()[0].shape[1]]
+
+    @property
     def channels(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         """1 or 3."""
         return 3 if self.color == "rgb" else 1
@@ -153,7 +159,7 @@ class Kinds(Splits):
         the new ones are placed among the kept ones as any object is. (How much room a mixture
         leaves is not part of the weights: objects fill a small part of the image.)
         """
-        kinds = self._kinds_of(scene)
+        kinds = self.kinds_of(scene)
         keep = keep & (kinds >= 0)
         fresh = self._regrouped(kinds, keep, generator)
         sides, radii, angles = self.shaped(fresh, generator)
@@ -165,8 +171,8 @@ class Kinds(Splits):
         ignored = torch.isin(fresh, torch.tensor(self.ignored_kinds))
         return dataclasses.replace(scene, centres=centres, levels=levels, ignored=ignored, **mixed)
 
-    def _kinds_of(self, scene: Scene) -> Tensor:
-        """The kind of each object, -1 for none."""
+    def kinds_of(self, scene: Scene) -> Tensor:
+        """The kind of each object (image, object), -1 for none."""
         if self.by == "shape":
             known = torch.tensor([0, *SHAPES.values()])
             return (scene.sides[..., None] == known).int().argmax(2) - 1

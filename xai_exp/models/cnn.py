@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from torch import nn
 
-from xai_exp.config import InputError, Range, configured
+from xai_exp.config import Added, InputError, Range, configured
 from xai_exp.models.blocks import ACTIVATIONS, Activation, fitted
 
 _ENOUGH = 4
@@ -15,8 +15,9 @@ class CNN:
     """Blocks of convolution, norm, activation and pooling, then one hidden layer, then logits.
 
     Args:
-        depth: number of blocks, each of which halves the image; null: until its shorter side is
-            4 pixels or less, so that every object is seen whole before the head.
+        depth: number of blocks, each of which halves the image (see halvings); null: until its
+            shorter side is 4 pixels or less, so that every object is seen whole before the head.
+        halvings: how many of the blocks, the first ones, halve the image; null: each does.
         width: maps of the first block; each further block doubles them, up to `max_width`.
         max_width: the most maps that a block has.
         kernel: the convolutions' size (odd), padded so that it keeps the image's.
@@ -29,6 +30,7 @@ class CNN:
     """
 
     depth: Annotated[int, Range(1, 10)] | None = None
+    halvings: Annotated[Annotated[int, Range(0, 10)] | None, Added(None)] = None
     width: Annotated[int, Range(1, 1024)] = 8
     max_width: Annotated[int, Range(1, 4096)] = 64
     kernel: Annotated[int, Range(1, 15)] = 3
@@ -40,6 +42,10 @@ class CNN:
     hidden: Annotated[int, Range(0, 65536)] = 128
 
     def __post_init__(self) -> None:
+        if self.halvings is not None and self.depth is None:
+            raise InputError(
+                f"CNN.halvings: got {self.halvings} without a depth; allowed: model.depth as well"
+            )
         if self.kernel % 2 == 0:
             raise InputError(f"CNN.kernel: got {self.kernel}; allowed: an odd number")
 
@@ -48,15 +54,17 @@ class CNN:
         layers: list[nn.Module] = []
         maps, (height, width), block = channels, size, 0
         while min(height, width) > _ENOUGH if self.depth is None else block < self.depth:
-            if min(height, width) < 2:
+            halves = self.halvings is None or block < self.halvings
+            if halves and min(height, width) < 2:
                 raise InputError(
                     f"model cnn: got depth {self.depth} for images of {size[0]}x{size[1]} pixels; "
                     f"allowed: at most {block}, since each block halves the image"
                 )
             wider = min(self.max_width, self.width * 2**block)
-            layers += self._block(maps, wider)
+            layers += self._block(maps, wider, halves=halves)
             maps, block = wider, block + 1
-            height, width = self._halved(height), self._halved(width)
+            if halves:
+                height, width = self._halved(height), self._halved(width)
         if self.head == "gap":
             layers += [nn.AdaptiveAvgPool2d(1)]
             height = width = 1
@@ -66,8 +74,8 @@ class CNN:
     def _halved(self, length: int) -> int:
         return (length + 1) // 2 if self.pooling == "stride" else length // 2
 
-    def _block(self, before: int, after: int) -> list[nn.Module]:
-        stride = 2 if self.pooling == "stride" else 1
+    def _block(self, before: int, after: int, *, halves: bool) -> list[nn.Module]:
+        stride = 2 if halves and self.pooling == "stride" else 1
         batch = self.norm == "batch"
         layers: list[nn.Module] = [
             nn.Conv2d(before, after, self.kernel, stride, self.kernel // 2, bias=not batch)
@@ -76,7 +84,7 @@ class CNN:
             layers.append(nn.BatchNorm2d(after))
         layers.append(ACTIVATIONS[self.activation]())
         pools = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
-        if self.pooling in pools:
+        if halves and self.pooling in pools:
             layers.append(pools[self.pooling](2))
         return layers
 

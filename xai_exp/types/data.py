@@ -3,7 +3,7 @@
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from xai_exp.types.shapes import (
     Flags,
@@ -206,6 +206,20 @@ class PartlyLearnt(Protocol):
     """A dataset with fields that training never sees, such as what only the test split shows."""
 
     undeciding: ClassVar[frozenset[str]]
+
+
+@runtime_checkable
+class OfKinds(Protocol):
+    """A dataset whose objects are of several kinds, in any order."""
+
+    @property
+    def kind_names(self) -> tuple[str, ...]:
+        """What the kinds are called, in order."""
+        ...
+
+    def kinds_of(self, scene: Any) -> Tensor:  # noqa: ANN401
+        """The kind of each object of its scenes: (image, object), -1 for none."""
+        ...
 
 
 @runtime_checkable

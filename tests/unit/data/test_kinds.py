@@ -26,7 +26,7 @@ SIDES = {0: -1, 1: 0, 4: 1, 3: 2}
 
 def kinds_of(data, scenes):
     if data.by == "color":
-        return data._kinds_of(scenes)
+        return data.kinds_of(scenes)
     return torch.tensor([[SIDES[side] for side in row] for row in scenes.sides.tolist()])
 
 

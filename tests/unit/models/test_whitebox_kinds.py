@@ -26,7 +26,7 @@ def test_to_the_weighted_counter_an_object_is_worth_its_colour(worths):
     index = torch.arange(12)
     scenes, labels = data.test.scenes(index), data.test.labels[index]
     found = attribute(network, scenes, labels)
-    kinds = data._kinds_of(scenes)
+    kinds = data.kinds_of(scenes)
     each = torch.tensor(worths, dtype=torch.float64)[kinds.clamp(min=0)] * (kinds >= 0)
     torch.testing.assert_close(found.shapley, 2 * (labels[:, None] - 6) * each, rtol=0, atol=0.02)
     assert float(found.interaction.abs().max()) < 0.02
@@ -41,7 +41,7 @@ def test_to_parity_two_objects_cancel_and_one_is_all():
     index = torch.arange(24)
     scenes = data.test.scenes(index)
     found = attribute(network, scenes, torch.ones(24, dtype=torch.long))
-    kinds = data._kinds_of(scenes)
+    kinds = data.kinds_of(scenes)
     counted = (kinds == 0) | (kinds == 1)
     both = counted.sum(1) == 2
     alone = counted & (counted.sum(1, keepdim=True) == 1)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from xai_exp.config import InputError, Range, configured
+from xai_exp.config import Added, InputError, Range, configured
 from xai_exp.data import loading
 from xai_exp.data.land import ground, placing
 from xai_exp.data.land.kinds import CLASSES, CUES, INFORMAL, OF_LAND, OTHER, Cue
@@ -40,6 +40,7 @@ class Settlements(Splits):
         test_city: whether test images are of known cities or of new ones, which have another
             palette and another sensor.
         conflict: the cue that shows the other class in the test split.
+        alike: whether data of every `only` show the same images, each labelled by its own cue.
         coalitions: objects: half of the training images lack random parts, so that networks know
             images of every coalition; null: none does.
         validation_share, test_share: the share of images held out.
@@ -55,6 +56,7 @@ class Settlements(Splits):
     test_confound: TestConfound | None = None
     test_city: Literal["known", "new"] = "known"
     conflict: Cue | None = None
+    alike: Annotated[bool, Added(False)] = False
     coalitions: Literal["objects"] | None = "objects"
     validation_share: Annotated[float, Range(0, 0.5, exclusive_low=True)] = 0.05
     test_share: Annotated[float, Range(0, 0.5, exclusive_low=True)] = 0.1
@@ -73,6 +75,11 @@ class Settlements(Splits):
             raise InputError(
                 f"Settlements.test_confound: got {self.test_confound} without a confound; allowed: "
                 "null, or confound=tint, haze, season, cloud or stamp"
+            )
+        if self.alike and (self.only is None or self.confound != "none" or self.conflict):
+            raise InputError(
+                "Settlements.alike: got true without only, or with a confound or conflict, which "
+                "would change the images; allowed: alike=true with only and neither of them"
             )
         if self.confound in (self.only, self.conflict):
             raise InputError(
@@ -97,6 +104,8 @@ class Settlements(Splits):
         labels = torch.randint(len(self.classes), (count,), generator=generator)
         keys = torch.randint(2**62, (count,), generator=generator)
         shown = self._shown(labels, which, generator)
+        if self.alike and self.only is not None:
+            labels = shown[:, CUES.index(self.only)].clone()
         sky = torch.rand(count, len(_SKY), generator=generator) < torch.tensor(_CHANCE)
         states = self._states(labels == INFORMAL, which, generator)
         if self.confound == "stamp":
@@ -125,7 +134,8 @@ class Settlements(Splits):
         """The class that each cue shows: (batch, cue)."""
         shown = torch.randint(2, (len(labels), len(CUES)), generator=generator)
         told = slice(OF_LAND) if self.only is None else CUES.index(self.only)
-        shown.T[told] = labels
+        if not self.alike:
+            shown.T[told] = labels
         if which == loading.TEST and self.conflict is not None:
             place = CUES.index(self.conflict)
             shown[:, place] = torch.tensor(OTHER)[shown[:, place]]

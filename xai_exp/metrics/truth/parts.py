@@ -8,9 +8,9 @@ edge. A pixel that two parts reach equally early is shared between them. Relevan
 `absolute` |h|, for maps whose sign has no meaning. Pixels of no part are pooled in the same way.
 
 Parts are of one `division`: the scene's objects; corners, sides or anatomy of its polygon; a grid
-of 4 x 4 patches or single pixels, those with content (more than 12 are sampled: 256 random orders,
-16 of pixels); or `conditional`: objects, whose worth is asked of images in which the others are
-drawn anew instead of taken away (`xai_exp.truth.conditional`).
+of 4 x 4 patches (grid_2, grid_8: 2 x 2, 8 x 8) or single pixels, those with content (more than 12
+are sampled: 256 random orders, 16 of pixels); or `conditional`: objects, whose worth is asked of
+images in which the others are drawn anew instead of taken away (`xai_exp.truth.conditional`).
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,17 @@ from xai_exp.types import Case, Effects, Parts, Scenes, Scores
 
 PartsAndRest = Float[Tensor, "batch part_and_rest"]
 
-Division = Literal["objects", "corners", "sides", "anatomy", "grid", "pixels", "conditional"]
+Division = Literal[
+    "objects",
+    "corners",
+    "sides",
+    "anatomy",
+    "grid",
+    "grid_2",
+    "grid_8",
+    "pixels",
+    "conditional",
+]
 OfPeople = Literal["objects", "corners", "sides"]  # what a person would look at
 Pooling = Literal["net", "positive", "absolute"]
 Depth = Annotated[float, Range(0, 0.5, exclusive_low=True, exclusive_high=True)]
@@ -132,9 +142,10 @@ def divided(case: Case, division: str, depth: float | None) -> Scenes:
     Raises:
         InputError: when there are no scenes, or they have no such division.
     """
-    cut = "objects" if division == "conditional" else division
+    cut, _, cells = ("objects" if division == "conditional" else division).partition("_")
+    side = int(cells) if cells else None
     return shared.once(
-        case, ("divided", division, depth), lambda: scenes_of(case).divided(cut, depth)
+        case, ("divided", division, depth), lambda: scenes_of(case).divided(cut, depth, side)
     )
 
 

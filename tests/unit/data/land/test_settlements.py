@@ -223,3 +223,16 @@ def test_what_contradicts_itself_is_refused():
         Settlements(test_confound="absent")
     with pytest.raises(InputError, match="also the cue of only or conflict"):
         Settlements(confound="tint", conflict="tint")
+
+
+def test_data_of_all_cues_can_show_the_same_images_each_with_its_own_labels():
+    size, roads = (
+        Settlements(count=60, pixels=48, unbuilt=False, alike=True, only=only).test
+        for only in ("size", "roads")
+    )
+    index = torch.arange(len(size))
+    assert torch.equal(size.images(index), roads.images(index))
+    for split, cue in ((size, "size"), (roads, "roads")):
+        assert torch.equal(split.labels, split.scenes(index).shown[:, CUES.index(cue)])
+    with pytest.raises(InputError, match="would change the images"):
+        Settlements(alike=True)

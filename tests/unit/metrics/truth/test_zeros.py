@@ -48,7 +48,7 @@ def test_blue_discs_and_no_others_are_certified_zeros(weighted):
     data, network = weighted
     case = case_of(data, network)
     zeros = certified_zeros(exact_truth(case, "objects", None), 0.01)
-    kinds = data._kinds_of(case.scenes)
+    kinds = data.kinds_of(case.scenes)
     others = ((kinds == 0) | (kinds == 1) | (kinds == 3)).any(1, keepdim=True)
     assert torch.equal(zeros, (kinds == 2) & others)
 
@@ -58,7 +58,7 @@ def test_a_part_that_cancels_is_no_zero():
     network = Parity().build(3, data.size, 2).eval()
     case = case_of(data, network)
     truth = exact_truth(case, "objects", None)
-    kinds = data._kinds_of(case.scenes)
+    kinds = data.kinds_of(case.scenes)
     pair = ((kinds == 0) | (kinds == 1)).sum(1) == 2
     assert float(truth.shapley[pair].abs().max()) < 0.01
     zeros = certified_zeros(truth, 0.01)
@@ -68,7 +68,7 @@ def test_a_part_that_cancels_is_no_zero():
 def test_relevance_on_zeros_is_a_share_of_all_whatever_its_sign(weighted):
     data, network = weighted
     plain = case_of(data, network)
-    kinds, parts = data._kinds_of(plain.scenes), plain.scenes.parts()
+    kinds, parts = data.kinds_of(plain.scenes), plain.scenes.parts()
     share = (kinds == 2).sum(1) / (kinds >= 0).sum(1)
     signs = torch.where(torch.arange(kinds.shape[1]) % 2 == 0, 1.0, -1.0)
     even = (parts * signs[:, None, None]).sum(1)  # equal shares, of both signs
@@ -100,7 +100,7 @@ def test_interactions_are_nothing_of_a_sum_and_all_of_a_pair_s_parity(weighted):
     assert float(found[found.isfinite()].max()) < 0.01
     data = ParityPairs(count=300, pixels=48, **RGB)
     case = case_of(data, Parity().build(3, data.size, 2).eval())
-    kinds = data._kinds_of(case.scenes)
+    kinds = data.kinds_of(case.scenes)
     counted = ((kinds == 0) | (kinds == 1)).sum(1)
     found = InteractionShare()(case)
     assert float(found[counted == 2].min()) > 0.99

@@ -1,0 +1,236 @@
+"""What heatmaps foretell: a shortcut in the network, a wrong answer; callbacks of Hydra."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xai_exp.studies.callbacks import Report, page_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from xai_exp.build import Experiment
+    from xai_exp.report.pages.page import Section
+    from xai_exp.statistics import Array
+    from xai_exp.tracking import Kept
+
+TRUTH = "exact truth"
+_NEEDED = (
+    "<p>A network is drawn, and n of its heatmaps; the alarm is raised where the mean share that "
+    "they give to the tag is above what heatmaps of networks without a shortcut ({sound}) reach in "
+    "{alarms:.0%} of such draws. The fewest n with which a network with the shortcut is found in "
+    "{power:.0%} of draws, at most {most}; half of the networks without one set the threshold, and "
+    "the false alarms are those of the others. Numbers of networks: {networks}.</p>"
+)
+_FORETOLD = (
+    "<p>AUROC: the chance that a wrong answer has a lower score than a right one (1/2 is chance), "
+    "of the share of relevance on parts that a person would tell the class by, and of the "
+    "network's confidence, its largest probability. Means and intervals of 95 % over networks "
+    "({networks}), of {images} images each; {wrong:.0%} of answers are wrong.</p>"
+)
+
+
+class Detection(Report):
+    """How many heatmaps show that a network has the shortcut that was planted in its data.
+
+    Args:
+        dose: the key of the configuration that says how strong the shortcut is.
+        sound: the dose that is none.
+        shown: the metric that has what a heatmap shows of it.
+        deserved: the metric that has what is true.
+        given: what a report is given.
+    """
+
+    alarms, power, most = 0.05, 0.8, 100
+
+    def __init__(
+        self,
+        dose: str,
+        sound: float,
+        shown: str,
+        deserved: str,
+        **given: Any,  # noqa: ANN401
+    ) -> None:
+        super().__init__(**given)
+        self.dose, self.sound, self.shown, self.deserved = dose, sound, shown, deserved
+
+    def extras(self) -> "Sequence[Section]":
+        """The table of what is needed for each dose and explainer."""
+        from omegaconf import OmegaConf
+
+        from xai_exp.report.pages.page import Section
+
+        doses = [float(OmegaConf.select(one, self.dose)) for one in self.composed]
+        values = self._values(doses)
+        counts = {dose: len(one) for dose, one in values.get(TRUTH, {}).items()}
+        if counts.get(self.sound, 0) < 2 or len(counts) < 2:
+            return []
+        needed = needed_by(values, self.sound, self.alarms, self.power, self.most)
+        self._kept(needed)
+        return [Section("How many heatmaps show the shortcut?", self._listed(needed, counts))]
+
+    def _values(self, doses: Sequence[float]) -> "dict[str, dict[float, Array]]":
+        """By explainer and dose: (network, image) what is shown, exact truth among explainers."""
+        found: dict[str, dict[float, list[Array]]] = {}
+        for mine, dose in zip(self.left, doses, strict=True):
+            for place, (name, kept) in enumerate(mine.items()):
+                told = [(name, self.shown), *([(TRUTH, self.deserved)] if place == 0 else [])]
+                for key, metric in told:
+                    rows = kept.scores[kept.scores["metric"] == metric].sort_values("image")
+                    values = rows["score"].to_numpy(float)
+                    found.setdefault(key, {}).setdefault(dose, []).append(values)
+        return {
+            name: {dose: np.array(rows) for dose, rows in sorted(by.items())}
+            for name, by in found.items()
+        }
+
+    def _kept(self, needed: "pd.DataFrame") -> None:
+        """Write the table beside the page, for whoever cites it."""
+        from xai_exp.files import whole
+
+        size = self.composed[0].hydra.runtime.choices.get("size")
+        name = page_name(self.jobs[0].settings.study or "detection", size)
+        Path(self.folder).mkdir(parents=True, exist_ok=True)
+        with whole(Path(self.folder) / f"{name}.needed.csv") as part:
+            needed.to_csv(part, index=False)
+
+    def _listed(self, needed: "pd.DataFrame", counts: Mapping[float, int]) -> str:
+        from xai_exp.report import tables
+
+        doses = [dose for dose in counts if dose != self.sound]
+        body = []
+        for name, rows in needed.groupby("explainer", sort=False):
+            by = rows.set_index("dose").to_dict("index")
+            cells = [tables.cell(tables.words(name))]
+            for dose in doses:
+                one = by[dose]
+                known = one["heatmaps"] == one["heatmaps"]
+                words = f"{one['heatmaps']:.0f}" if known else f"> {self.most}"
+                words += f" ({one['power']:.0%}, {one['alarms']:.0%})"
+                cells.append(tables.cell(words, one["heatmaps"] if known else np.inf))
+            body.append(cells)
+        heads = ["explainer", *(f"{dose:g}: heatmaps (found, false alarms)" for dose in doses)]
+        words = _NEEDED.format(
+            sound=f"{self.sound:g}",
+            alarms=self.alarms,
+            power=self.power,
+            most=self.most,
+            networks=", ".join(f"{count} at {dose:g}" for dose, count in counts.items()),
+        )
+        return words + tables.table(heads, body, name="needed")
+
+
+def needed_by(
+    values: "Mapping[str, Mapping[float, Array]]",
+    sound: float,
+    alarms: float,
+    power: float,
+    most: int,
+) -> "pd.DataFrame":
+    """A row an explainer and dose: heatmaps (NaN: more than `most`), power and false alarms.
+
+    Those that need fewest at the strongest dose come first.
+    """
+    import pandas as pd
+
+    from xai_exp.statistics.detection import heatmaps_needed
+
+    rows = []
+    for name, by in values.items():
+        for dose in (one for one in by if one != sound):
+            found = heatmaps_needed(by[sound], by[dose], alarms=alarms, power=power, most=most)
+            heatmaps = np.nan if found.heatmaps is None else found.heatmaps
+            rows.append((name, dose, heatmaps, found.power, found.alarms))
+    table = pd.DataFrame(rows, columns=["explainer", "dose", "heatmaps", "power", "alarms"])
+    last = table[table["dose"] == table["dose"].max()].set_index("explainer")
+    order = last.sort_values(["heatmaps", "power"], ascending=[True, False]).index
+    return table.set_index("explainer").loc[order].reset_index()
+
+
+class Foretelling(Report):
+    """Whether heatmaps foretell wrong answers, beside the network's confidence.
+
+    The score of a heatmap is the share of its relevance, signs dropped once it is summed over each
+    part, that lies on parts a person would tell the class by.
+    """
+
+    def extras(self) -> "Sequence[Section]":
+        """The table of AUROC by explainer, once for each setting of the test images."""
+        from xai_exp.report.pages.page import Section
+
+        groups: dict[str, list[int]] = {}
+        for place, job in enumerate(self.jobs):
+            groups.setdefault(str(job.data_key), []).append(place)
+        found = []
+        for places in groups.values():
+            jobs, left = [self.jobs[p] for p in places], [self.left[p] for p in places]
+            setting = str(jobs[0].described["dataset"].get("test_city", jobs[0].names["dataset"]))
+            title = f"Do heatmaps foretell wrong answers? ({setting})"
+            found.append(Section(title, foretold(jobs, left, self.least_accuracy)))
+        return found
+
+
+def foretold(
+    jobs: "Sequence[Experiment]", left: "Sequence[Mapping[str, Kept]]", least_accuracy: float = 0.0
+) -> str:
+    """The table of AUROC over networks."""
+    from xai_exp.report import tables
+    from xai_exp.statistics import mean_interval
+    from xai_exp.statistics.detection import auroc
+
+    found: dict[str, list[float]] = {"confidence": []}
+    wrong_ones, images = [], 0
+    for job, mine in zip(jobs, left, strict=True):
+        if not mine or next(iter(mine.values())).accuracy < least_accuracy:
+            continue
+        owned, allowed, confident, wrong = _asked(job)
+        wrong_ones.append(wrong)
+        images = len(wrong)
+        found["confidence"].append(auroc(confident, wrong))
+        for name, kept in mine.items():
+            heatmaps = kept.arrays()["heatmaps"].astype(float)
+            inside = np.einsum("nphw,nhw->np", owned, heatmaps)
+            rest = (heatmaps * (1 - owned.sum(1)).clip(0)).sum((1, 2))
+            total = abs(inside).sum(1) + abs(rest)
+            share = abs(inside[:, allowed]).sum(1) / np.where(total > 0, total, 1)
+            found.setdefault(name, []).append(auroc(share, wrong))
+    beside = np.array(found["confidence"])
+    body = []
+    for name in sorted(found, key=lambda one: -float(np.nan_to_num(np.nanmean([0, *found[one]])))):
+        one, more = mean_interval(found[name]), mean_interval(np.array(found[name]) - beside)
+        cells = [
+            tables.cell(f"{two.mean:.2f} ({two.low:.2f} to {two.high:.2f})", two.mean)
+            for two in (one, more)
+        ]
+        body.append([tables.cell(tables.words(name)), *cells])
+    share = float(np.mean(wrong_ones)) if wrong_ones else float("nan")
+    words = _FORETOLD.format(networks=len(wrong_ones), images=images, wrong=share)
+    heads = ["score", "AUROC", "more than confidence"]
+    return words + tables.table(heads, body, name="foretold")
+
+
+def _asked(job: "Experiment") -> "tuple[Array, Array, Array, Array]":
+    """Of the explained images: parts, which a person would use, confidence, what is wrong."""
+    import torch
+
+    from xai_exp import pipeline, scoring
+    from xai_exp.compute import machine, ops
+    from xai_exp.metrics.truth.parts import grown
+    from xai_exp.metrics.truth.people import by_person
+
+    device = machine.device(job.settings.device)
+    network = pipeline.trained_network(job, device)
+    sample = scoring.sample(job.dataset, job.settings.images, device)
+    with ops.evaluating(network), torch.no_grad():
+        chances = ops.logits(network, sample.images).softmax(1)
+    assert sample.scenes is not None  # of rendered data
+    owned = grown(sample.scenes.parts(), 2)
+    confident, said = chances.max(1)
+    return (
+        owned.double().cpu().numpy(),
+        by_person(sample.scenes).cpu().numpy(),
+        confident.double().cpu().numpy(),
+        (said != sample.labels).cpu().numpy(),
+    )
