@@ -2,14 +2,23 @@
 parallel test processes do not fight.
 """
 
+import gc
 import html
 import json
+import multiprocessing
 import os
 import re
+import runpy
 import shutil
+import signal
 import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # dozens of commands compile the package once
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
@@ -24,6 +33,67 @@ import torch
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("laws", deadline=None, derandomize=True, max_examples=25)
 hypothesis.settings.load_profile("laws")
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = "torch torchvision pytorch_lightning mlflow mlflow.pytorch pandas pyarrow.parquet sklearn"
+HEAVY += " scipy.stats scipy.optimize matplotlib.pyplot optuna hydra.main captum.attr zennit.rules"
+HEAVY += " mlflow.store.tracking.sqlalchemy_store sqlalchemy.orm alembic.command sklearn.datasets"
+HEAVY += " optuna.storages pytorch_lightning.callbacks mlflow.models rich.console"
+
+
+def pytest_collection_finish() -> None:
+    """What was imported is never garbage: a collection need not look at its million objects."""
+    gc.collect()
+    gc.freeze()
+
+
+class Command:
+    """A command in a process of its own, with what is needed of `subprocess.Popen`'s interface."""
+
+    def __init__(self, folder: Path, told: dict) -> None:
+        """Starts in `folder`; what it says is kept in `folder`'s neighbour until it is read."""
+        self.out, self.err = (folder / name for name in ("out", "err"))
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(HEAVY.split())
+        known = {"out": str(self.out), "err": str(self.err), "path": sys.path}
+        given = (str(ROOT / "tests" / "warm.py"), {"TOLD": told | known})
+        self.process = context.Process(target=runpy.run_path, args=given)
+        self.process.start()
+        self.pid = self.process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self.process.exitcode
+
+    poll = wait = lambda self: self.process.exitcode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def communicate(self, timeout: float = 600) -> tuple[str, str]:
+        """All that was said once the command has ended."""
+        self.process.join(timeout)
+        if self.process.exitcode is None:
+            os.killpg(self.pid, signal.SIGKILL)
+            raise subprocess.TimeoutExpired("command", timeout)
+        said = (one.read_text() if one.exists() else "" for one in (self.out, self.err))
+        return tuple(said)
+
+
+@pytest.fixture(scope="session")
+def begun(tmp_path_factory):
+    """`begun(folder, *arguments, module=NAME)` is `python -m NAME ARGUMENTS` there, a `Command`.
+
+    `code=TEXT` is `python -c TEXT`, `script=FILE` is `python FILE`, `environment` comes on top.
+    """
+
+    def begin(folder, *arguments, environment: Mapping[str, str] = {}, **what):
+        own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "400"}
+        told = {"folder": str(folder), "arguments": [str(one) for one in arguments]} | what
+        told["environment"] = {**os.environ, **own, **environment}
+        return Command(tmp_path_factory.mktemp("said"), told)
+
+    return begin
 
 
 @pytest.fixture(scope="session")

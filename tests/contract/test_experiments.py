@@ -1,5 +1,6 @@
 """Every experiment composes, says what it is, and claims only what it scores."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,12 @@ NAMES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 SIZES = sorted(path.stem for path in (CONF / "size").glob("*.yaml"))
 
 
+@cache
 def composed(*words):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", list(words), return_hydra_config=True)
+        config = compose("config", list(words), return_hydra_config=True)
+    OmegaConf.set_readonly(config, True)  # one composition serves all tests
+    return config
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,6 +1,7 @@
 """Every YAML in conf/explainer is composed, instantiated and run; a new one is found by itself."""
 
 from dataclasses import fields, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from xai_exp.config import InputError
 from xai_exp.data.scenes.scene import Scene
@@ -22,9 +24,12 @@ VARIANTS = [name for name in NESTED if not name.startswith("study/")]  # those a
 OTHERS = ["dataset", "model", "trainer", "metric", "tracking"]
 
 
+@cache
 def composed(*overrides):
     with initialize_config_dir(str(CONF), version_base=None):
-        return compose("config", [*(f"~{group}" for group in OTHERS), *overrides])
+        config = compose("config", [*(f"~{group}" for group in OTHERS), *overrides])
+    OmegaConf.set_readonly(config, True)  # one composition serves all tests
+    return config
 
 
 def is_preset(name):

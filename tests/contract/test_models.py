@@ -1,12 +1,14 @@
 """Every model's YAML composes, names all fields of its class, and trains on the data's shapes."""
 
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, instantiate
+from omegaconf import OmegaConf
 from torch.nn import functional
 
 from xai_exp.config import InputError
@@ -20,9 +22,12 @@ READY = [
 ]  # whose defaults name all that is needed
 
 
+@cache
 def composed(name):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", [f"model={name}"]).model
+        config = compose("config", [f"model={name}"]).model
+    OmegaConf.set_readonly(config, True)  # one composition serves all tests
+    return config
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -104,7 +104,7 @@ def test_a_multirun_trains_each_model_once(tmp_path: Path, run_module: Run) -> N
 def test_without_tracking_mlflow_is_never_imported(tmp_path: Path, run_module: Run) -> None:
     (tmp_path / "mlflow.py").write_text("raise ImportError('imported')")
     small = ["dataset=digits", "trainer=quick", "images=8", "metric=sparseness", "tracking=off"]
-    run_module(tmp_path, "xai_exp", *small, path=f"{tmp_path}:{ROOT}")
+    run_module(tmp_path, "xai_exp", *small, path=f"{tmp_path}:{ROOT}", cold=True)
     assert not (tmp_path / "mlruns" / "mlflow.db").exists()
 
 
@@ -114,7 +114,7 @@ def test_the_wheel_works_outside_of_the_repository(tmp_path: Path, run_module: R
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         wheel.extractall(tmp_path / "site")
     small = ["dataset=digits", "trainer=quick", "images=8", "metric=sparseness", "tracking=off"]
-    done = run_module(tmp_path, "xai_exp", *small, path=tmp_path / "site")
+    done = run_module(tmp_path, "xai_exp", *small, path=tmp_path / "site", cold=True)
     assert "test accuracy" in done.stdout
 
 
