@@ -78,7 +78,7 @@ def written() -> None:
     text = WORDS.read_text("utf-8").format(
         trips="\n".join(held["trips"]),
         real="\n".join(held["real"]),
-        weights="\n".join(held.get("weights", [])),
+        weights="\n".join(held.get("weights", ["not measured yet: `make formats`"])),
         suite=held["suite"],
         refused=held["refused"],
         versions=held["versions"],

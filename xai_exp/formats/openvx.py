@@ -244,7 +244,7 @@ class OpenVX(nn.Module):
                 "this explainer needs a gradient, and the network runs in OpenVX; allowed: methods "
                 "by removal (rise, occlusion, lime, kernel_shap, ...)"
             )
-        if torch.jit.is_tracing():
+        if torch.onnx.is_in_onnx_export():
             raise InputError(
                 "export: got a network that runs in OpenVX, a black box; allowed: networks of "
                 "torch functions (model=nnef reads the same folder)"

@@ -91,7 +91,7 @@ class BlackBox(nn.Module):
                 f"this explainer needs a gradient, and the network is a black box: {self.why}; "
                 "allowed: methods by removal (rise, occlusion, lime, kernel_shap, ...)"
             )
-        if torch.jit.is_tracing():
+        if torch.onnx.is_in_onnx_export():
             raise InputError(
                 f"export: got a black box, which only the file itself holds: {self.why}; allowed: "
                 "networks of torch functions"

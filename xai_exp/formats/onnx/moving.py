@@ -47,10 +47,10 @@ def _reshape(node: Node, value: Tensor, shape: Tensor) -> Tensor:
         if any(one == 0 and place >= value.dim() for place, one in enumerate(wanted)):
             raise node.cannot("a length 0 where there is none to copy")
         wanted = [value.shape[place] if one == 0 else one for place, one in enumerate(wanted)]
-    if torch.jit.is_tracing():  # lengths that follow from the pictures stay so in what is written
-        traced = [shape[place] if one > 1 else one for place, one in enumerate(whole(shape))]
-        wanted = [one if whole(shape)[place] else wanted[place] for place, one in enumerate(traced)]
-    return torch.reshape(value, wanted)
+    if torch.onnx.is_in_onnx_export():
+        # Lengths that follow from the pictures stay so in what is written.
+        wanted = [shape[i] if whole(shape)[i] > 1 else one for i, one in enumerate(wanted)]
+    return torch.reshape(value, wanted)  # pyright: ignore[reportArgumentType]
 
 
 def _flatten(node: Node, value: Tensor) -> Tensor:
@@ -162,7 +162,7 @@ def _tile(_node: Node, value: Tensor, times: Tensor) -> Tensor:
 
 def _shape(node: Node, value: Tensor) -> Tensor:
     part = slice(node.get("start", 0), node.get("end"))
-    if torch.jit.is_tracing():
+    if torch.onnx.is_in_onnx_export():
         return torch.stack([torch.as_tensor(one) for one in value.shape])[part].to(torch.int64)
     kept = list(value.shape)[part]
     return torch.tensor(kept, dtype=torch.int64, device=value.device)
