@@ -197,8 +197,10 @@ def foretold(
             share = abs(inside[:, allowed]).sum(1) / np.where(total > 0, total, 1)
             found.setdefault(name, []).append(auroc(share, wrong))
     beside = np.array(found["confidence"])
+    if not len(beside) or np.isnan(beside).all():
+        return "<p>No network gives right and wrong answers here: there is nothing to foretell.</p>"
     body = []
-    for name in sorted(found, key=lambda one: -float(np.nan_to_num(np.nanmean([0, *found[one]])))):
+    for name in sorted(found, key=lambda one: -float(np.nanmean(found[one]))):
         one, more = mean_interval(found[name]), mean_interval(np.array(found[name]) - beside)
         cells = [
             tables.cell(f"{two.mean:.2f} ({two.low:.2f} to {two.high:.2f})", two.mean)
