@@ -48,7 +48,7 @@ dashboard: $(STAMP)  ## the sweeps' own pages, on this machine only
 
 STUDIES := lrp_vs_sensitivity human_strategy metric_validity
 BESIDE := stability adoption
-REPLICATIONS := samek2017 sixt2020 bluecher2024 xaitris nlesc2020
+REPLICATIONS := samek2017 sixt2020 bluecher2024 edge_filter nlesc2020
 
 # Small networks train as fast on one core as on two, so two studies run at a time. Those beside the
 # others share no network with them; what they say is in reports/beside.log.

@@ -45,7 +45,8 @@ def training(experiment: Experiment, key: str, result: TrainingResult) -> Record
 
 def card(data: Dataset) -> Card:
     """What a file says of a network that was trained on these data: pictures in 0..1 go in."""
-    return Card(mean=(0.0,), std=(1.0,), size=tuple(data.size), classes=tuple(data.classes))
+    height, width = data.size
+    return Card(mean=(0.0,), std=(1.0,), size=(height, width), classes=tuple(data.classes))
 
 
 def explanation(experiment: Experiment, name: str, sample: Sample, scored: Scored) -> Record:

@@ -3,9 +3,8 @@
 import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -33,8 +32,7 @@ _TOLD = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shown:
+class Shown(NamedTuple):
     """What heatmaps of several networks say of the same images.
 
     Attributes:
@@ -118,14 +116,14 @@ def gathered(
     Explainers that some network did not get are left out, as are networks below the least accuracy.
 
     Raises:
-        InputError: when nothing was kept, networks explained different images, or one network was
-            explained several times by one explainer.
+        InputError: when nothing was kept, exact truth was not asked, networks explained different
+            images, or one network was explained several times by one explainer.
     """
     from xai_exp.config import InputError
 
     shares: dict[str, list[Array]] = {}
     mechanisms: list[str] = []
-    pictures, seen, groups = None, set(), []
+    pictures, worth, seen, groups = None, np.empty((0, 0)), set(), []
     for job, mine, mechanism in zip(jobs, left, names, strict=True):
         if not mine or next(iter(mine.values())).accuracy < least_accuracy:
             continue
@@ -141,6 +139,11 @@ def gathered(
         groups = sorted_by.names
         for name, kept in mine.items():
             arrays = kept.arrays()
+            if "shown/objects" not in arrays:
+                raise InputError(
+                    "certified: got explanations without exact truth of objects; allowed: "
+                    "metric=part_skill among the metrics"
+                )
             pictures = arrays["images"] if pictures is None else pictures
             if not np.array_equal(pictures, arrays["images"]):
                 raise InputError(
@@ -148,8 +151,8 @@ def gathered(
                     "images for all, so that pictures do not tell the mechanism"
                 )
             shares.setdefault(name, []).append(sorted_by.summed(arrays["shown/objects"]))
-        rest = arrays["worth/objects"]
-        truth = np.concatenate([rest, np.zeros_like(rest[:, :1])], 1)
+            worth = arrays["worth/objects"]
+        truth = np.concatenate([worth, np.zeros_like(worth[:, :1])], 1)
         shares.setdefault(TRUTH, []).append(sorted_by.summed(truth))
     if not mechanisms:
         raise InputError("certified: got no explanation of a network that is accurate enough")

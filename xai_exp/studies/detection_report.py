@@ -78,8 +78,8 @@ class Detection(Report):
             for place, (name, kept) in enumerate(mine.items()):
                 told = [(name, self.shown), *([(TRUTH, self.deserved)] if place == 0 else [])]
                 for key, metric in told:
-                    rows = kept.scores[kept.scores["metric"] == metric].sort_values("image")
-                    values = rows["score"].to_numpy(float)
+                    rows = pd.DataFrame(kept.scores[kept.scores["metric"] == metric])
+                    values = rows.sort_values(by="image")["score"].to_numpy(float)
                     found.setdefault(key, {}).setdefault(dose, []).append(values)
         return {
             name: {dose: np.array(rows) for dose, rows in sorted(by.items())}
@@ -197,8 +197,10 @@ def foretold(
             share = abs(inside[:, allowed]).sum(1) / np.where(total > 0, total, 1)
             found.setdefault(name, []).append(auroc(share, wrong))
     beside = np.array(found["confidence"])
+    if not len(beside) or np.isnan(beside).all():
+        return "<p>No network gives right and wrong answers here: there is nothing to foretell.</p>"
     body = []
-    for name in sorted(found, key=lambda one: -float(np.nan_to_num(np.nanmean([0, *found[one]])))):
+    for name in sorted(found, key=lambda one: -float(np.nanmean(found[one]))):
         one, more = mean_interval(found[name]), mean_interval(np.array(found[name]) - beside)
         cells = [
             tables.cell(f"{two.mean:.2f} ({two.low:.2f} to {two.high:.2f})", two.mean)

@@ -78,6 +78,7 @@ from xai_exp.types.shapes import (
     StepLogits,
     StepMasks,
     Subsets,
+    Unions,
     Value,
     Vertices,
 )
@@ -146,6 +147,7 @@ __all__ = [
     "TakesScenes",
     "Together",
     "Turning",
+    "Unions",
     "UsesReferences",
     "Value",
     "Varied",

@@ -142,6 +142,16 @@ def test_width_doubles_up_to_the_most_allowed_and_depth_counts_convolutions():
     assert sum(isinstance(m, nn.Linear) for m in network.modules()) == 1
 
 
+def test_blocks_beyond_the_halvings_keep_the_images_size():
+    network = built(CNN(depth=6, halvings=2, hidden=0, max_width=8), 1, (32, 32))
+    assert sum(isinstance(one, nn.Conv2d) for one in network.modules()) == 6
+    assert sum(isinstance(one, nn.MaxPool2d) for one in network.modules()) == 2
+    last = [one for one in network.modules() if isinstance(one, nn.Linear)][-1]
+    assert last.in_features == 8 * 8 * 8
+    with pytest.raises(InputError, match="without a depth"):
+        CNN(halvings=2)
+
+
 @pytest.mark.parametrize(
     ("size", "blocks"), [((64, 64), 4), ((28, 28), 3), ((8, 8), 1), ((4, 4), 0), ((96, 33), 3)]
 )

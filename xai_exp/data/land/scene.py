@@ -37,6 +37,7 @@ from xai_exp.types import (
     Parts,
     Planes,
     Scenes,
+    Unions,
 )
 
 DIVISIONS = ("objects", "grid", "pixels")
@@ -262,19 +263,25 @@ class Land:
             cover = torch.maximum(cover, band)
         return cover * self._free()
 
-    def _surface(self, keep: Keep | None, grain: Planes) -> Surface:
-        """What covers the ground; of each block of roofs by itself where nothing is to be kept."""
-        batch, blocks = len(self), BLOCKS**2
+    def _surface(self, keep: Keep | None, grain: Planes, *, single: bool = False) -> Surface:
+        """What covers the ground; of each block of roofs by itself where nothing is to be kept.
+
+        `single`: of each roof by itself.
+        """
+        batch, blocks, own = len(self), BLOCKS**2, self._block
+        if single:
+            blocks = own.shape[1]
+            own = torch.arange(blocks, device=own.device).expand_as(own)
         room = (roads := self._road_cover()).neg().add(1) * self._free()
         plane = torch.arange(batch, device=self.keys.device)[:, None]
         if keep is None:
-            plane, kept = plane * blocks + self._block, torch.ones_like(self._block).bool()
+            plane, kept = plane * blocks + own, torch.ones_like(own).bool()
             drawn = self._painted(plane, batch * blocks, kept).unflatten(0, (batch, blocks))
             drawn = drawn * room[:, None, None]
             whole, roofs, light = drawn[:, :, 0].sum(1), drawn[:, :, 1], drawn[:, :, 2:]
         else:
-            kept = keep[:, :blocks].gather(1, self._block)
-            drawn = self._painted(plane.expand_as(self._block), batch, kept) * room[:, None]
+            kept = keep[:, :blocks].gather(1, own)
+            drawn = self._painted(plane.expand_as(own), batch, kept) * room[:, None]
             whole, roofs, light = drawn[:, 0], drawn[:, 1:2], drawn[:, None, 2:]
         beside = (room - whole).clamp(min=0)[:, None]
         shade = self._shifted(roofs) * beside
@@ -339,8 +346,23 @@ class Land:
 
     def layers(self) -> tuple[Images, Layers]:
         """Bare ground as the sensor sees it, and what each part adds to it."""
+        return self._layers(single=False)
+
+    def by_roof(self) -> tuple[Drawing, Unions]:
+        """Each roof drawn by itself, and which union each player is in: (batch, player).
+
+        Players are the roofs, then the other parts in their order; a roof's union is its block,
+        that of another part its own; -1 where a patch has no such player.
+        """
+        base, layers = self._layers(single=True)
+        others = torch.arange(ROADS, LAST + 1, device=self.keys.device).expand(len(self), -1)
+        unions = torch.cat([self._block, others], 1)
+        there = torch.cat([self._roof_there, self.present[:, ROADS:]], 1)
+        return Layered(base=base, layers=layers), torch.where(there, unions, -1)
+
+    def _layers(self, *, single: bool) -> tuple[Images, Layers]:
         grain = ground.fine(self.keys, self.pixels)
-        found, earth = self._surface(None, grain), self._earth(grain)
+        found, earth = self._surface(None, grain, single=single), self._earth(grain)
         scale, offset = self._sensor()
         around = earth[:, None]
         dark = (1 - ground.SHADE) * found.shade

@@ -10,7 +10,10 @@ from typing import NamedTuple
 from xai_exp.files import locked, write_whole
 from xai_exp.report.pages import document
 
-STUDIES = ("lrp_vs_sensitivity", "human_strategy", "stability", "metric_validity", "adoption")
+STUDIES = (
+    *("lrp_vs_sensitivity", "human_strategy", "stability", "metric_validity", "adoption"),
+    *("certified", "edge_filter"),
+)
 REPLICATIONS = ("samek2017", "sixt2020", "bluecher2024", "xaitris", "nlesc2020")
 _NAME = "index.html"
 _TITLE = "Which explanation of an image classifier can be trusted?"
