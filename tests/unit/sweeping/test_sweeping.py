@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -81,17 +81,17 @@ def app(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(app: Path, *words: str) -> subprocess.Popen:
+@pytest.fixture
+def start(begun: Callable, app: Path) -> Callable:
+    """The sweep begins, in a process of its own."""
+    return lambda *words: begun(app, *words, script=str(app / "app.py"))
+
+
+def started(app: Path, *words: str) -> subprocess.Popen:
+    """Likewise, with nothing imported before, for launchers that start processes of their own."""
     settings = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "app.py", *words],
-        cwd=app,
-        env=settings,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, "app.py", *words], cwd=app, env=settings, **pipes)
 
 
 def trials(app: Path, where: str = "") -> list[optuna.trial.FrozenTrial]:
@@ -108,12 +108,12 @@ def ends(app: Path) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("storage", ["null", "sweep.log"])
 def test_killed_again_and_again_a_sweep_ends_with_twenty_distinct_finished_trials(
-    app: Path, storage: str
+    app: Path, start: Callable, storage: str
 ) -> None:
     words = ["nap=0.05", f"hydra.sweeper.storage={storage}"]
     kills = 3 if storage == "null" else 2
     for kill in range(kills):
-        process = start(app, *words)
+        process = start(*words)
         until = time.monotonic() + 30
         had = len(ends(app))
         while len(ends(app)) == had and process.poll() is None and time.monotonic() < until:
@@ -121,7 +121,7 @@ def test_killed_again_and_again_a_sweep_ends_with_twenty_distinct_finished_trial
         time.sleep(0.03 + 0.026 * kill)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    process = start(app, *words)
+    process = start(*words)
     _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     done = trials(app, "" if storage == "null" else str(app / storage))
@@ -141,19 +141,19 @@ def test_killed_again_and_again_a_sweep_ends_with_twenty_distinct_finished_trial
 @pytest.mark.slow
 def test_failures_are_recorded_and_end_the_sweep_only_beyond_the_rate(app: Path) -> None:
     words = ["hydra.sweeper.trials=6", "x=range(0,6)", "hydra.sweeper.sampler=grid", "bad=[1,3]"]
-    process = start(app, *words, "hydra.sweeper.max_failure_rate=0.4")
+    process = started(app, *words, "hydra.sweeper.max_failure_rate=0.4")
     _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     states = {t.params["x"]: t for t in trials(app)}
     assert {x for x, t in states.items() if t.state == TrialState.FAIL} == {1, 3}
     assert states[3].user_attrs["error"] == "RuntimeError: no 3"
-    process = start(app, *words, "hydra.sweeper.max_failure_rate=0.2", "study=strict")
+    process = started(app, *words, "hydra.sweeper.max_failure_rate=0.2", "study=strict")
     _, errors = process.communicate(timeout=600)
     assert process.returncode != 0
     assert "2 of 6 trials failed" in errors
     job = app / "app.py"
     job.write_text(job.read_text().replace("if config.x in config.bad:", "if False:"))
-    process = start(app, *words, "hydra.sweeper.retry_failed=true")
+    process = started(app, *words, "hydra.sweeper.retry_failed=true")
     process.communicate(timeout=600)
     assert process.returncode == 0
     assert sum(t.state == TrialState.COMPLETE for t in trials(app)) == 6
@@ -166,7 +166,7 @@ def test_a_hopeless_training_is_ended_by_its_first_epochs_and_not_run_again(
 ) -> None:
     words = ["x=50,51,52,53,2,54", "hydra.sweeper.sampler=grid", "hydra.sweeper.pruner=median"]
     for _ in range(2):  # the second time, all is done
-        process = start(app, *words, f"hydra.sweeper.storage={storage}", "hydra.sweeper.trials=6")
+        process = started(app, *words, f"hydra.sweeper.storage={storage}", "hydra.sweeper.trials=6")
         _, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors
     found = {t.params["x"]: t for t in trials(app, "" if storage == "null" else str(app / storage))}
@@ -182,7 +182,9 @@ def test_a_hopeless_training_is_ended_by_its_first_epochs_and_not_run_again(
 def test_submitit_runs_a_batch_of_two_in_processes_of_its_own(app: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     words = ["hydra/launcher=submitit_local", "hydra.sweeper.n_jobs=2", "hydra.sweeper.trials=2"]
-    process = start(app, *words, "nap=0.3", "bad=[7]", "x=6,7", "hydra.sweeper.max_failure_rate=1")
+    process = started(
+        app, *words, "nap=0.3", "bad=[7]", "x=6,7", "hydra.sweeper.max_failure_rate=1"
+    )
     _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     found = {t.params["x"]: t for t in trials(app)}
@@ -197,7 +199,7 @@ def test_submitit_runs_a_batch_of_two_in_processes_of_its_own(app: Path) -> None
 def test_a_batch_of_four_runs_side_by_side_in_joblib(app: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     words = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4", "hydra.sweeper.n_jobs=4"]
-    process = start(app, *words, "hydra.sweeper.trials=8", "nap=0.3")
+    process = started(app, *words, "hydra.sweeper.trials=8", "nap=0.3")
     _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     assert [t.state for t in trials(app)].count(TrialState.COMPLETE) == 8
