@@ -73,6 +73,8 @@ class Detection(Report):
 
     def _values(self, doses: Sequence[float]) -> "dict[str, dict[float, Array]]":
         """By explainer and dose: (network, image) what is shown, exact truth among explainers."""
+        import pandas as pd
+
         found: dict[str, dict[float, list[Array]]] = {}
         for mine, dose in zip(self.left, doses, strict=True):
             for place, (name, kept) in enumerate(mine.items()):

@@ -79,6 +79,8 @@ class _OnParts:
 class SingleDeletion(_OnParts):
     """Whether parts whose removal alone costs more have more relevance (FunnyBirds; IDSDS).
 
+    Hesse et al. 2023, section 4; Hesse et al. 2024.
+
     Spearman's rank correlation over the image's parts of R_p and v(N) - v(N - p), v being the
     explained value. Range -1..1, HIGHER is better, chance 0. FunnyBirds' score is (1 + it) / 2;
     IDSDS's is this, of the patches of a grid (`division: grid`), which there are covered with
@@ -125,6 +127,8 @@ class _OfImportant(_OnParts):
 @configured
 class PartCheck(_OfImportant):
     r"""What the network says with the important parts alone, or without them (FunnyBirds).
+
+    Hesse et al. 2023, section 4.
 
     With I the parts that are important to the heatmap (see the module), `check` is
 
@@ -200,6 +204,8 @@ def minimal(sufficient: Sets) -> Sets:
 class Distractibility(_OfImportant):
     """The share of irrelevant parts that the heatmap does not call important (FunnyBirds).
 
+    Hesse et al. 2023, section 4.
+
     A part is irrelevant if its removal alone changes the explained value by less than a twentieth
     of it, |v(N) - v(N - p)| < |v(N)| / 20, or raises it. Range 0..1, HIGHER is better, the mean
     over thresholds. Undefined where no part is irrelevant or nothing is shown. Cost: as
@@ -226,10 +232,12 @@ class Distractibility(_OfImportant):
 class TargetSensitivity(_OnParts):
     """Whether parts have more relevance for the class that they speak for (FunnyBirds).
 
+    Hesse et al. 2023, section 4.
+
     Of the explained class c and the class d with the next largest value, let part i be the one
     whose removal costs c most beside d, and part j the one that costs d most beside c. The score is
-    the mean of [R_i for c > R_i for d] and [R_j for d > R_j for c]: 0, 1/2 or 1, HIGHER is better,
-    chance 1/2. Undefined unless c loses more without i than without j, and d more without j than
+    the mean of [R_i for c > R_i for d] and [R_j for d > R_j for c]. Range 0..1 (0, 1/2 or 1), HIGHER
+    is better, chance 1/2. Undefined unless c loses more without i than without j, and d more without j than
     without i. (FunnyBirds takes two other classes that share parts with the bird by definition.)
     Cost: one more heatmap and 2 (k + 2) forward passes an image.
 
@@ -265,6 +273,8 @@ class TargetSensitivity(_OnParts):
 @configured
 class BackgroundIndependence(_OnParts):
     """The share of parts no person tells the class by that the network does not use (FunnyBirds).
+
+    Hesse et al. 2023, section 4.
 
     Such parts are a planted tag, a cloud and vegetation; one is used if its removal alone lowers
     the explained value by a twentieth of it or more. Range 0..1, HIGHER is better. It looks at the
