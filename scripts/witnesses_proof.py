@@ -67,7 +67,6 @@ _CHOSEN = [
     ("shortcut", "average"), ("weighted", "average"), ("pairs", "strides"),
     ("one_of_each", "strides"), ("typed_colour", "strides"), ("pairs", "resnet"),
     ("one_of_each", "vit"), ("weighted", "strides"), ("shortcut", "strides"),
-    ("settlements", "average"),
 ]  # fmt: skip
 
 
