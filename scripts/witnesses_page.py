@@ -38,6 +38,7 @@ def write(found: Sequence[Mapping[str, Any]]) -> None:
     )
     text = PAGE.read_text("utf-8")
     for name, table in {
+        "short": short(graded, rates),
         "networks": networks(graded),
         "witnesses": witnesses(graded),
         "verdicts": verdicts(rates),
@@ -147,6 +148,32 @@ def summed(graded: Sequence[Graded]) -> dict[str, dict[str, int]]:
         for kind, counts in one.kinds().items():
             total.setdefault(kind, Counter()).update(counts)
     return {kind: dict(counts) for kind, counts in total.items()}
+
+
+def short(graded: Sequence[Graded], rates: Mapping[str, Mapping[str, int]]) -> str:
+    """What follows, in a paragraph."""
+
+    def share(kind: str) -> str:
+        return f"{rates[kind]['opposite'] / rates[kind]['clear']:.1%}"
+
+    hits: Counter[str] = Counter()
+    for one in graded:
+        best = max(one.names, key=lambda name: one.exact[name])
+        for witness, levels in one.levels().items():
+            hits[witness] += max(levels, key=lambda name: levels[name]) == best
+    constant = hits["always DeepLIFT from the border"]
+    both, planted = hits["plants and borrowed truth"], hits["plants"]
+    adds = "no better than" if max(both, planted) <= constant else "better than"
+    return (
+        f"DeepLIFT from the border is truly the best on {constant} of {len(graded)} networks, and "
+        f"as a choice of the best method the witnesses are {adds} this constant answer: both "
+        f"together pick the best on {both}, plants alone on {planted}. What plants add is certainty "
+        f"about pairs: where both witnesses put two methods in the same order, exact truth is "
+        f"opposite in {share('recommended')} of the pairs of which it is clear, where borrowed truth "
+        f"alone does in {share('lean by borrowed truth')}, plants alone in "
+        f"{share('lean by plants')}, infidelity in {share('infidelity')} and the area of region "
+        f"perturbation in {share('region_perturbation_area')}."
+    )
 
 
 def witnesses(graded: Sequence[Graded]) -> str:

@@ -238,7 +238,8 @@ class TargetSensitivity(_OnParts):
     whose removal costs c most beside d, and part j the one that costs d most beside c. The score is
     the mean of [R_i for c > R_i for d] and [R_j for d > R_j for c]. Range 0..1 (0, 1/2 or 1),
     HIGHER is better, chance 1/2. Undefined unless c loses more without i than without j, and d
-    more without j than without i. (FunnyBirds takes two other classes that share parts with the bird by definition.)
+    more without j than without i. (FunnyBirds takes two other classes that share parts with the
+    bird by definition.)
     Cost: one more heatmap and 2 (k + 2) forward passes an image.
 
     Pitfalls: with two classes centred heatmaps are each other's negatives, so it only asks for
