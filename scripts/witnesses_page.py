@@ -167,10 +167,10 @@ def short(graded: Sequence[Graded], rates: Mapping[str, Mapping[str, int]]) -> s
     return (
         f"DeepLIFT from the border is truly the best on {constant} of {len(graded)} networks, and "
         f"as a choice of the best method the witnesses are {adds} this constant answer: both "
-        f"together pick the best on {both}, plants alone on {planted}. What plants add is certainty "
-        f"about pairs: where both witnesses put two methods in the same order, exact truth is "
-        f"opposite in {share('recommended')} of the pairs of which it is clear, where borrowed truth "
-        f"alone does in {share('lean by borrowed truth')}, plants alone in "
+        f"together pick the best on {both}, plants alone on {planted}. What plants add is "
+        f"certainty about pairs: where both witnesses put two methods in the same order, exact "
+        f"truth is opposite in {share('recommended')} of the pairs of which it is clear, where "
+        f"borrowed truth alone does in {share('lean by borrowed truth')}, plants alone in "
         f"{share('lean by plants')}, infidelity in {share('infidelity')} and the area of region "
         f"perturbation in {share('region_perturbation_area')}."
     )
