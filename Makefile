@@ -90,7 +90,7 @@ formats: $(STAMP)  ## networks out and in again, real ONNX files, ONNX's operato
 	$(BIN)/python scripts/formats_page.py .venv/foreign
 
 # Two processes, each of which takes every second network.
-witnesses: $(STAMP)  ## how far the witnesses of experiment=mine can be believed, into docs/mine.md (two hours; goes on where it was)
+witnesses: $(STAMP)  ## how far the witnesses of experiment=mine can be believed, into docs/mine.md (an hour; goes on where it was)
 	$(BIN)/python scripts/witnesses_proof.py --part 0/2 & first=$$!; \
 	$(BIN)/python scripts/witnesses_proof.py --part 1/2 && wait $$first
 	$(BIN)/python scripts/witnesses_proof.py --page
