@@ -22,6 +22,7 @@ import numpy as np
 from xai_exp.witnesses import borrowed
 from xai_exp.witnesses.borrowed import Library
 from xai_exp.witnesses.leads import (
+    FEWEST_TRIALS,
     FLOOR,
     Lead,
     certified,
@@ -161,7 +162,7 @@ class Answer:
                 f"({self._nearest(words)}; {self.rate('recommended')})"
             )
         if kinds["lean"]:
-            parts.append(f"one of them puts it before {_listed(kinds['lean'])}")
+            parts.append(f"one witness alone puts it before {_listed(kinds['lean'])}")
         if kinds["alike"]:
             parts.append(f"alike within the interval: {_listed(kinds['alike'])}")
         if kinds["undecided"]:
@@ -169,8 +170,11 @@ class Answer:
         if self.broken:
             named = _listed([words[name] for name in self.broken])
             parts.append(f"FAILED the planted test, and broken on this network: {named}")
-        if not certified(self.trials):
-            parts.append("no plant could be certified, so that only borrowed truth speaks")
+        if (held := len(certified(self.trials))) < FEWEST_TRIALS:
+            count = f"only {held} plants" if held else "no plant"
+            parts.append(
+                f"{count} could be certified, so that only borrowed truth tells pairs apart"
+            )
         return "; ".join(parts) + "."
 
 

@@ -127,7 +127,7 @@ def test_the_sentence_says_what_each_kind_of_verdict_is_worth():
         "On your network use DeepLIFT; both witnesses put it before LRP (LRP: +0.8"
     )
     assert "1 of 8 were wrong where truth is known)" in words
-    assert "one of them puts it before CAM" in words
+    assert "one witness alone puts it before CAM" in words
     assert "FAILED the planted test, and broken on this network: CAM" in words
 
 
