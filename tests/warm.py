@@ -9,26 +9,31 @@ import os
 import runpy
 import sys
 
-TOLD: dict = globals()["TOLD"]  # put there by `runpy.run_path`
 
-os.setsid()
-for number, name in ((1, "out"), (2, "err")):
-    there = os.open(TOLD[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(there, number)
-    os.close(there)
-os.chdir(TOLD["folder"])
-os.environ.clear()
-os.environ.update(TOLD["environment"])
-first = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-sys.path[:] = [TOLD["folder"], *filter(None, first), *TOLD["path"]]
-sys.argv = ["", *TOLD["arguments"]]
-try:
-    if "module" in TOLD:
-        runpy.run_module(TOLD["module"], run_name="__main__", alter_sys=True)
-    elif "code" in TOLD:
-        exec(compile(TOLD["code"], "<string>", "exec"), {"__name__": "__main__"})
-    else:
-        sys.path[0] = os.path.dirname(TOLD["script"])  # noqa: PTH120
-        runpy.run_path(TOLD["script"], run_name="__main__")
-finally:
-    atexit._run_exitfuncs()
+def become(told: dict) -> None:
+    """Run the module, code or script that is told, in its folder and environment."""
+    os.setsid()
+    for number, name in ((1, "out"), (2, "err")):
+        there = os.open(told[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(there, number)
+        os.close(there)
+    os.chdir(told["folder"])
+    os.environ.clear()
+    os.environ.update(told["environment"])
+    first = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:] = [told["folder"], *filter(None, first), *told["path"]]
+    sys.argv = ["", *told["arguments"]]
+    try:
+        if "module" in told:
+            runpy.run_module(told["module"], run_name="__main__", alter_sys=True)
+        elif "code" in told:
+            exec(compile(told["code"], "<string>", "exec"), {"__name__": "__main__"})
+        else:
+            sys.path[0] = os.path.dirname(told["script"])  # noqa: PTH120
+            runpy.run_path(told["script"], run_name="__main__")
+    finally:
+        atexit._run_exitfuncs()
+
+
+if "TOLD" in globals():  # put there by `runpy.run_path`
+    become(globals()["TOLD"])
