@@ -171,9 +171,10 @@ class Answer:
             named = _listed([words[name] for name in self.broken])
             parts.append(f"FAILED the planted test, and broken on this network: {named}")
         if (held := len(certified(self.trials))) < FEWEST_TRIALS:
-            count = f"only {held} plants" if held else "no plant"
+            count = f"{held or 'no'} plant{'s' * (held > 1)}"
             parts.append(
-                f"{count} could be certified, so that only borrowed truth tells pairs apart"
+                f"{count} could be certified where {FEWEST_TRIALS} are asked, so that only "
+                "borrowed truth tells pairs apart"
             )
         return "; ".join(parts) + "."
 
