@@ -194,6 +194,15 @@ def estimate(value: float, low: float, high: float) -> str:
     return f'<td data-value="{value:.6g}">{value:.3g}<br><small class="soft">{spread}</small></td>'
 
 
+def between(low: float, high: float, form: str = ".2f") -> str:
+    """The ends of an interval in brackets, if there is one.
+
+    >>> between(0.1, 0.25), between(float("nan"), 1.0)
+    (' (0.10 to 0.25)', '')
+    """
+    return "" if np.isnan(low) or np.isnan(high) else f" ({low:{form}} to {high:{form}})"
+
+
 def cell(text: object, value: object = None, kind: str = "") -> str:
     """One cell; `value` is what its column sorts by."""
     data = "" if value is None else f' data-value="{value}"'

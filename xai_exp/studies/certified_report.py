@@ -226,9 +226,9 @@ def listed(shown: Shown, found: "Mapping[str, Identified]") -> str:
             tables.cell(tables.words(name)),
             *(
                 tables.cell(
-                    f"{100 * one.mean:.0f} % ({100 * one.low:.0f} to {100 * one.high:.0f})"
+                    f"{100 * one.mean:.0f} %" + tables.between(100 * one.low, 100 * one.high, ".0f")
                     if share
-                    else f"{one.mean:.2f} ({one.low:.2f} to {one.high:.2f})",
+                    else f"{one.mean:.2f}{tables.between(one.low, one.high)}",
                     one.mean,
                 )
                 for one, share in ((told.rate, True), (told.bits, False))

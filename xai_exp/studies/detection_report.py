@@ -205,7 +205,7 @@ def foretold(
     for name in sorted(found, key=lambda one: -float(np.nanmean(found[one]))):
         one, more = mean_interval(found[name]), mean_interval(np.array(found[name]) - beside)
         cells = [
-            tables.cell(f"{two.mean:.2f} ({two.low:.2f} to {two.high:.2f})", two.mean)
+            tables.cell(f"{two.mean:.2f}{tables.between(two.low, two.high)}", two.mean)
             for two in (one, more)
         ]
         body.append([tables.cell(tables.words(name)), *cells])
