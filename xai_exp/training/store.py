@@ -54,7 +54,12 @@ def model_key(deciding: Mapping[str, Any]) -> str:
 
     >>> model_key({"seed": 0}) == model_key({"seed": 0}) != model_key({"seed": 1})
     True
+
+    Raises:
+        ValueError: for what has a `version` of its own, which that of training would replace.
     """
+    if "version" in deciding:
+        raise ValueError("model_key: got a version; allowed: it by another name")
     text = json.dumps({**deciding, "version": TRAINING_VERSION}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
