@@ -16,7 +16,7 @@ from xai_exp.witnesses import borrowed
 from xai_exp.witnesses.answer import CONTROLS, Answer
 from xai_exp.witnesses.borrowed import LIBRARY, Lender, Library
 from xai_exp.witnesses.certificate import Certificate
-from xai_exp.witnesses.leads import FLOOR, Lead, certified, measured_lead, planted_skill, weighted
+from xai_exp.witnesses.leads import FLOOR, Lead, certified, measured_lead, weighted
 from xai_exp.witnesses.trial import Asked, Trial
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "mine.md"
@@ -91,8 +91,8 @@ class Graded:
             "plants and borrowed truth": self.answer.level,
             "always DeepLIFT from the border": {n: float(n == CONSTANT) for n in self.names},
         }
-        if certified(self.trials):
-            planted = {n: max(FLOOR, planted_skill(self.trials, n).mean) for n in self.names}
+        if self.answer.planted:
+            planted = {n: max(FLOOR, one.mean) for n, one in self.answer.planted.items()}
             found = {"plants": {n: FLOOR if np.isnan(v) else v for n, v in planted.items()}} | found
         for metric, scores in self.one["measures"].items():
             turned = 1 if _HIGHER[metric] else -1

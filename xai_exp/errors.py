@@ -102,6 +102,15 @@ def one_line(error: BaseException, conf: Path, arguments: Sequence[str]) -> str 
     return next((line for link in chain if (line := _from_system(link))), None)
 
 
+def in_a_line(error: BaseException) -> str:
+    r"""What kind of an error it is and what it says, in one line.
+
+    >>> in_a_line(ValueError("of 3\n  and more"))
+    'ValueError: of 3 and more'
+    """
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 def _without_choice(arguments: Sequence[str], conf: Path) -> str:
     """The line for a group that is given something else than the name of a choice."""
     pairs = [word.lstrip("+").partition("=") for word in arguments if "=" in word]

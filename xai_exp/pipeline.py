@@ -18,6 +18,7 @@ from xai_exp.build import Experiment, Settings
 from xai_exp.compute import machine, ops
 from xai_exp.config import InputError
 from xai_exp.data.loading import TensorSplit
+from xai_exp.errors import in_a_line
 from xai_exp.files import write_whole
 from xai_exp.models.asked import with_layers_of
 from xai_exp.models.look import look
@@ -300,7 +301,7 @@ def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Sample) -> E
     except Exception as error:
         # Whatever a method raises on someone's network is its own failure; the others go on.
         trace = _trace(settings, f"{key}-{name}")
-        line = " ".join(f"{type(error).__name__}: {error}".split())[:_LINE]
+        line = in_a_line(error)[:_LINE]
         words = f"explainer {name} failed: {line}; the trace is in {trace}"
         return _skipped(job, name, words, line)
     scored = replace(scored, scores=_with_names(scored.scores, job.experiment.dataset))

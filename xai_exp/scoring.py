@@ -14,6 +14,7 @@ from xai_exp.compute import ops
 from xai_exp.compute.values import Question, valued
 from xai_exp.config import InputError
 from xai_exp.data.loading import files_of
+from xai_exp.errors import in_a_line
 from xai_exp.explainers.known import Elsewhere, Known
 from xai_exp.explainers.promises import guards
 from xai_exp.explainers.reference import Reference, referred
@@ -309,7 +310,7 @@ def _scored(
         except Exception as error:  # one metric's failure is a missing score, with its reason
             curves.pop(name, None)
             values[name] = torch.full_like(case.heatmaps[:, 0, 0], torch.nan)
-            failed[name] = " ".join(f"failed: {type(error).__name__}: {error}".split())[:_REASON]
+            failed[name] = f"failed: {in_a_line(error)}"[:_REASON]
     tables = [
         _rows(n, values[n], metrics[n], case, chosen, predictions, failed.get(n, ""))
         for n in values

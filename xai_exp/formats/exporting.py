@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_exp.config import InputError
+from xai_exp.errors import in_a_line
 from xai_exp.files import whole
 from xai_exp.formats.card import Card
 from xai_exp.formats.needed import library
@@ -64,7 +65,7 @@ def exported(network: nn.Module, images: Tensor, card: Card | None = None) -> Ex
     except InputError:
         raise
     except Exception as error:
-        why = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        why = in_a_line(error)[:160]
         raise InputError(
             f"export: torch can't write this network as ONNX ({why}); allowed: networks that its "
             "exporter knows"

@@ -5,6 +5,7 @@ from typing import Annotated
 from torch import nn
 
 from xai_exp.config import Code, Content, InputError, configured, imported
+from xai_exp.errors import in_a_line
 from xai_exp.models import weights
 from xai_exp.models.asked import Mean, Preprocessing, Size, Std
 from xai_exp.models.weights import Head
@@ -63,7 +64,7 @@ class File:
         try:
             network = build()
         except Exception as error:
-            why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            why = in_a_line(error)[:200]
             raise InputError(
                 f"model.factory: got {self.factory}, which fails ({why}); allowed: a function that "
                 "builds the network without being told anything"

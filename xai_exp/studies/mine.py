@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from xai_exp.report.pages.page import Section
     from xai_exp.witnesses.answer import Answer
-    from xai_exp.witnesses.trial import Asked, Subject, Trial
+    from xai_exp.witnesses.trial import Subject, Trial
 
 
 NAMES = ("stripes", "solid", "colour", "own")  # of looks, where torch is not loaded yet
@@ -131,7 +131,7 @@ class Mine(Report):
         store = ModelStore(root=Path(job.settings.models))
         key = model_key({"model": pipeline.stored_key(job, store), "data": job.data_key})
         folder = Path(job.settings.models).parent / "witnesses"
-        asked = self._asked()
+        asked = self._subject.asked(self.looks, range(self.seeds))
         found: list[Trial] = []
         total = len(asked) * self.steps
         with tqdm(total=total, desc="plant", unit="step", leave=False, disable=None) as bar:
@@ -144,9 +144,6 @@ class Mine(Report):
                     break
                 bar.update((place + 1) * self.steps - bar.n)
         return found
-
-    def _asked(self) -> "list[Asked]":
-        return self._subject.asked(self.looks, range(self.seeds))
 
     @cached_property
     def _subject(self) -> "Subject":

@@ -39,13 +39,13 @@ def shapley_weights(count: int) -> tuple[Tensor, Tensor]:
         return torch.zeros(0, 1).double(), torch.zeros(0, 0, 1).double()
     masks = subsets(count)
     others = masks.sum(1)[:, None] - masks.int()
-    alone = _float64([_weight(size, count, 1) for size in range(count)])
+    alone = _float64([order_share(size, count, 1) for size in range(count)])
     single = (alone[others] * torch.where(masks, 1.0, -1.0)).T
     if count < 2:
         return single, torch.zeros(count, count, 2**count, dtype=torch.float64)
     beside = masks.sum(1)[:, None, None] - masks.int()[:, :, None] - masks.int()[:, None, :]
     sign = torch.where(masks[:, :, None] == masks[:, None, :], 1.0, -1.0)
-    both = _float64([_weight(size, count, 2) for size in range(count - 1)])
+    both = _float64([order_share(size, count, 2) for size in range(count - 1)])
     off = ~torch.eye(count, dtype=torch.bool)
     pairs = both[beside.clamp(0, count - 2)] * sign * off
     return single, pairs.permute(1, 2, 0).contiguous()
@@ -55,7 +55,11 @@ def _float64(numbers: list[float]) -> Tensor:
     return torch.tensor(numbers, dtype=torch.float64)
 
 
-def _weight(size: int, count: int, together: int) -> float:
-    """The share of orders in which exactly `size` others come before `together` joined parts."""
+def order_share(size: int, count: int, together: int = 1) -> float:
+    """The share of orders in which exactly `size` others come before `together` joined parts.
+
+    >>> order_share(1, 3)
+    0.16666666666666666
+    """
     left = count - size - together
     return math.factorial(size) * math.factorial(left) / math.factorial(count - together + 1)

@@ -14,7 +14,6 @@ values to v(N) - v({}); with unions of one player each, or one union of all, the
 """
 
 import itertools
-import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from xai_exp.compute import ops
 from xai_exp.compute.streamline import streamlined
 from xai_exp.config import InputError
+from xai_exp.truth.coalitions import order_share
 from xai_exp.types import Drawing, Effects, Labels, Readout, Unions
 
 Sets = Bool[Tensor, "subset player"]
@@ -115,14 +115,14 @@ def _terms(
     others = [one for one in members if one is not mine]
     found = []
     for before in _subsets(others):
-        outer = _weight(len(before), len(members))
+        outer = order_share(len(before), len(members))
         there = list(itertools.chain.from_iterable(before))
         for inside in _subsets(mine):
             counts = {}
             for player in mine:
                 size = len(inside) - (player in inside)
                 sign = 1.0 if player in inside else -1.0
-                counts[player] = sign * outer * _weight(size, len(mine))
+                counts[player] = sign * outer * order_share(size, len(mine))
             found.append(([*there, *inside], counts))
     return found
 
@@ -130,8 +130,3 @@ def _terms(
 def _subsets(things: Sequence) -> list[tuple]:
     sizes = range(len(things) + 1)
     return [one for size in sizes for one in itertools.combinations(things, size)]
-
-
-def _weight(size: int, count: int) -> float:
-    """The share of orders in which exactly `size` of the others come before one of `count`."""
-    return math.factorial(size) * math.factorial(count - size - 1) / math.factorial(count)

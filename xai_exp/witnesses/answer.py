@@ -96,14 +96,19 @@ class Answer:
         )
 
     @cached_property
+    def planted(self) -> Mapping[str, Lead]:
+        """Each explainer's mean skill on certified plants; empty without any."""
+        if not certified(self.trials):
+            return {}
+        return {name: planted_skill(self.trials, name) for name in self.explainers}
+
+    @cached_property
     def level(self) -> Mapping[str, float]:
         """Each explainer's mean of what is planted and borrowed, by which they are put in order."""
         return {name: float(np.mean(self._levels(name))) for name in self.explainers}
 
     def _levels(self, name: str) -> list[float]:
-        found = []
-        if certified(self.trials):
-            found.append(planted_skill(self.trials, name).mean)
+        found = [self.planted[name].mean] if self.planted else []
         found.append(borrowed.skill(self.library, self.features, name))
         known = [max(FLOOR, one) for one in found if not np.isnan(one)]
         return known or [FLOOR]
@@ -123,12 +128,10 @@ class Answer:
         """The best one against each other one, in their order."""
         return {name: self.pair(self.best, name) for name in self.order[1:]}
 
-    @cached_property
+    @property
     def broken(self) -> list[str]:
         """Those that fail on certified plants: clearly below equal shares."""
-        if not certified(self.trials):
-            return []
-        return [name for name in self.explainers if planted_skill(self.trials, name).high < 0]
+        return [name for name, skill in self.planted.items() if skill.high < 0]
 
     def _nearest(self, words: Mapping[str, str]) -> str:
         """By how much the best is ahead of the nearest that both witnesses put behind it."""
@@ -148,27 +151,27 @@ class Answer:
 
     def sentence(self, words: Mapping[str, str], whence: str = "") -> str:
         """The answer; `words` names explainers, `whence` the image that counts as nothing."""
-        if not self.explainers or not (certified(self.trials) or self.library.lenders):
+        if not self.explainers or not (self.planted or self.library.lenders):
             return "No witness can say anything of this network: no plant could be certified."
         pairs = self.against_best
-        kinds = {
-            kind: [words[name] for name, pair in pairs.items() if _said(pair) == kind]
+        told = {
+            kind: ", ".join(words[name] for name, pair in pairs.items() if _said(pair) == kind)
             for kind in ("recommended", "lean", "alike", "undecided")
         }
         parts = [f"On your network use {words[self.best]}{whence}"]
-        if kinds["recommended"]:
+        if told["recommended"]:
             parts.append(
-                f"both witnesses put it before {_listed(kinds['recommended'])} "
+                f"both witnesses put it before {told['recommended']} "
                 f"({self._nearest(words)}; {self.rate('recommended')})"
             )
-        if kinds["lean"]:
-            parts.append(f"one witness alone puts it before {_listed(kinds['lean'])}")
-        if kinds["alike"]:
-            parts.append(f"alike within the interval: {_listed(kinds['alike'])}")
-        if kinds["undecided"]:
-            parts.append(f"undecided: {_listed(kinds['undecided'])}")
+        if told["lean"]:
+            parts.append(f"one witness alone puts it before {told['lean']}")
+        if told["alike"]:
+            parts.append(f"alike within the interval: {told['alike']}")
+        if told["undecided"]:
+            parts.append(f"undecided: {told['undecided']}")
         if self.broken:
-            named = _listed([words[name] for name in self.broken])
+            named = ", ".join(words[name] for name in self.broken)
             parts.append(f"FAILED the planted test, and broken on this network: {named}")
         if (held := len(certified(self.trials))) < FEWEST_TRIALS:
             count = f"{held or 'no'} plant{'s' * (held > 1)}"
@@ -183,7 +186,3 @@ def _said(pair: Pair) -> str:
     if pair.kind.startswith("lean"):
         return "lean" if pair.side > 0 else "undecided"
     return pair.kind if pair.kind != "recommended" or pair.side > 0 else "undecided"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names)

@@ -6,6 +6,7 @@ What a trial gave is kept in a file as soon as it is made, so that work that was
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from xai_exp.compute import ops
 from xai_exp.compute.values import valued
 from xai_exp.config import InputError, identity
 from xai_exp.data.loading import TensorSplit
+from xai_exp.errors import in_a_line
 from xai_exp.explainers.reference import Reference
 from xai_exp.files import write_whole
 from xai_exp.metrics.truth.measures import PartSkill
@@ -105,8 +107,13 @@ class Subject:
         if look == "colour":
             return self.data.channels >= KINDS
         if look == "own":
-            return len(_cuttable(self.data)) >= (2 if design == "distract" else KINDS)
+            return len(self.cuttable) >= (2 if design == "distract" else KINDS)
         return True
+
+    @cached_property
+    def cuttable(self) -> Sequence[int]:
+        """The first training image of each of up to three classes that has a mask."""
+        return _cuttable(self.data)
 
 
 def kept(
@@ -152,7 +159,7 @@ def tried(subject: Subject, asked: Asked, stepped: Callable[[], object] = lambda
     )
     plan = Plan(
         design=asked.design,
-        pasted=pasted(asked.look, side_of(data.size), _cuts(data, asked.look, device)),
+        pasted=pasted(asked.look, side_of(data.size), _cuts(subject, asked.look, device)),
         order=_order(seed),
     )
     generator = torch.Generator().manual_seed(1_000_003 * (seed + 1))
@@ -233,7 +240,7 @@ def _graded(
             except InputError as error:
                 refused[name] = str(error)
             except Exception as error:  # as in a run, one method's failure is its own line
-                refused[name] = " ".join(f"{type(error).__name__}: {error}".split())[:_LINE]
+                refused[name] = in_a_line(error)[:_LINE]
             else:
                 skills[name] = [float(one) for one in found.double()]
                 weights = [float(one) for one in counted.double()]
@@ -253,7 +260,6 @@ def _order(seed: int) -> tuple[int, ...]:
 
 
 def _cuttable(data: Dataset) -> list[int]:
-    """The first image of each of up to three classes that has a mask."""
     index = torch.arange(min(_MOST, len(data.train)))
     parts = data.train.parts(index)
     if parts is None:
@@ -264,10 +270,10 @@ def _cuttable(data: Dataset) -> list[int]:
     return [int(mine.nonzero()[0]) for mine in found if mine.any()][:KINDS]
 
 
-def _cuts(data: Dataset, look: Look, device: torch.device) -> Any:  # noqa: ANN401
+def _cuts(subject: Subject, look: Look, device: torch.device) -> Any:  # noqa: ANN401
     if look != "own":
         return None
-    places = torch.tensor(_cuttable(data), device=device)
+    data, places = subject.data, torch.tensor(subject.cuttable, device=device)
     pictures, parts = data.train.images(places), data.train.parts(places)
     assert parts is not None
     side = side_of(data.size)
