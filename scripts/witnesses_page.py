@@ -17,10 +17,13 @@ from xai_exp.witnesses.answer import CONTROLS, Answer
 from xai_exp.witnesses.borrowed import LIBRARY, Lender, Library
 from xai_exp.witnesses.certificate import Certificate
 from xai_exp.witnesses.leads import FLOOR, Lead, certified, measured_lead, weighted
+from xai_exp.witnesses.matched import lent
 from xai_exp.witnesses.trial import Asked, Trial
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "mine.md"
 CONSTANT = "deeplift"
+LIBRARY_ALONE, MATCHED_ALONE = "the package's networks alone", "matched scenes alone"
+WITHOUT = "recommended, without matched scenes"
 _HIGHER = {"infidelity": False, "region_perturbation_area": True}
 
 
@@ -72,12 +75,23 @@ class Graded:
         self.exact = lender(one).skills
         self.names = [name for name in self.exact if name not in CONTROLS]
         self.trials = [trial(raw) for raw in one["trials"]]
-        self.answer = Answer(
-            explainers=self.names,
-            trials=self.trials,
-            features=one["features"],
-            library=whole.without(one["task"]),
-        )
+        packaged = whole.without(one["task"])
+        self.matched = lent([trial(raw) for raw in one["matched"]], one["features"])
+        libraries = {
+            "": Library(lenders=[*packaged.lenders, *self.matched], rates={}),
+            LIBRARY_ALONE: packaged,
+            MATCHED_ALONE: Library(lenders=self.matched, rates={}),
+        }
+        self.answers = {
+            name: Answer(
+                explainers=self.names,
+                trials=self.trials,
+                features=one["features"],
+                library=library,
+            )
+            for name, library in libraries.items()
+        }
+        self.answer = self.answers[""]
 
     def true(self, first: str, second: str) -> Lead:
         """By how much the first is truly ahead, over the images."""
@@ -87,7 +101,11 @@ class Graded:
     def levels(self) -> dict[str, Mapping[str, float]]:
         """By witness, what it puts explainers in order by."""
         found: dict[str, Mapping[str, float]] = {
-            "borrowed truth": {n: self._borrowed(n) for n in self.names},
+            "borrowed truth": self._borrowed(self.answer),
+            LIBRARY_ALONE: self._borrowed(self.answers[LIBRARY_ALONE]),
+            **(
+                {MATCHED_ALONE: self._borrowed(self.answers[MATCHED_ALONE])} if self.matched else {}
+            ),
             "plants and borrowed truth": self.answer.level,
             "always DeepLIFT from the border": {n: float(n == CONSTANT) for n in self.names},
         }
@@ -100,19 +118,22 @@ class Graded:
             found[metric.replace("_", " ")] = {n: known.get(n, -np.inf) for n in self.names}
         return found
 
-    def _borrowed(self, name: str) -> float:
-        found = borrowed.skill(self.answer.library, self.one["features"], name)
-        return FLOOR if np.isnan(found) else found
+    def _borrowed(self, answer: Answer) -> Mapping[str, float]:
+        found = {n: borrowed.skill(answer.library, answer.features, n) for n in self.names}
+        return {name: FLOOR if np.isnan(skill) else skill for name, skill in found.items()}
 
     def kinds(self) -> Mapping[str, Counter[str]]:
         """By kind of verdict: said, of clear pairs, opposite."""
         found: dict[str, Counter[str]] = {}
         for first, second in combinations(self.names, 2):
             true, pair = self.true(first, second).side, self.answer.pair(first, second)
+            without = self.answers[LIBRARY_ALONE].pair(first, second)
             sides = {
                 pair.kind: pair.side,
                 "plants": pair.planted.side,
                 "borrowed truth": pair.borrowed.side,
+                LIBRARY_ALONE: without.borrowed.side,
+                WITHOUT: without.side if without.kind == "recommended" else 0,
                 **{m: self._measured(m, first, second) for m in self.one["measures"]},
             }
             for kind, side in sides.items():
@@ -214,7 +235,7 @@ def verdicts(rates: Mapping[str, Mapping[str, int]]) -> str:
     lines = ["| verdict | pairs | exact truth is clear | opposite |", "| --- | --- | --- | --- |"]
     order = [
         "recommended", "lean by plants", "lean by borrowed truth", "undecided", "alike",
-        "plants", "borrowed truth", *_HIGHER,
+        WITHOUT, "plants", "borrowed truth", LIBRARY_ALONE, *_HIGHER,
     ]  # fmt: skip
     for kind in order:
         if kind not in rates:
@@ -276,7 +297,7 @@ def certificates(found: Sequence[Mapping[str, Any]]) -> str:
     """How many trials of each look and design were certified, and what they took."""
     rows: dict[str, list[tuple[bool, float]]] = {}
     for one in found:
-        for raw in one["trials"]:
+        for raw in [*one["trials"], *one["matched"]]:
             name = raw["name"].rpartition(",")[0]
             rows.setdefault(name, []).append(
                 (not raw["certificate"]["fault"], one["seconds"][raw["name"]])

@@ -3,9 +3,10 @@
 `make witnesses` trains networks on rendered scenes (several tasks, with and without colour, five
 architectures), finds the exact skill of every explainer on each, and asks all witnesses as if
 nothing were known: plants in the rendered images taken as plain pictures, the exact truth of the
-OTHER families of tasks, the measures of perturbation. It writes xai_exp/witnesses/library.json
-(what is borrowed, and how often each kind of verdict is opposite to exact truth) and docs/mine.md's
-tables. Each network's results are kept in reports/witnesses, so that work that was stopped goes on.
+OTHER families of tasks, a study of scenes matched to the images, the measures of perturbation. It
+writes xai_exp/witnesses/library.json (what is borrowed, and how often each kind of verdict is
+opposite to exact truth) and docs/mine.md's tables. Each network's results are kept in
+reports/witnesses, so that work that was stopped goes on.
 
     python scripts/witnesses_proof.py [--only NAME ...] [--page]
 """
@@ -14,6 +15,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +32,10 @@ from xai_exp.config import config_folder
 from xai_exp.files import write_whole
 from xai_exp.metrics.truth.measures import PartSkill
 from xai_exp.types import Case
+from xai_exp.witnesses import matched as matching
 from xai_exp.witnesses.borrowed import described
 from xai_exp.witnesses.looks import Look
-from xai_exp.witnesses.trial import VERSION, Subject, kept
+from xai_exp.witnesses.trial import VERSION, Asked, Subject, kept
 
 FOLDER = Path("reports/witnesses")
 LOOKS: tuple[Look, ...] = ("stripes", "solid", "colour")
@@ -86,7 +89,7 @@ def main() -> int:
             continue
         path = FOLDER / f"{name}.json"
         before = json.loads(path.read_text("utf-8")) if path.exists() else {}
-        if before.get("version") == VERSION:
+        if before.get("version") == VERSION and "matched" in before:
             continue
         start = time.perf_counter()
         found = measured(task, network, given.models, before)
@@ -138,11 +141,10 @@ def measured(task: str, network: str, models: str, before: dict[str, Any]) -> di
         network=trained.network, data=Plain(data), explainers=experiment.explainers,
         reference=settings.reference,
     )  # fmt: skip
-    trials = []
-    for asked in subject.asked(LOOKS, SEEDS):
-        start = time.perf_counter()
-        trials.append(kept(subject, asked, FOLDER / "trials", trained.key))
-        seconds[asked.name] = time.perf_counter() - start
+    seconds |= before.get("seconds", {})
+    known = before.get("trials") if before.get("version") == VERSION else None
+    trials = known or tried(subject, subject.asked(LOOKS, SEEDS), trained.key, seconds)
+    matched = tried(matching.matched(subject), matching.ASKED, trained.key, seconds)
     return {
         "version": VERSION,
         "task": task,
@@ -152,17 +154,30 @@ def measured(task: str, network: str, models: str, before: dict[str, Any]) -> di
         "exact": before.get("exact", exact),
         "measures": before.get("measures", measures),
         "refused": before.get("refused", refused),
-        "trials": [
-            {
-                "name": one.asked.name,
-                "certificate": vars(one.certificate),
-                "skills": dict(one.skills),
-                "weights": list(one.weights),
-            }
-            for one in trials
-        ],
+        "trials": trials,
+        "matched": matched,
         "seconds": seconds,
     }
+
+
+def tried(
+    subject: Subject, asked: Sequence[Asked], key: str, seconds: dict[str, float]
+) -> list[dict[str, Any]]:
+    """Trials as JSON has them; `seconds` is told how long each took."""
+    found = []
+    for one in asked:
+        start = time.perf_counter()
+        made = kept(subject, one, FOLDER / "trials", key)
+        seconds[one.name] = time.perf_counter() - start
+        found.append(
+            {
+                "name": one.name,
+                "certificate": vars(made.certificate),
+                "skills": dict(made.skills),
+                "weights": list(made.weights),
+            }
+        )
+    return found
 
 
 def listed(scores: torch.Tensor) -> list[float]:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from xai_exp.report.pages.page import Section
     from xai_exp.witnesses.answer import Answer
-    from xai_exp.witnesses.trial import Subject, Trial
+    from xai_exp.witnesses.borrowed import Lender
+    from xai_exp.witnesses.trial import Asked, Subject, Trial
 
 
 NAMES = ("stripes", "solid", "colour", "own")  # of looks, where torch is not loaded yet
@@ -88,7 +89,9 @@ class Mine(Report):
 
         if not self.judged.explainers:
             return []
-        return mine_page.sections(self.judged, self._measures(), self._seen(), self.silent)
+        return mine_page.sections(
+            self.judged, self.studied, self._measures(), self._seen(), self.silent
+        )
 
     @cached_property
     def judged(self) -> "Answer":
@@ -98,13 +101,21 @@ class Mine(Report):
 
         left = self.left[0] if self.left else {}
         names = [name for name in left if name not in CONTROLS]
-        network, images = self._subject.network, self._first_images()
+        features = described(self._subject.network, self._first_images())
         return Answer(
             explainers=names,
             trials=self.trials,
-            features=described(network, images),
-            library=library() if self._lent() else Library(lenders=[], rates=library().rates),
+            features=features,
+            library=Library(lenders=self._lenders(features), rates=library().rates),
         )
+
+    def _lenders(self, features: "Mapping[str, float]") -> "list[Lender]":
+        """Networks of known truth: those of the package, and the one that follows the user's."""
+        from xai_exp.witnesses.borrowed import library
+        from xai_exp.witnesses.matched import lent
+
+        packaged = library().lenders if self._lent() else []
+        return [*packaged, *lent(self.studied, features)]
 
     def _lent(self) -> bool:
         """Whether what is borrowed was asked the same question."""
@@ -121,29 +132,38 @@ class Mine(Report):
     @cached_property
     def trials(self) -> "list[Trial]":
         """Of planted truth; empty, and why said, where there can be none."""
+        asked = self._subject.asked(self.looks, range(self.seeds))
+        return self._tried(self._subject, asked, "planted truth")
+
+    @cached_property
+    def studied(self) -> "list[Trial]":
+        """Of the rendered study that follows the user's pictures; empty where there can be none."""
+        from xai_exp.witnesses import matched
+
+        return self._tried(matched.matched(self._subject), matched.ASKED, "matched study")
+
+    def _tried(self, subject: "Subject", asked: "Sequence[Asked]", what: str) -> "list[Trial]":
+        """Trials, several at a time, each kept as soon as it is made."""
         from tqdm import tqdm
 
         from xai_exp import pipeline
+        from xai_exp.compute import machine
         from xai_exp.training.store import ModelStore, model_key
-        from xai_exp.witnesses.trial import kept
+        from xai_exp.witnesses.side_by_side import all_kept, workers_for
 
         job = self.jobs[0]
         store = ModelStore(root=Path(job.settings.models))
         key = model_key({"model": pipeline.stored_key(job, store), "data": job.data_key})
         folder = Path(job.settings.models).parent / "witnesses"
-        asked = self._subject.asked(self.looks, range(self.seeds))
-        found: list[Trial] = []
-        total = len(asked) * self.steps
-        with tqdm(total=total, desc="plant", unit="step", leave=False, disable=None) as bar:
-            for place, one in enumerate(asked):
-                bar.set_postfix_str(one.name)
-                try:
-                    found.append(kept(self._subject, one, folder, key, bar.update))
-                except InputError as error:
-                    self.silent.append(f"planted truth: {error}")
-                    break
-                bar.update((place + 1) * self.steps - bar.n)
-        return found
+        workers = workers_for(machine.device(job.settings.device))
+        with tqdm(total=len(asked), desc=what, unit="trial", leave=False, disable=None) as bar:
+            try:
+                return all_kept(
+                    subject, asked, folder, key, workers=workers, done=lambda _: bar.update()
+                )
+            except InputError as error:
+                self.silent.append(f"{what}: {error}")
+                return []
 
     @cached_property
     def _subject(self) -> "Subject":
@@ -180,6 +200,9 @@ class Mine(Report):
         for one in judged.trials:
             what = one.certificate.fault or "certified"
             sys.stdout.write(f"plants of {one.asked.name}: {what}\n")
+        for one in self.studied:
+            what = one.certificate.fault or "certified"
+            sys.stdout.write(f"matched scenes of {one.asked.name}: {what}\n")
         for line in self.silent:
             sys.stdout.write(f"no {line}\n")
 

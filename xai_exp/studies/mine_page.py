@@ -14,6 +14,7 @@ from xai_exp.report.figures.gallery import gallery
 from xai_exp.report.pages.page import Section
 from xai_exp.witnesses.answer import Answer, Pair
 from xai_exp.witnesses.leads import Lead, certified, measured_lead
+from xai_exp.witnesses.trial import Trial
 
 Measures = Mapping[str, tuple[bool, Mapping[str, Sequence[float]]]]
 Seen = Mapping[str, tuple[np.ndarray, np.ndarray]]
@@ -32,13 +33,17 @@ UNKNOWN = (
 
 
 def sections(
-    judged: Answer, measures: Measures, seen: Seen, silent: Sequence[str]
+    judged: Answer,
+    studied: Sequence[Trial],
+    measures: Measures,
+    seen: Seen,
+    silent: Sequence[str],
 ) -> list[Section]:
     """All of them, in order."""
     return [
         Section("In pictures", _pictures(judged, seen)),
         Section("What the witnesses say", _witnesses(judged, measures)),
-        Section("Certificates of the plants", _certificates(judged, silent)),
+        Section("Certificates", _certificates(judged, studied, silent)),
         Section("What this cannot know", _unknown()),
     ]
 
@@ -144,20 +149,31 @@ def _audit(judged: Answer, measures: Measures) -> list[str]:
     return found
 
 
-def _certificates(judged: Answer, silent: Sequence[str]) -> str:
-    heads = ["plants", "certificate", "accuracy or R2", "A over B", "idle over A", "spread"]
+def _certificates(judged: Answer, studied: Sequence[Trial], silent: Sequence[str]) -> str:
+    heads = [
+        "of",
+        "look, design",
+        "certificate",
+        "accuracy or R2",
+        "A over B",
+        "idle over A",
+        "spread",
+    ]
     body = []
-    for one in judged.trials:
+    told = [("plants", one) for one in judged.trials]
+    for what, one in [*told, *(("matched scenes", each) for each in studied)]:
         held = one.certificate
         numbers = (held.good, held.ratio, held.idle, held.spread)
         cells = [tables.cell(f"{value:.2f}", value) for value in numbers]
-        what = tables.cell(held.fault or "holds", kind="words")
-        body.append([tables.cell(one.asked.name), what, *cells])
+        holds = tables.cell(held.fault or "holds", kind="words")
+        body.append([tables.cell(what), tables.cell(one.asked.name), holds, *cells])
     words = (
         f"{len(certified(judged.trials))} of {len(judged.trials)} copies of the network provably "
         "use the plants as they should, by the plants' exact Shapley values; only these judge "
         "methods. Stripes and solid shapes are pasted into your pictures; A decides and B is "
-        "irrelevant (distract), or A is worth 2, B 1 and C 0 (worth)."
+        "irrelevant (distract), or A is worth 2, B 1 and C 0 (worth). Matched scenes are discs on "
+        "textures with the spectrum and the colours of your pictures: what a copy of the network "
+        "that has learnt them makes of explainers is one task more to borrow truth from."
     )
     lines = "".join(f"<p>No {html.escape(line)}</p>" for line in silent)
     made = tables.table(heads, body, name="certificates") if body else ""

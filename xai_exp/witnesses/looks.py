@@ -9,6 +9,8 @@ plus a layer for each. Values stay in 0..1.
 - solid: a full square, a level bar and an upright bar a third as wide, turned 70 % towards black or
   white, whichever is further from what was there. They differ in shape;
 - colour: the square is turned 60 % towards red, green or blue. They differ in colour alone;
+- discs: a disc turned 90 % towards black or white, a faint disc (45 %) and a ring (90 %). They are
+  for rendered scenes (`matched`) and differ in tone and shape;
 - own: objects cut out of the user's own pictures along their masks, one kind from each of the first
   three classes. They differ in what the network tells its classes by.
 """
@@ -21,14 +23,15 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-Look = Literal["stripes", "solid", "colour", "own"]
-LOOKS: tuple[Look, ...] = get_args(Look)
+Look = Literal["stripes", "solid", "colour", "own", "discs"]
+LOOKS: tuple[Look, ...] = tuple(look for look in get_args(Look) if look != "discs")
 KINDS = 3
 Squares = Float[Tensor, "*square channel side side"]
 Shapes = Float[Tensor, "kind side side"]
 Objects = Float[Tensor, "kind channel side side"]
 
 _STRIPES, _SOLID, _COLOUR = 0.35, 0.7, 0.6
+_DISCS = (0.9, 0.45, 0.9)
 
 
 class Pasted:
@@ -63,6 +66,8 @@ def pasted(look: Look, side: int, cuts: "tuple[Objects, Shapes] | None" = None) 
         return Pasted(_bars(side), lambda squares, _: squares.lerp(_far(squares), _SOLID))
     if look == "colour":
         return Pasted(everything, lambda squares, kind: squares.lerp(_pure(squares, kind), _COLOUR))
+    if look == "discs":
+        return Pasted(_discs(side), lambda squares, kind: squares.lerp(_far(squares), _DISCS[kind]))
     assert cuts is not None
     objects, masks = cuts
     return Pasted(masks, lambda squares, kind: objects[kind].to(squares).expand_as(squares))
@@ -92,6 +97,13 @@ def _bars(side: int) -> Shapes:
     shapes[1, :edge], shapes[1, side - edge :] = 0, 0
     shapes[2, :, :edge], shapes[2, :, side - edge :] = 0, 0
     return shapes
+
+
+def _discs(side: int) -> Shapes:
+    places = (torch.arange(side) - (side - 1) / 2) / (side / 2)
+    radius = (places[:, None].square() + places.square()).sqrt()
+    disc = (radius <= 1).float()
+    return torch.stack([disc, disc, disc * (radius > 0.5)])
 
 
 def _far(squares: Squares) -> Tensor:

@@ -30,7 +30,7 @@ from xai_exp.witnesses.planting import DESIGNS, Design, Planted, side_of
 from xai_exp.witnesses.tuning import Pace, Plan, tuned
 
 VERSION = 2  # of all that decides what a trial gives
-_MOST = 200  # pictures that a copy is trained on, and half as many that certify it
+MOST = 200  # pictures that a copy is trained on, and half as many that certify it
 _LINE = 200
 
 
@@ -132,13 +132,17 @@ def kept(
         key: of the network and its pictures.
         stepped: told of every step of training.
     """
-    path = folder / f"{_key(subject, asked, key)}.json"
-    if (found := _read(path)) is not None:
+    if (found := known(subject, asked, folder, key)) is not None:
         return found
     made = tried(subject, asked, stepped)
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(asdict(made)))
+    write_whole(_path(subject, asked, folder, key), json.dumps(asdict(made)))
     return made
+
+
+def known(subject: Subject, asked: Asked, folder: Path, key: str) -> Trial | None:
+    """The trial if it is kept already."""
+    return _read(_path(subject, asked, folder, key))
 
 
 def tried(subject: Subject, asked: Asked, stepped: Callable[[], object] = lambda: None) -> Trial:
@@ -152,8 +156,8 @@ def tried(subject: Subject, asked: Asked, stepped: Callable[[], object] = lambda
     train, held, test = (
         split.images(torch.arange(min(most, len(split)), device=device))
         for split, most in (
-            (data.train, _MOST),
-            (data.validation, _MOST // 2),
+            (data.train, MOST),
+            (data.validation, MOST // 2),
             (data.test, subject.images),
         )
     )
@@ -163,7 +167,7 @@ def tried(subject: Subject, asked: Asked, stepped: Callable[[], object] = lambda
         order=_order(seed),
     )
     generator = torch.Generator().manual_seed(1_000_003 * (seed + 1))
-    certifying = plan.drawn(_several(held, _MOST // 2), generator)
+    certifying = plan.drawn(_several(held, MOST // 2), generator)
     told = plan.drawn(_several(test, subject.images), generator, telling=True)
     certificate = NONE
     for learning_rate in subject.pace.learning_rates:
@@ -182,7 +186,7 @@ def tried(subject: Subject, asked: Asked, stepped: Callable[[], object] = lambda
         known = attribute(asked_of, certifying, ones)
         certificate = certified(good, known, certifying.roles, asked.design)
         if certificate.holds:
-            planted_ = plan.drawn(_several(train, _MOST), generator)
+            planted_ = plan.drawn(_several(train, MOST), generator)
             return _graded(subject, asked, certificate, model, told, Learnt(planted_, told))
     return Trial(asked=asked, certificate=certificate, skills={}, weights=[], refused={})
 
@@ -260,7 +264,7 @@ def _order(seed: int) -> tuple[int, ...]:
 
 
 def _cuttable(data: Dataset) -> list[int]:
-    index = torch.arange(min(_MOST, len(data.train)))
+    index = torch.arange(min(MOST, len(data.train)))
     parts = data.train.parts(index)
     if parts is None:
         return []
@@ -280,6 +284,10 @@ def _cuts(subject: Subject, look: Look, device: torch.device) -> Any:  # noqa: A
     cuts = [cut(one, mask.amax(0), side) for one, mask in zip(pictures, parts, strict=True)]
     cuts += cuts[:1] * (KINDS - len(cuts))
     return torch.stack([one for one, _ in cuts]), torch.stack([mask for _, mask in cuts])
+
+
+def _path(subject: Subject, asked: Asked, folder: Path, key: str) -> Path:
+    return folder / f"{_key(subject, asked, key)}.json"
 
 
 def _key(subject: Subject, asked: Asked, key: str) -> str:

@@ -20,7 +20,7 @@ def test_the_page_has_pictures_witnesses_certificates_and_limits(judged):
     scores = {name: list(np.linspace(0, 1, 8) + place) for place, name in enumerate("abc")}
     measures = {"infidelity": (False, {**scores, "random": [5.0] * 8, "sobel": [0.2] * 8})}
     seen = {name: (np.full((2, 3, 6, 6), 90, np.uint8), np.ones((2, 6, 6))) for name in "abc"}
-    made = sections(judged, measures, seen, ["<no> weights"])
+    made = sections(judged, trials(count=1, a=0.9), measures, seen, ["<no> weights"])
     assert made[0].title == "In pictures"
     assert "data:image/png;base64," in made[0].body
     assert "c (broken here)" in made[0].body
@@ -30,6 +30,7 @@ def test_the_page_has_pictures_witnesses_certificates_and_limits(judged):
     )
     assert "recommended: 1 of 8 were wrong where truth is known" in made[1].body
     assert "4 of 4 copies" in made[2].body
+    assert made[2].body.count("matched scenes") == 1
     assert "&lt;no&gt; weights" in made[2].body
     assert made[3].body.count("<li>") == len(UNKNOWN)
 

@@ -1,0 +1,40 @@
+"""Trials in processes: the same trials, each kept at once, and no process left behind."""
+
+from dataclasses import asdict
+from multiprocessing import active_children
+
+import pytest
+import torch
+
+from tests.unit.witnesses.test_trial import subject
+from xai_exp.config import InputError
+from xai_exp.witnesses import side_by_side, trial
+from xai_exp.witnesses.side_by_side import all_kept
+from xai_exp.witnesses.tuning import Pace
+
+
+def test_processes_give_the_same_trials_and_leave_nothing_behind(tmp_path):
+    mine = subject(pace=Pace(steps=30, learning_rates=(0.03,)))
+    asked, done = mine.asked(("stripes", "solid"), [0]), []
+    torch.set_num_threads(1)
+    found = all_kept(mine, asked, tmp_path / "two", "key", workers=2, done=done.append)
+    assert [one.asked for one in found] == asked
+    assert len(list((tmp_path / "two").iterdir())) == 4
+    alone = [trial.tried(mine, one) for one in asked]
+    for ours, theirs in zip(found, alone, strict=True):
+        assert asdict(ours.certificate) == pytest.approx(asdict(theirs.certificate), nan_ok=True)
+        assert set(ours.skills) == set(theirs.skills)
+    assert active_children() == []
+
+
+def test_what_cannot_be_sent_is_tried_here(tmp_path, monkeypatch):
+    monkeypatch.setattr(side_by_side, "_in_processes", pytest.fail)
+    mine = subject(explainers={"local": lambda *_: None}, pace=Pace(steps=1))
+    assert len(all_kept(mine, mine.asked(("solid",), [0]), tmp_path, "", workers=2, done=id)) == 2
+    assert side_by_side._sent(mine) is None
+
+
+def test_what_is_wrong_is_said_as_it_is(tmp_path):
+    mine = subject(network=torch.nn.Flatten())
+    with pytest.raises(InputError, match="without weights that can be trained"):
+        all_kept(mine, mine.asked(("solid",), [0]), tmp_path, "", workers=1, done=id)
