@@ -18,14 +18,17 @@ from omegaconf import DictConfig
 from xai_exp import cli, errors, trust
 from xai_exp.config import config_folder
 from xai_exp.show import progress
+from xai_exp.trust import early
 
 
 @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")
 def experiment(config: DictConfig) -> float | list[float] | None:
     """One experiment as composed by Hydra; the value that a sweep optimises."""
-    from xai_exp import build, pipeline
-
     try:
+        if "xai_exp.build" not in sys.modules:
+            early.refuse(config)
+        from xai_exp import build, pipeline
+
         return pipeline.run(build.experiment(config))
     except Exception as error:
         # Alone, a job ends here with its one line; in a sweep Hydra adds which job it was.

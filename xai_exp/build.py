@@ -25,6 +25,7 @@ from xai_exp.sweeping import objectives
 from xai_exp.tracking import Tracking, former
 from xai_exp.training import Trainer
 from xai_exp.training.store import model_key
+from xai_exp.trust.early import SEVERAL, SINGLE
 from xai_exp.types import (
     Architecture,
     Dataset,
@@ -36,8 +37,6 @@ from xai_exp.types import (
     Value,
 )
 
-SINGLE = ("dataset", "model", "trainer", "imputer", "tracking")
-SEVERAL = ("explainer", "metric")
 _APART = ("hydra", "formats")  # Hydra's own, and what choices refer to
 _LEARNING = ("model", "trainer")
 _KINDS: Mapping[str, type] = {

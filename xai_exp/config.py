@@ -124,6 +124,11 @@ class Content:
 
 
 @dataclass(frozen=True)
+class Folder:
+    """Marks a field that is a folder which has to be there; its class refuses any other."""
+
+
+@dataclass(frozen=True)
 class Code:
     """Marks a field `package.module:function`: the code that it names counts by its content."""
 
@@ -151,12 +156,11 @@ def configured(cls: type[T]) -> type[T]:
     def __post_init__(self: Any) -> None:  # noqa: ANN401, N807
         hints = get_type_hints(type(self), include_extras=True)
         for field in fields(self):
-            value = _coerced(hints[field.name], getattr(self, field.name))
+            wrong, value = problem(hints[field.name], getattr(self, field.name))
             object.__setattr__(self, field.name, value)
-            problem = _problem(hints[field.name], value)
-            if problem:
+            if wrong:
                 name = f"{type(self).__name__}.{field.name}"
-                raise InputError(f"{name}: got {value!r}; allowed: {problem}")
+                raise InputError(f"{name}: got {value!r}; allowed: {wrong}")
         if own is not None:
             own(self)
 
@@ -321,6 +325,16 @@ def allowed(cls: type) -> dict[str, str]:
     """
     hints = get_type_hints(cls, include_extras=True)
     return {field.name: _describe(*_split(hints[field.name])) for field in fields(cls)}
+
+
+def problem(hint: Any, value: Any) -> tuple[str, Any]:  # noqa: ANN401
+    """What a field allows, if not this value, else the empty string; and the value as it is kept.
+
+    >>> problem(float, 1), problem(Annotated[int, Range(1)], 0)
+    (('', 1.0), ('a whole number >= 1', 0))
+    """
+    kept = _coerced(hint, value)
+    return _problem(hint, kept), kept
 
 
 def _coerced(hint: Any, value: Any) -> Any:  # noqa: ANN401

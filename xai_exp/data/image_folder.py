@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xai_exp.config import InputError, Range, configured
+from xai_exp.config import Folder, InputError, Range, configured
 from xai_exp.data.loading import Splits, TensorSplit
 from xai_exp.data.own import duplicates, masks, pixels, together
 from xai_exp.data.own.content import fingerprint, readable
@@ -44,8 +44,8 @@ class ImageFolder(Splits):
         seed: of the split.
     """
 
-    root: str
-    masks: str | None = None
+    root: Annotated[str, Folder()]
+    masks: Annotated[str | None, Folder()] = None
     mask_values: tuple[int | str, ...] | None = None
     resize: tuple[Annotated[int, Range(1)], Annotated[int, Range(1)]] | None = None
     color: str = "auto"

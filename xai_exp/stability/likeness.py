@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 from scipy.ndimage import uniform_filter
 
 from xai_exp.statistics import Array
@@ -70,7 +70,7 @@ def apart(given: Array) -> Array:
 
 
 def _centred_ranks(maps: Array) -> Array:
-    ranks = stats.rankdata(maps, axis=2)
+    ranks = scipy.stats.rankdata(maps, axis=2)
     return ranks - ranks.mean(2, keepdims=True)
 
 

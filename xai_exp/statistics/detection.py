@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from xai_exp.statistics.layout import Array
 
@@ -89,5 +89,5 @@ def auroc(scores: Array, wrong: Array) -> float:
     fails, holds = int(wrong.sum()), int((~wrong).sum())
     if not fails or not holds:
         return float("nan")
-    ranks = stats.rankdata(-scores)
+    ranks = scipy.stats.rankdata(-scores)
     return float((ranks[wrong].sum() - fails * (fails + 1) / 2) / (fails * holds))

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from xai_exp.statistics.intervals import crossed_interval
 from xai_exp.statistics.layout import Array, known
@@ -69,6 +69,6 @@ def effect(differences: Array) -> float:
     if not images.size:
         return float("nan")
     means = np.nanmean(images, 0)
-    ranks = stats.rankdata(np.abs(means))
+    ranks = scipy.stats.rankdata(np.abs(means))
     total = ranks[means != 0].sum()
     return float((ranks * np.sign(means)).sum() / total) if total > 0 else float("nan")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from xai_exp.config import InputError
 from xai_exp.statistics.intervals import Interval
@@ -115,5 +115,5 @@ def stratified(values: Array, strata: Array, confidence: float = 0.95) -> Interv
     if freedom < 1 or within == 0:
         return Interval(mean, float("nan"), float("nan"), len(values))
     error = np.sqrt(within / freedom * np.mean([1 / len(one) for one in groups]) / len(groups))
-    reach = float(stats.t.ppf((1 + confidence) / 2, freedom) * error)
+    reach = float(scipy.stats.t.ppf((1 + confidence) / 2, freedom) * error)
     return Interval(mean, mean - reach, mean + reach, len(values))

@@ -1,7 +1,7 @@
 """Intervals of numbers that each network has once, from images that all networks share."""
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from xai_exp.statistics.differences import point
 from xai_exp.statistics.intervals import Interval
@@ -46,6 +46,6 @@ def shared_interval(values: Array, samples: Array, confidence: float = 0.95) -> 
         return Interval(mean, missing, missing, count)
     freedom = variance**2 / (between**2 / (count - 1)) if between > 0 else np.inf
     tail = (1 + confidence) / 2
-    both = float(stats.t.ppf(tail, max(freedom, count - 1)) * np.sqrt(variance))
-    reach = max(both, float(stats.t.ppf(tail, count - 1) * np.sqrt(between)))
+    both = float(scipy.stats.t.ppf(tail, max(freedom, count - 1)) * np.sqrt(variance))
+    reach = max(both, float(scipy.stats.t.ppf(tail, count - 1) * np.sqrt(between)))
     return Interval(mean, mean - reach, mean + reach, count)

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
@@ -76,8 +76,8 @@ def friedman(scores: Any, level: float = 0.05) -> Ranking:  # noqa: ANN401
     blocks, methods = table.shape
     if blocks < 2 or methods < 2:
         return Ranking(np.full(methods, np.nan), float("nan"), float("nan"), blocks)
-    ranks = stats.rankdata(-table, axis=1)
-    quantile = stats.studentized_range.ppf(1 - level, methods, np.inf) / np.sqrt(2)
+    ranks = scipy.stats.rankdata(-table, axis=1)
+    quantile = scipy.stats.studentized_range.ppf(1 - level, methods, np.inf) / np.sqrt(2)
     critical = float(quantile * np.sqrt(methods * (methods + 1) / (6 * blocks)))
     return Ranking(ranks.mean(0), _friedman_p(ranks), critical, blocks)
 
@@ -87,7 +87,7 @@ def _friedman_p(ranks: Array) -> float:
     blocks, methods = ranks.shape
     between = ((ranks.mean(0) - (methods + 1) / 2) ** 2).sum() * blocks
     within = ((ranks - (methods + 1) / 2) ** 2).sum() / (blocks * (methods - 1))
-    return float(stats.chi2.sf(between / within, methods - 1)) if within > 0 else float("nan")
+    return float(scipy.stats.chi2.sf(between / within, methods - 1)) if within > 0 else float("nan")
 
 
 def kendall_w(scores: Any, resamples: int = 2000, seed: int = 0) -> Interval:  # noqa: ANN401
@@ -109,7 +109,7 @@ def kendall_w(scores: Any, resamples: int = 2000, seed: int = 0) -> Interval:  #
     judges = len(table)
     if judges < 2:
         return Interval(float("nan"), float("nan"), float("nan"), judges)
-    ranks = stats.rankdata(table, axis=1)
+    ranks = scipy.stats.rankdata(table, axis=1)
     drawn = np.random.default_rng(seed).integers(0, judges, (resamples, judges))
     samples = _concordance(ranks[drawn])
     low, high = np.nanpercentile(samples, [2.5, 97.5])
@@ -164,7 +164,7 @@ def rank_correlation(first: Array, second: Array) -> Array:
     """
     both = ~(np.isnan(first) | np.isnan(second))
     one, other = (
-        stats.rankdata(np.where(both, values, np.nan), axis=1, nan_policy="omit")
+        scipy.stats.rankdata(np.where(both, values, np.nan), axis=1, nan_policy="omit")
         for values in (first, second)
     )
     count = both.sum(1, keepdims=True)

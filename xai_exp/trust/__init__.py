@@ -13,6 +13,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.object_type import ObjectType
 from hydra.experimental.callback import Callback
 from hydra.utils import get_object
 from omegaconf import OmegaConf
@@ -101,7 +102,11 @@ def checked(node: Any, path: str) -> Any:  # noqa: ANN401
 
 
 def guard() -> None:
-    """Look through every configuration that Hydra composes, before Hydra acts on it."""
+    """Look through every configuration that Hydra composes, before Hydra acts on it.
+
+    The choices of a group are read from its folder: Hydra would copy all that it has read already
+    before it lists each of them, for --help some 160 times.
+    """
     if not getattr(ConfigLoaderImpl.load_configuration, "guarded", False):
         load = ConfigLoaderImpl.load_configuration
 
@@ -112,6 +117,17 @@ def guard() -> None:
 
         load_configuration.guarded = True  # pyright: ignore[reportFunctionMemberAccess]
         ConfigLoaderImpl.load_configuration = load_configuration
+        ConfigLoaderImpl.get_group_options = _group_options
+
+
+def _group_options(
+    self: ConfigLoaderImpl,
+    group_name: str,
+    results_filter: ObjectType | None = ObjectType.CONFIG,
+    config_name: str | None = None,  # noqa: ARG001
+    overrides: list[str] | None = None,  # noqa: ARG001
+) -> list[str]:
+    return self.repository.get_group_options(group_name, results_filter)
 
 
 def _own(found: type) -> bool:

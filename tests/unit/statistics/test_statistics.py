@@ -4,6 +4,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from xai_exp.statistics import mean_interval
 
@@ -36,6 +37,23 @@ def test_interval_equals_efrons_on_skewed_scores():
     assert found.low == pytest.approx(low, abs=0.05 * error)
     assert found.high == pytest.approx(high, abs=0.05 * error)
     assert found.mean == values.mean()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        rng.normal(size=64),
+        rng.exponential(size=200) + 5,
+        (rng.random(64) < 0.3) * 1.0,
+        [0] * 29 + [9],
+    ],
+)
+def test_interval_equals_that_of_a_bootstrap_of_single_resamples(values):
+    found = mean_interval(values, seed=4)
+    theirs = stats.bootstrap(
+        (values,), np.mean, n_resamples=9999, method="BCa", rng=np.random.default_rng(4)
+    ).confidence_interval
+    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=1e-5)
 
 
 def test_interval_of_many_normal_scores_is_the_closed_form():
