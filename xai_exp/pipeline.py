@@ -81,6 +81,7 @@ def run(experiment: Experiment) -> float | list[float]:
     watched = progress.current()
     console = watched.console if watched else Console()
     device = machine.device(experiment.settings.device)
+    machine.refuse_slow(experiment.settings.precision, device)
     show.header(console, experiment, device)
     tracker = experiment.tracking.open()
     job = Job(experiment=experiment, tracker=tracker, device=device, console=console)

@@ -8,6 +8,7 @@ import sys
 import warnings
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -38,6 +39,31 @@ def _cuda() -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a CUDA build without a driver warns; a CPU is no fault
         return torch.cuda.is_available()
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether a device has units that multiply matrices of bfloat16: Ampere's, or AMX tiles.
+
+    A processor's AVX-512 BF16 is not enough: convolutions then run three times slower than in
+    float32.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    supported: Any = getattr(torch.cpu, "_is_amx_tile_supported", bool)
+    return device.type == "cpu" and bool(supported())
+
+
+def refuse_slow(precision: str, device: torch.device) -> None:
+    """Refuse bfloat16 where it would take several times as long as float32.
+
+    Raises:
+        InputError: on a device without units for it.
+    """
+    if precision == "bfloat16" and not computes_bfloat16(device):
+        raise InputError(
+            f"precision: got bfloat16 on {device.type} without matrix units for it, where it is "
+            "several times slower; allowed: float32"
+        )
 
 
 _FLAGS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")

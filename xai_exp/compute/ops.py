@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from xai_exp.compute.chunks import chunk_size as chunk_size
 from xai_exp.compute.chunks import in_chunks as in_chunks
@@ -90,10 +91,29 @@ def border_level(images: Images) -> Levels:
 
 
 def nearest(images: Images, others: Copies) -> Index:
-    """The place of the one of `others` that is nearest to each image.
+    """The place of the one of `others` that is nearest to each image, the first of equals.
 
-    Without a matrix product, which rounds more: images may differ in one pixel.
+    Equal images are found by their keys, at a cost that does not grow with `others`.
     """
+    keys, order = _sorted_keys(others)
+    found = order[torch.searchsorted(keys, image_keys(images)).clamp_max(len(keys) - 1)]
+    far = (others[found] != images).flatten(1).any(1).nonzero()[:, 0]
+    if len(far):
+        found[far] = _nearest_of_all(images[far], others)
+    return found
+
+
+_SORTED = WeakTensorKeyDictionary()  # the keys of images that others were looked for among
+
+
+def _sorted_keys(others: Copies) -> tuple[Keys, Index]:
+    if others not in _SORTED:
+        _SORTED[others] = tuple(image_keys(others).sort(stable=True))
+    return _SORTED[others]
+
+
+def _nearest_of_all(images: Images, others: Copies) -> Index:
+    """By distance, without a matrix product, which rounds more: images may differ in one pixel."""
 
     def chunk(part: Images) -> Index:
         exact = "donot_use_mm_for_euclid_dist"

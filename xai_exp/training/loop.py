@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xai_exp.compute import machine
 from xai_exp.config import InputError
 from xai_exp.training import Bar, Trainer, accuracy
 from xai_exp.training.callbacks import Checkpoint, Progress, Watch, quiet
@@ -99,18 +100,7 @@ def _fit(trainer: lightning.Trainer, learner: "_Learner", checkpoint: Path | Non
 def _use_bf16(config: Trainer, device: torch.device) -> bool:
     if config.precision != "auto":
         return config.precision == "bf16"
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    return device.type == "cpu" and _fast_bf16_cpu()
-
-
-def _fast_bf16_cpu() -> bool:
-    """Whether this CPU has AMX tiles.
-
-    AVX-512 BF16 alone is not enough: convolutions then run three times slower than in float32.
-    """
-    supported: Any = getattr(torch.cpu, "_is_amx_tile_supported", bool)
-    return bool(supported())
+    return machine.computes_bfloat16(device)
 
 
 def layout(network: nn.Module, device: torch.device) -> torch.memory_format:
