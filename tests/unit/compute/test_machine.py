@@ -24,3 +24,15 @@ def test_tuning_the_allocator_twice_harms_nothing():
     machine.tune_allocator()
     machine.tune_allocator()
     assert float(torch.ones(1000, 1000).sum()) == 1e6
+
+
+def test_bfloat16_is_refused_where_it_is_slow(monkeypatch):
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    with pytest.raises(InputError, match="precision: got bfloat16 on cpu without matrix units"):
+        machine.refuse_slow("bfloat16", cpu)
+    machine.refuse_slow("float32", cpu)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    machine.refuse_slow("bfloat16", cpu)
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported")
+    assert not machine.computes_bfloat16(cpu)

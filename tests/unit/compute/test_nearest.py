@@ -1,3 +1,11 @@
+"""Which known image another one is."""
+
+import pytest
+import torch
+
+from xai_exp.compute import ops
+
+
 def test_the_nearest_is_found_by_key_or_by_distance(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     others = torch.rand(40, 1, 6, 6, generator=generator)
