@@ -8,14 +8,18 @@ Between `<!-- begin: NAME -->` and `<!-- end: NAME -->` stands what a study's sc
   hold together within a table, then the verdicts;
 - lrp_vs_sensitivity: the verdicts, and the area between curves by dataset;
 - metric_validity: the validity of every metric;
-- white_boxes: skill, false relevance and error on mechanisms that are known in closed form.
+- white_boxes: skill, false relevance and error on mechanisms that are known in closed form;
+- granularity: skill of the same heatmaps by what counts as a part, then the verdicts;
+- depth: skill by architecture, then the verdicts;
+- settlements: skill in known and in new cities, then the verdicts;
+- certified: how often each explainer's heatmaps tell the mechanism of a network.
 
 Without a name, every study whose reports/NAME.parquet is there.
 """
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +55,9 @@ def main() -> int:
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             config = compose("config", [f"experiment={name}"], return_hydra_config=True)
         scores = pd.read_parquet(options.reports / f"{name}.parquet")
+        beside = options.reports / f"{name}.identified.csv"
+        if beside.is_file():
+            scores.attrs["identified"] = pd.read_csv(beside)
         written(name, BLOCKS[name](scores, config))
         print(f"{name}: {PAGE.name} is written")
     return 0
@@ -83,30 +90,43 @@ def truth(scores: pd.DataFrame, config: DictConfig) -> str:
     return "\n\n".join([*parts, verdicts(scores, config)])
 
 
-def skills(scores: pd.DataFrame) -> tuple[str, float]:
-    """Explainers by value and reference, the best first; the median detectable skill."""
-    columns = sorted(
-        {(str(v), str(r)) for v, r in zip(scores["value"], scores["reference"], strict=True)}
-    )
+def skills(
+    scores: pd.DataFrame, by: Sequence[str] = ("value", "reference"), apart: bool = False
+) -> tuple[str, float]:
+    """Explainers by value and reference, the best first; the median detectable skill.
+
+    Args:
+        scores: of one metric, or of several if `by` has them apart.
+        by: the columns whose values are columns of the table.
+        apart: whether each column has networks of its own.
+    """
+    columns = sorted(set(scores[list(by)].astype(str).itertuples(index=False, name=None)))
     explainers = sorted(set(scores["explainer"]))
     cells = [(explainer, column) for explainer in explainers for column in columns]
-    columns_of = ["explainer", "value", "reference"]
+    columns_of = ["explainer", *by]
     even = scores.assign(score=evened(scores, by=["model", *columns_of]))
     wide = even.pivot_table(
         index=["model", "image"], columns=columns_of, values="score", dropna=False
     )
-    tables = [
-        np.asarray(wide[explainer, *column].unstack("image"), float) for explainer, column in cells
-    ]
-    found = dict(zip(cells, simultaneous(tables, [0] * len(tables)), strict=True))
+    tables = [_by_network(wide, explainer, column, apart) for explainer, column in cells]
+    groups = [column if apart else () for _, column in cells]
+    found = dict(zip(cells, simultaneous(tables, groups), strict=True))
     means = {e: np.nanmean([found[e, c].difference for c in columns]) for e in explainers}
     body = [
         [words(name), *(estimate(found[name, c]) for c in columns)]
         for name in sorted(explainers, key=lambda one: -means[one])
     ]
     known = [one.detectable for one in found.values() if np.isfinite(one.detectable)]
-    heads = ["explainer", *(f"{words(v)}, {r}" for v, r in columns)]
+    heads = ["explainer", *(", ".join([words(one[0]), *one[1:]]) for one in columns)]
     return table(heads, body), float(np.median(known))
+
+
+def _by_network(wide: pd.DataFrame, explainer: str, column: Sequence[str], apart: bool) -> Any:  # noqa: ANN401
+    """(networks, images) of one cell; NaN where a network has no score."""
+    if (explainer, *column) not in wide:
+        return np.full((1, 1), np.nan)
+    mine = wide[explainer, *column].unstack("image")
+    return np.asarray(mine.dropna(how="all") if apart else mine, float)
 
 
 def estimate(found: Held) -> str:
@@ -193,6 +213,59 @@ def mechanisms(scores: pd.DataFrame, config: DictConfig) -> str:  # noqa: ARG001
     return "\n\n".join(parts)
 
 
+def granular(scores: pd.DataFrame, config: DictConfig) -> str:
+    """Skill by what counts as a part, then the verdicts."""
+    truths = list(config.hydra.callbacks.report.truths)
+    found, _ = skills(pd.DataFrame(scores[scores["metric"].isin(truths)]), ["metric"])
+    return f"{_networks(scores)}\n\n{found}\n\n{verdicts(scores, config)}"
+
+
+def deep(scores: pd.DataFrame, config: DictConfig) -> str:
+    """Skill by architecture, then the verdicts."""
+    mine = pd.DataFrame(scores[scores["metric"] == "part_skill"])
+    found, _ = skills(mine, ["architecture"], apart=True)
+    return f"{_networks(scores)}\n\n{found}\n\n{verdicts(scores, config)}"
+
+
+def cities(scores: pd.DataFrame, config: DictConfig) -> str:
+    """Skill in known and in new cities, then the verdicts."""
+    mine = pd.DataFrame(scores[scores["metric"] == "part_skill"])
+    mine["setting"] = mine["setting"].str.rpartition("test_city=")[2]
+    found, _ = skills(mine, ["setting"])
+    return f"{_networks(scores)}\n\n{found}\n\n{verdicts(scores, config)}"
+
+
+def blind(scores: pd.DataFrame, config: DictConfig) -> str:  # noqa: ARG001
+    """How often a heatmap, and all of a network's together, tell its mechanism, and bits."""
+    found = scores.attrs["identified"]
+    body = [
+        [
+            words(row["explainer"]),
+            _share(row, "rate"),
+            f"{row['networks']:.0%}",
+            f"{row['bits_mean']:.2f}",
+        ]
+        for row in found.to_dict("records")
+    ]
+    chance = float(found["chance"].iloc[0])
+    lead = f"{int(found['of_networks'].iloc[0])} networks; chance is {chance:.0%}."
+    heads = ["explainer", "of heatmaps", "of networks", "bits a heatmap"]
+    return f"{lead}\n\n{table(heads, body)}"
+
+
+def _share(row: dict[str, Any], name: str) -> str:
+    mean, low, high = (row[f"{name}_{end}"] for end in ("mean", "low", "high"))
+    return f"{mean:.0%}" if np.isnan(low) else f"{mean:.0%} [{low:.0%}, {high:.0%}]"
+
+
+def _networks(scores: pd.DataFrame) -> str:
+    networks, images = scores["model"].nunique(), scores["image"].nunique()
+    return (
+        f"{networks} networks with {images} images each; intervals hold together over the table "
+        "(skill: 1 is the truth, 0 is equal shares)."
+    )
+
+
 _ENOUGH = 8  # images
 MECHANISM = {
     "part_skill": "Skill",
@@ -203,6 +276,10 @@ BLOCKS: dict[str, Callable[[pd.DataFrame, DictConfig], str]] = {
     "lrp_vs_sensitivity": removal,
     "metric_validity": valid,
     "white_boxes": mechanisms,
+    "granularity": granular,
+    "depth": deep,
+    "settlements": cities,
+    "certified": blind,
 }
 
 
