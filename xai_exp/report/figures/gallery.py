@@ -175,7 +175,7 @@ def _overlay(images: Images, maps: Heatmaps, axes: Axes, index: int) -> None:
     pale = 0.4 + 0.6 * _pixels(images[index]).mean(2, keepdims=True)
     paint = np.where((values > 0)[..., None], to_rgb(_FOR), to_rgb(_AGAINST))
     weight = np.abs(values).clip(0, 1)[..., None]
-    axes.imshow(weight * paint + (1 - weight) * pale, interpolation="nearest")
+    axes.imshow((weight * paint + (1 - weight) * pale).clip(0, 1), interpolation="nearest")
 
 
 def _pixels(image: Tensor) -> np.ndarray:
