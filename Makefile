@@ -67,7 +67,7 @@ replications: $(STAMP)  ## five published findings put to the test (an hour; SIZ
 	$(BIN)/python -m xai_exp.report --index
 
 bench: $(STAMP)  ## timings as ratios against a floor or a peer
-	for name in rendering training explainers metrics truth; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in rendering training explainers metrics truth waiting; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 docs: $(STAMP)  ## write the generated pages of docs/ anew, run the commands of the how-to pages
 	$(BIN)/python scripts/architecture.py
