@@ -1,7 +1,7 @@
 """Results of benchmarks are kept by kind of machine, and compared with those of before.
 
-`benchmarks/results/NAME.json` has a list of results, each with the machine, the versions, the commit
-and its numbers. Rows of one name are compared with the last result of the same kind of machine.
+`benchmarks/results/NAME.json` has a list of results, each with the machine, the versions, the
+commit and its numbers. Rows of one name are compared with the last of the same kind of machine.
 """
 
 import json
