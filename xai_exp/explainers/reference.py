@@ -82,7 +82,9 @@ class Referred(Promises):
         return self.explainer.cost if isinstance(self.explainer, Costing) else Cost(0, 0)
 
     def with_scenes(self, images: Images, scenes: Scenes) -> "Referred":
-        """With the backgrounds of these images."""
+        """With the backgrounds of these images, if it measures from these."""
+        if self.reference != "background":
+            return self
         return replace(self, background=(images, _backgrounds(images, scenes)))
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from xai_exp.config import InputError
+from xai_exp.data.land.settlements import Settlements
 from xai_exp.explainers.deeplift.deeplift import DeepLIFT
 from xai_exp.explainers.gradients.gradients import Gradient, InputXGradient, IntegratedGradients
 from xai_exp.explainers.lrp.lrp import LRP
@@ -126,3 +127,13 @@ def test_what_a_method_promises_is_held_against_the_reference(images):
     torch.testing.assert_close(
         doubled["completeness_gap"], torch.ones(4, dtype=torch.float64), rtol=0, atol=0.03
     )
+
+
+def test_only_the_background_asks_for_that_of_the_scenes():
+    scenes = Settlements(count=30, pixels=48).test.scenes(torch.tensor([0, 1]))
+    drawn = scenes.render()
+    for reference in ("black", "grey", "mean", "border"):
+        mine = Referred(Gradient(), reference)
+        assert mine.with_scenes(drawn, scenes) is mine
+    with pytest.raises(InputError, match="got a background that is no single level"):
+        Referred(Gradient(), "background").with_scenes(drawn, scenes)
