@@ -194,8 +194,8 @@ def short(graded: Sequence[Graded], rates: Mapping[str, Mapping[str, int]]) -> s
         f"borrowed truth alone does in {share('lean by borrowed truth')}, plants alone in "
         f"{share('lean by plants')}, infidelity in {share('infidelity')} and the area of region "
         f"perturbation in {share('region_perturbation_area')}. With the study of matched scenes "
-        f"{rates['recommended']['said']} pairs are recommended, without it {rates[WITHOUT]['said']}, "
-        f"of which {share(WITHOUT)} are opposite."
+        f"{rates['recommended']['said']} pairs are recommended, without it "
+        f"{rates[WITHOUT]['said']}, of which {share(WITHOUT)} are opposite."
     )
 
 
