@@ -21,7 +21,7 @@ def configured(study):
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("config", [f"experiment={study}"], return_hydra_config=True)
     params = config.hydra.sweeper.params
-    asked = ("value", "reference")  # of the same networks
+    asked = ("value", "reference", "dataset.test_city")  # of the same networks
     networks = math.prod(
         len(str(choices).split(",")) for name, choices in params.items() if name not in asked
     )
