@@ -38,7 +38,7 @@ class PermutationImportance:
 
     shows: ClassVar[str] = "how many answers change when a parameter is shuffled"
     images: Annotated[int, Range(2)] = 200
-    repeats: Count = 5
+    repeats: Count = 3
     agree_with: Literal["predicted", "label"] = "predicted"
 
     def __call__(self, subject: Subject) -> Finding:

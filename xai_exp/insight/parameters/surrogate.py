@@ -1,5 +1,6 @@
 """A decision tree that says from scene parameters what the network will answer."""
 
+import re
 from functools import partial
 from typing import Annotated, ClassVar
 
@@ -92,9 +93,8 @@ def _drawn(tree: DecisionTreeClassifier, names: list[str], classes: list[str]) -
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     look = {"impurity": False, "filled": True, "rounded": True, "precision": 2, "fontsize": 7}
-    plot_tree(tree, ax=axes, feature_names=names, class_names=classes, label="root", **look)
+    plot_tree(tree, ax=axes, feature_names=names, class_names=classes, label="all", **look)
     for words in axes.texts:  # the counts of ten classes are a line nobody reads
-        lines = [one for one in words.get_text().split("\n") if not one.startswith(("value", "["))]
-        kept = [one for one in lines if not set(one) <= set("0123456789., ][")]
-        words.set_text("\n".join(kept))
+        text = re.sub(r"value = \[[^]]*\]\n", "", words.get_text())
+        words.set_text(text.replace("class = ", "says ").replace("samples = ", "scenes: "))
     return figure
