@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, get_origin, get_type_hints
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
@@ -306,8 +306,12 @@ def _check_keys(node: Any, path: str) -> None:  # noqa: ANN401
     for key in node:
         if str(key) not in _OWN_KEYS and str(key) not in allowed:
             raise InputError(unknown(f"key of {path}", str(key), allowed))
-        if isinstance(node[key], DictConfig):
-            _check_keys(node[key], f"{path}.{key}")
+        if not isinstance(node[key], DictConfig):
+            continue
+        named = get_origin(get_type_hints(target).get(str(key))) is Mapping
+        members = node[key].items() if named else [("", node[key])]
+        for name, member in members:
+            _check_keys(member, f"{path}.{key}" + (f".{name}" if name else ""))
 
 
 def _fitting(made: Any, path: str, group: str) -> Any:  # noqa: ANN401

@@ -4,7 +4,8 @@ As Lucid's objectives: each is told what layers put out for the present images (
 rows, columns; one cell for linear layers). A `layer` of null is the last but one with features.
 """
 
-from typing import Annotated, ClassVar, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from typing import Annotated, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -18,19 +19,18 @@ from xai_exp.types import Images, Scores
 Place = Annotated[int, Range(0)]
 
 
-@runtime_checkable
-class Objective(Protocol):
+class Objective(ABC):
     """One objective; `fitted` to a network first, which names its layers and looks up its images."""
 
     weight: float
 
+    @abstractmethod
     def fitted(self, subject: Subject) -> "Fitted":
         """Ready to be asked.
 
         Raises:
             InputError: for a layer or a channel that there is not.
         """
-        ...
 
 
 @runtime_checkable
@@ -62,7 +62,8 @@ class _Made:
         return self._function({name: as_maps(seen[name]) for name in self.layers}, images)
 
 
-def _width(subject: Subject, layer: str) -> int:
+def width(subject: Subject, layer: str) -> int:
+    """How many channels a layer has."""
     return activations(subject.network, subject.images(1), layer).shape[1]
 
 
@@ -87,7 +88,7 @@ def _middle(maps: Tensor, row: int | None, column: int | None) -> Tensor:
 
 
 @configured
-class Channel:
+class Channel(Objective):
     """The mean of a channel over its map: what it looks for anywhere.
 
     Args:
@@ -103,10 +104,10 @@ class Channel:
     def fitted(self, subject: Subject) -> Fitted:
         """For a network."""
         layer = chosen_layer(subject.network, self.layer)
-        width = _width(subject, layer)
-        wanted = self.channels or tuple(range(min(8, width)))
+        known = width(subject, layer)
+        wanted = self.channels or tuple(range(min(8, known)))
         for one in wanted:
-            _refuse_channel(layer, one, width)
+            _refuse_channel(layer, one, known)
         rows = list(range(len(wanted)))
 
         def score(seen: Seen, _images: Images) -> Scores:
@@ -116,7 +117,7 @@ class Channel:
 
 
 @configured
-class Neuron:
+class Neuron(Objective):
     """One cell of one channel, the middle one unless another is named.
 
     Args:
@@ -135,7 +136,7 @@ class Neuron:
     def fitted(self, subject: Subject) -> Fitted:
         """For a network."""
         layer = chosen_layer(subject.network, self.layer)
-        _refuse_channel(layer, self.channel, _width(subject, layer))
+        _refuse_channel(layer, self.channel, width(subject, layer))
 
         def score(seen: Seen, _images: Images) -> Scores:
             return _middle(seen[layer], self.row, self.column)[:, self.channel]
@@ -144,7 +145,7 @@ class Neuron:
 
 
 @configured
-class Direction:
+class Direction(Objective):
     r"""A direction of a layer, anywhere: $\langle d, a \rangle \cos(d, a)^p$, the mean over cells.
 
     Args:
@@ -195,7 +196,7 @@ def along(maps: Tensor, ways: Tensor, cosine: int) -> Tensor:
 
 
 @configured
-class TensorDirection:
+class TensorDirection(Objective):
     """All of a layer as it is for one test image, cell by cell: cosine times length.
 
     With `caricature`, what of it differs from the mean over the first 64 test images: it shows what
@@ -232,7 +233,7 @@ class TensorDirection:
 
 
 @configured
-class Inversion:
+class Inversion(Objective):
     r"""An image of which a layer says the same: $-\|a(x) - a(x_0)\|^2 / \|a(x_0)\|^2$.
 
     What differs from the original the layer has forgotten (Mahendran and Vedaldi 2015).
@@ -260,7 +261,7 @@ class Inversion:
 
 
 @configured
-class ClassLogit:
+class ClassLogit(Objective):
     """A class's logit, against the mean of all where `centred`.
 
     Args:
@@ -296,7 +297,7 @@ LOGITS = "the logits"  # of the whole network, not of a module
 
 
 @configured
-class DeepDream:
+class DeepDream(Objective):
     """The mean square of a whole layer: more of whatever it sees (Mordvintsev et al. 2015).
 
     Args:
@@ -318,7 +319,7 @@ class DeepDream:
 
 
 @configured
-class ChannelInterpolate:
+class ChannelInterpolate(Objective):
     """From one channel to another in equal steps, an image each.
 
     Args:
@@ -338,7 +339,7 @@ class ChannelInterpolate:
         """For a network."""
         layer = chosen_layer(subject.network, self.layer)
         for one in (self.first, self.second):
-            _refuse_channel(layer, one, _width(subject, layer))
+            _refuse_channel(layer, one, width(subject, layer))
         share = torch.linspace(0, 1, self.steps, device=subject.device)
 
         def score(seen: Seen, _images: Images) -> Scores:
@@ -350,7 +351,7 @@ class ChannelInterpolate:
 
 
 @configured
-class InputDiff:
+class InputDiff(Objective):
     """Stay near a test image: minus the mean squared difference. An addition to other objectives.
 
     Args:
@@ -376,7 +377,7 @@ class InputDiff:
 
 
 @configured
-class Diversity:
+class Diversity(Objective):
     """Differ from the other images in what textures a layer sees: an addition to other objectives.
 
     Minus the mean cosine between the Gram matrices of an image and the others (Olah et al. 2017).
@@ -403,7 +404,7 @@ class Diversity:
 
 
 @configured
-class Alignment:
+class Alignment(Objective):
     """Neighbouring images alike in a layer, so that a row of them goes smoothly: an addition.
 
     Args:

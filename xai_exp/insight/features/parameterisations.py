@@ -5,9 +5,10 @@ can grow: in `Fourier` all frequencies alike, divided by their frequency as in n
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Protocol, runtime_checkable
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -29,13 +30,12 @@ class Canvas:
     images: Callable[[], Images]
 
 
-@runtime_checkable
-class Parameterisation(Protocol):
+class Parameterisation(ABC):
     """A way to write images."""
 
+    @abstractmethod
     def begin(self, shape: Shape, example: Images, source: torch.Generator) -> Canvas:
         """A canvas of this shape (image, channel, height, width); `example` are real images."""
-        ...
 
 
 def _normal(shape: Sequence[int], scale: float, source: torch.Generator, like: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ def coloured(values: Tensor) -> Tensor:
 
 
 @configured
-class Pixels:
+class Pixels(Parameterisation):
     """Every pixel by itself, through a sigmoid: high frequencies grow fastest.
 
     Args:
@@ -82,7 +82,7 @@ def spectrum_scale(height: int, width: int, decay: float) -> Tensor:
 
 
 @configured
-class Fourier:
+class Fourier(Parameterisation):
     """A decorrelated Fourier transform (Olah et al. 2017), colours decorrelated, too.
 
     Args:
@@ -108,7 +108,7 @@ class Fourier:
 
 
 @configured
-class LaplacianPyramid:
+class LaplacianPyramid(Parameterisation):
     """A sum of images of halved sizes, so that coarse patterns move as easily as fine ones.
 
     Args:
@@ -134,7 +134,7 @@ class LaplacianPyramid:
 
 
 @configured
-class CPPN:
+class CPPN(Parameterisation):
     """A small network from a pixel's place to its colour (Mordvintsev et al. 2018; Stanley 2007).
 
     Its images are smooth and can be drawn at any size; each has a network of its own.
@@ -171,7 +171,7 @@ class CPPN:
 
 
 @configured
-class MaCo:
+class MaCo(Parameterisation):
     """Only the phases of the spectrum are free; magnitudes are those of real images (Fel 2023).
 
     So no image can be all high frequencies, whatever is optimised. Magnitudes are the mean over the

@@ -1,6 +1,7 @@
 """What an optimised image is not to be: one number an image, weighed and taken off its score."""
 
-from typing import Annotated, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from typing import Annotated
 
 from torch.nn import functional
 
@@ -10,19 +11,18 @@ from xai_exp.types import Images, Scores
 Weight = Annotated[float, Range(0)]
 
 
-@runtime_checkable
-class Penalty(Protocol):
+class Penalty(ABC):
     """A function of the images alone."""
 
     weight: float
 
+    @abstractmethod
     def __call__(self, images: Images) -> Scores:
         """How bad each image is, 0 or more."""
-        ...
 
 
 @configured
-class TotalVariation:
+class TotalVariation(Penalty):
     """The mean absolute difference of neighbouring pixels: smooth images have little."""
 
     weight: Weight = 1.0
@@ -34,7 +34,7 @@ class TotalVariation:
 
 
 @configured
-class L1:
+class L1(Penalty):
     """The mean distance from a grey level."""
 
     weight: Weight = 1.0
@@ -46,7 +46,7 @@ class L1:
 
 
 @configured
-class L2:
+class L2(Penalty):
     """The root of the mean squared distance from a grey level."""
 
     weight: Weight = 1.0
@@ -58,7 +58,7 @@ class L2:
 
 
 @configured
-class Blur:
+class Blur(Penalty):
     """The root mean squared difference from the blurred image (3x3), which itself stays fixed."""
 
     weight: Weight = 1.0
@@ -72,7 +72,7 @@ class Blur:
 
 
 @configured
-class BoundaryComplexity:
+class BoundaryComplexity(Penalty):
     """How much differs from grey near the border, where nothing is seen whole: Lucid's `w` margin.
 
     The mean squared distance from a grey level over a frame, and the variation along it.
