@@ -46,7 +46,9 @@ def training(experiment: Experiment, key: str, result: TrainingResult) -> Record
 
 def finding(group: str, name: str, found: Finding) -> Record:
     """Of an insight, to be kept with the run of its network."""
-    figures = {f"{name}-{one}" if one != name else name: draw for one, draw in found.figures.items()}
+    figures = {
+        f"{name}-{one}" if one != name else name: draw for one, draw in found.figures.items()
+    }
     numbers = {f"{group}/{name}/{one}": value for one, value in found.numbers.items()}
     return Record(key="", name=group, metrics=numbers, figures=figures)
 

@@ -133,7 +133,7 @@ def _report(table: pd.DataFrame) -> Figure:
 
 @configured
 class ClassPredictionError:
-    """A bar a true class, divided into what was predicted: sizes of classes and of errors at once."""
+    """A bar a true class, divided into what was predicted: sizes of classes and errors at once."""
 
     shows: ClassVar[str] = "what is predicted of each class"
     images: Images = 2000

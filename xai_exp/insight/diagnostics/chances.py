@@ -162,9 +162,8 @@ class DiscriminationThreshold:
 def thresholds(positive: np.ndarray, chances: np.ndarray) -> pd.DataFrame:
     """Precision, recall, F1 and the share called positive, at 101 thresholds from 0 to 1.
 
-    >>> row = thresholds(np.array([False, True]), np.array([0.2, 0.8])).set_index("threshold").loc[0.5]
-    >>> row.tolist()
-    [1.0, 1.0, 1.0, 0.5]
+    >>> thresholds(np.array([False, True]), np.array([0.2, 0.8])).loc[50].tolist()
+    [0.5, 1.0, 1.0, 1.0, 0.5]
     """
     rows = []
     for one in np.linspace(0, 1, 101).round(2):

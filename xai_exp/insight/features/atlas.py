@@ -27,8 +27,8 @@ class ActivationAtlas:
 
     One random cell of each image is laid out by t-SNE or PCA; each square of the layout is drawn
     as what the layer's mean activation there stands for, with the share of its images that get the
-    most frequent answer. `purity` is the mean of these shares, 0..1: HIGHER means that places of the
-    atlas belong to classes.
+    most frequent answer. `purity` is the mean of these shares, 0..1: HIGHER means that places of
+    the atlas belong to classes.
 
     Args:
         layer: a module; null: the last with maps.
@@ -63,14 +63,18 @@ class ActivationAtlas:
             )
         squares = _squares(self._points(vectors.double().cpu().numpy(), subject.seed), self.cells)
         said = subject.logits(self.images).argmax(1).cpu().numpy()
-        filled = [one for one, count in zip(*np.unique(squares, return_counts=True), strict=True)
-                  if count >= _FEWEST]
+        filled = [
+            one
+            for one, count in zip(*np.unique(squares, return_counts=True), strict=True)
+            if count >= _FEWEST
+        ]
         ways = torch.stack([vectors[torch.from_numpy(squares == one)].mean(0) for one in filled])
         tops = [np.bincount(said[squares == one]) for one in filled]
         words = [subject.data.classes[int(one.argmax())] for one in tops]
         purity = float(np.mean([one.max() / one.sum() for one in tops]))
         made = icons(subject, layer, ways, self.steps)
-        drawn = partial(_atlas, made.images.cpu(), [int(one) for one in filled], words, self.cells, layer)
+        places = [int(one) for one in filled]
+        drawn = partial(_atlas, made.images.cpu(), places, words, self.cells, layer)
         return Finding(
             figures={"atlas": drawn},
             numbers={"purity": purity},

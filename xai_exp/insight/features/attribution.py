@@ -1,4 +1,4 @@
-"""Which channels and places of a layer speak for a class or for a later layer, and in what groups."""
+"""Which channels and places of a layer speak for a class or a later layer, and in what groups."""
 
 from functools import partial
 from typing import Annotated, ClassVar
@@ -81,8 +81,8 @@ def attributed(subject: Subject, layer: str, to: str | None, images: Images) -> 
             (slope,) = torch.autograd.grad(target, kept["start"], allow_unused=True)
     if slope is None:
         raise InputError(
-            f"attribution: got layer {layer}, on which {to or 'the logits'} do not depend; allowed: "
-            "an earlier one"
+            f"attribution: got layer {layer}, on which {to or 'the logits'} do not depend; "
+            "allowed: an earlier one"
         )
     return as_maps(kept["start"].detach() * slope)
 
@@ -143,7 +143,7 @@ def _attributions(
     for one in range(count):
         shown(grid[0, one], images[one], f"says {titles[one]}")
         far = max(float(places[one].abs().max()), 1e-12)
-        grid[1, one].imshow(places[one], cmap="RdBu_r", vmin=-far, vmax=far)
+        grid[1, one].imshow(places[one].numpy(), cmap="RdBu_r", vmin=-far, vmax=far)
         grid[1, one].set_axis_off()
         top = channels[one].abs().topk(min(_TOP, channels.shape[1])).indices
         values = channels[one][top].numpy()
@@ -193,7 +193,9 @@ class ActivationGrid:
         made = icons(subject, layer, maps[0].flatten(1).T, self.steps)
         strength = maps[0].norm(dim=0)
         return Finding(
-            figures={"grid": partial(_grid, image[0].cpu(), made.images.cpu(), strength.cpu(), layer)},
+            figures={
+                "grid": partial(_grid, image[0].cpu(), made.images.cpu(), strength.cpu(), layer)
+            },
             numbers={"score": float(made.score.mean())},
             lines=(f"{side[0]} x {side[1]} cells of {layer}",),
         )
@@ -266,16 +268,20 @@ class NeuronGroups:
         where = torch.from_numpy(weights).view(len(images), *maps.shape[2:], self.groups)
         table = pd.DataFrame(model.components_).rename_axis("group").reset_index()
         return Finding(
-            figures={"groups": partial(_groups, images[:6].cpu(), made.images.cpu(), where[:6], layer)},
+            figures={
+                "groups": partial(_groups, images[:6].cpu(), made.images.cpu(), where[:6], layer)
+            },
             tables={"groups": table},
             numbers={"explained": float(1 - left)},
             lines=(f"{self.groups} groups keep {100 * (1 - left):.0f} % of {layer}",),
         )
 
 
-def _groups(images: Images, made: Images, where: Tensor, layer: str) -> Figure:
+def _groups(images: Images, made: Tensor, where: Tensor, layer: str) -> Figure:
     count, groups = len(images), len(made)
-    figure = Figure(figsize=(1.15 * (count + 1), 1.25 * (groups + 1)), dpi=150, layout="constrained")
+    figure = Figure(
+        figsize=(1.15 * (count + 1), 1.25 * (groups + 1)), dpi=150, layout="constrained"
+    )
     grid: np.ndarray = figure.subplots(groups + 1, count + 1, squeeze=False)
     grid[0, 0].set_axis_off()
     for one in range(count):
@@ -285,7 +291,7 @@ def _groups(images: Images, made: Images, where: Tensor, layer: str) -> Figure:
         most = max(float(where[..., group].max()), 1e-12)
         for one in range(count):
             axes = grid[group + 1, one + 1]
-            axes.imshow(where[one, ..., group], cmap="viridis", vmin=0, vmax=most)
+            axes.imshow(where[one, ..., group].numpy(), cmap="viridis", vmin=0, vmax=most)
             axes.set_axis_off()
     figure.suptitle(f"groups of channels of {layer}, and where they fire", fontsize=ink.SIZE)
     return figure

@@ -85,7 +85,7 @@ def chosen_layer(network: nn.Module, name: str | None, *, maps: bool = False) ->
 
 @torch.no_grad()
 def activations(network: nn.Module, images: Images, name: str) -> Tensor:
-    """What a layer puts out: (image, channel, rows, columns); one cell for a layer without places."""
+    """What a layer puts out: (image, channel, rows, columns); one cell where it has no places."""
     found = []
     with ops.evaluating(network), lens(network, [name]) as seen:
         for part in images.split(32):

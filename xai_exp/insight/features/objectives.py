@@ -9,9 +9,8 @@ from typing import Annotated, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from xai_exp.config import Count, InputError, Range, configured
+from xai_exp.config import InputError, Range, configured
 from xai_exp.insight import Subject
 from xai_exp.insight.features.lens import Seen, activations, as_maps, chosen_layer
 from xai_exp.types import Images, Scores
@@ -20,7 +19,7 @@ Place = Annotated[int, Range(0)]
 
 
 class Objective(ABC):
-    """One objective; `fitted` to a network first, which names its layers and looks up its images."""
+    """One objective; `fitted` to a network first, which names its layers and looks up images."""
 
     weight: float
 
@@ -52,13 +51,14 @@ class Fitted(Protocol):
         ...
 
 
-class _Made:
+class Asked:
     """An objective as a function of layers' outputs and images."""
 
     def __init__(self, layers: tuple[str, ...], names: tuple[str, ...], function) -> None:  # noqa: ANN001
         self.layers, self.names, self._function = layers, names, function
 
     def __call__(self, seen: Seen, images: Images) -> Scores:
+        """How well each image does."""
         return self._function({name: as_maps(seen[name]) for name in self.layers}, images)
 
 
@@ -113,7 +113,7 @@ class Channel(Objective):
         def score(seen: Seen, _images: Images) -> Scores:
             return seen[layer].mean((2, 3))[rows, list(wanted)]
 
-        return _Made((layer,), tuple(f"{layer}:{one}" for one in wanted), score)
+        return Asked((layer,), tuple(f"{layer}:{one}" for one in wanted), score)
 
 
 @configured
@@ -141,7 +141,7 @@ class Neuron(Objective):
         def score(seen: Seen, _images: Images) -> Scores:
             return _middle(seen[layer], self.row, self.column)[:, self.channel]
 
-        return _Made((layer,), (f"neuron {layer}:{self.channel}",), score)
+        return Asked((layer,), (f"neuron {layer}:{self.channel}",), score)
 
 
 @configured
@@ -183,81 +183,16 @@ class Direction(Objective):
             return along(maps, way[None], self.cosine).mean((1, 2))
 
         kind = "direction_neuron" if self.neuron else "direction"
-        return _Made((layer,), (f"{kind} {layer}",), score)
+        return Asked((layer,), (f"{kind} {layer}",), score)
 
 
 def along(maps: Tensor, ways: Tensor, cosine: int) -> Tensor:
-    """How far each cell goes along its image's direction (image, channel): (image, rows, columns)."""
+    """How far each cell (image, row, column) goes along its image's direction (image, channel)."""
     dot = torch.einsum("nchw,nc->nhw", maps, ways.expand(len(maps), -1))
     if not cosine:
         return dot
     length = maps.norm(dim=1) * ways.norm(dim=1)[:, None, None]
     return dot * (dot / (length + 1e-6)).clamp(min=0.1) ** cosine
-
-
-@configured
-class TensorDirection(Objective):
-    """All of a layer as it is for one test image, cell by cell: cosine times length.
-
-    With `caricature`, what of it differs from the mean over the first 64 test images: it shows what
-    the layer finds special about the image (Olah et al. 2018).
-
-    Args:
-        layer: a module; null: the last with maps.
-        images: how many test images, the first ones.
-        cosine: how much the angle counts.
-        caricature: whether the mean is taken off.
-        weight: of this objective among several.
-    """
-
-    layer: str | None = None
-    images: Count = 4
-    cosine: Annotated[int, Range(0, 8)] = 1
-    caricature: bool = False
-    weight: float = 1.0
-
-    def fitted(self, subject: Subject) -> Fitted:
-        """For a network."""
-        layer = chosen_layer(subject.network, self.layer, maps=self.layer is None)
-        maps = activations(subject.network, subject.images(self.images), layer)
-        if self.caricature:
-            maps = maps - activations(subject.network, subject.images(64), layer).mean(0)
-        wanted = maps.flatten(1)
-
-        def score(seen: Seen, _images: Images) -> Scores:
-            flat = seen[layer].flatten(1)
-            return along(flat[..., None, None], wanted, self.cosine)[:, 0, 0] / wanted.shape[1]
-
-        word = "caricature" if self.caricature else "tensor_direction"
-        return _Made((layer,), tuple(f"{word} {one}" for one in range(len(wanted))), score)
-
-
-@configured
-class Inversion(Objective):
-    r"""An image of which a layer says the same: $-\|a(x) - a(x_0)\|^2 / \|a(x_0)\|^2$.
-
-    What differs from the original the layer has forgotten (Mahendran and Vedaldi 2015).
-
-    Args:
-        layer: a module; null: the last with maps.
-        images: how many test images, the first ones.
-        weight: of this objective among several.
-    """
-
-    layer: str | None = None
-    images: Count = 4
-    weight: float = 1.0
-
-    def fitted(self, subject: Subject) -> Fitted:
-        """For a network."""
-        layer = chosen_layer(subject.network, self.layer, maps=self.layer is None)
-        wanted = activations(subject.network, subject.images(self.images), layer)
-        size = wanted.pow(2).flatten(1).sum(1).clamp(min=1e-9)
-
-        def score(seen: Seen, _images: Images) -> Scores:
-            return -(seen[layer] - wanted).pow(2).flatten(1).sum(1) / size
-
-        return _Made((layer,), tuple(f"inversion {one}" for one in range(len(wanted))), score)
 
 
 @configured
@@ -280,9 +215,7 @@ class ClassLogit(Objective):
         wanted = self.classes or tuple(range(min(10, len(known))))
         for one in wanted:
             if one >= len(known):
-                raise InputError(
-                    f"class_logit: got class {one}; allowed: 0 to {len(known) - 1}"
-                )
+                raise InputError(f"class_logit: got class {one}; allowed: 0 to {len(known) - 1}")
         rows = list(range(len(wanted)))
 
         def score(seen: Seen, _images: Images) -> Scores:
@@ -290,7 +223,7 @@ class ClassLogit(Objective):
             centred = logits - logits.mean(1, keepdim=True) if self.centred else logits
             return centred[rows, list(wanted)]
 
-        return _Made((LOGITS,), tuple(f"class {known[one]}" for one in wanted), score)
+        return Asked((LOGITS,), tuple(f"class {known[one]}" for one in wanted), score)
 
 
 LOGITS = "the logits"  # of the whole network, not of a module
@@ -315,7 +248,7 @@ class DeepDream(Objective):
         def score(seen: Seen, _images: Images) -> Scores:
             return seen[layer].pow(2).flatten(1).mean(1)
 
-        return _Made((layer,), (f"deepdream {layer}",), score)
+        return Asked((layer,), (f"deepdream {layer}",), score)
 
 
 @configured
@@ -347,82 +280,4 @@ class ChannelInterpolate(Objective):
             return (1 - share) * means[:, self.first] + share * means[:, self.second]
 
         names = tuple(f"{1 - one:.2f} {self.first} + {one:.2f} {self.second}" for one in share)
-        return _Made((layer,), names, score)
-
-
-@configured
-class InputDiff(Objective):
-    """Stay near a test image: minus the mean squared difference. An addition to other objectives.
-
-    Args:
-        image: its place in the test split.
-        weight: of this objective among several.
-    """
-
-    image: Place = 0
-    weight: float = 1.0
-
-    def fitted(self, subject: Subject) -> Fitted:
-        """For a network."""
-        if self.image >= len(subject.data.test):
-            raise InputError(
-                f"input_diff: got image {self.image}; allowed: 0 to {len(subject.data.test) - 1}"
-            )
-        original = subject.images(self.image + 1)[-1:]
-
-        def score(_seen: Seen, images: Images) -> Scores:
-            return -(images - original).pow(2).flatten(1).mean(1)
-
-        return _Made((), (f"near {self.image}",), score)
-
-
-@configured
-class Diversity(Objective):
-    """Differ from the other images in what textures a layer sees: an addition to other objectives.
-
-    Minus the mean cosine between the Gram matrices of an image and the others (Olah et al. 2017).
-
-    Args:
-        layer: a module; null: the last with maps.
-        weight: of this objective among several.
-    """
-
-    layer: str | None = None
-    weight: float = 1.0
-
-    def fitted(self, subject: Subject) -> Fitted:
-        """For a network."""
-        layer = chosen_layer(subject.network, self.layer, maps=self.layer is None)
-
-        def score(seen: Seen, _images: Images) -> Scores:
-            cells = seen[layer].flatten(2)
-            gram = functional.normalize((cells @ cells.mT).flatten(1), dim=1)
-            others = gram @ gram.T - torch.eye(len(gram), device=gram.device)
-            return -others.sum(1) / max(1, len(gram) - 1)
-
-        return _Made((layer,), ("diverse",), score)
-
-
-@configured
-class Alignment(Objective):
-    """Neighbouring images alike in a layer, so that a row of them goes smoothly: an addition.
-
-    Args:
-        layer: a module; null: the last with maps.
-        weight: of this objective among several.
-    """
-
-    layer: str | None = None
-    weight: float = 1.0
-
-    def fitted(self, subject: Subject) -> Fitted:
-        """For a network."""
-        layer = chosen_layer(subject.network, self.layer, maps=self.layer is None)
-
-        def score(seen: Seen, _images: Images) -> Scores:
-            flat = seen[layer].flatten(1)
-            steps = (flat[1:] - flat[:-1]).pow(2).mean(1)
-            zero = steps.new_zeros(1)
-            return -(torch.cat([steps, zero]) + torch.cat([zero, steps])) / 2
-
-        return _Made((layer,), ("aligned",), score)
+        return Asked((layer,), names, score)

@@ -1,4 +1,4 @@
-"""The optimisation: images that an objective likes, whatever small transformation they are under."""
+"""The optimisation: images that an objective likes, under any small transformation."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -92,5 +92,7 @@ class BoundaryComplexity(Penalty):
         inner = images[:, :, self.frame : -self.frame, self.frame : -self.frame]
         filled = functional.pad(inner, [self.frame] * 4, value=self.level)
         frame = images - filled
-        along = frame.diff(dim=2).abs().flatten(1).mean(1) + frame.diff(dim=3).abs().flatten(1).mean(1)
+        along = frame.diff(dim=2).abs().flatten(1).mean(1) + frame.diff(dim=3).abs().flatten(
+            1
+        ).mean(1)
         return frame.pow(2).flatten(1).mean(1) + along

@@ -10,13 +10,8 @@ import pandas as pd
 from xai_exp.config import Count, InputError, Range, configured
 from xai_exp.insight import Finding, Subject
 from xai_exp.insight.features.lens import layers
-from xai_exp.insight.features.objectives import (
-    Channel,
-    Inversion,
-    Objective,
-    TensorDirection,
-    width,
-)
+from xai_exp.insight.features.objectives import Channel, Objective, width
+from xai_exp.insight.features.of_images import Inversion, TensorDirection
 from xai_exp.insight.features.optimise import Made, Plan, Robustness, optimised
 from xai_exp.insight.features.parameterisations import Fourier, Parameterisation
 from xai_exp.insight.features.penalties import Penalty
@@ -112,8 +107,8 @@ class ContactSheets:
         known = layers(subject.network)
         if not known:
             raise InputError(
-                f"sheets: got a network ({type(subject.network).__name__}) without layers; allowed: "
-                "networks of convolutions or linear layers"
+                f"sheets: got a network ({type(subject.network).__name__}) without layers; "
+                "allowed: networks of convolutions or linear layers"
             )
         figures, rows = {}, []
         for place in spread(len(known), self.most_layers):
@@ -124,9 +119,7 @@ class ContactSheets:
             )
             rows += zip(names, made.start.tolist(), made.score.tolist(), strict=True)
         table = pd.DataFrame(rows, columns=["name", "start", "score"])
-        return Finding(
-            figures=figures, tables={"scores": table}, lines=(f"{len(figures)} sheets",)
-        )
+        return Finding(figures=figures, tables={"scores": table}, lines=(f"{len(figures)} sheets",))
 
     def _of(self, subject: Subject, name: str) -> tuple[Made, tuple[str, ...]]:
         count = min(self.channels, width(subject, name))

@@ -100,7 +100,9 @@ def curve(model: RenderedNetwork, column: int, steps: int) -> Curve:
     return Curve(name=parameter.name, title=title, values=values, single=found["individual"])
 
 
-def _drawn(curves: list[Curve], classes: tuple[str, ...], targets: np.ndarray, answer: str) -> Figure:
+def _drawn(
+    curves: list[Curve], classes: tuple[str, ...], targets: np.ndarray, answer: str
+) -> Figure:
     figure = Figure(figsize=(7.2, 1.9 * len(curves) + 0.4), dpi=150, layout="constrained")
     for row, (left, right) in enumerate(figure.subplots(len(curves), 2, squeeze=False)):
         one = curves[row]
@@ -168,9 +170,7 @@ def plane(model: RenderedNetwork, columns: tuple[int, int], steps: int) -> Plane
     )
 
 
-def _pair(
-    model: RenderedNetwork, names: tuple[str, ...] | None, probe: int = 5
-) -> tuple[int, int]:
+def _pair(model: RenderedNetwork, names: tuple[str, ...] | None, probe: int = 5) -> tuple[int, int]:
     """The columns of two parameters; None: the two that answers go most with.
 
     Raises:
@@ -284,9 +284,7 @@ class DecisionBoundary:
             figures={"decision_boundary": partial(_regions, found, winner, share, classes)},
             tables={"decision_boundary": rows.reset_index(names=found.names[0])},
             numbers={"agreement": float(share.mean())},
-            lines=(
-                f"{found.names[0]} and {found.names[1]} decide {100 * share.mean():.0f} % of answers",
-            ),
+            lines=(f"{' and '.join(found.names)} decide {100 * share.mean():.0f} % of answers",),
         )
 
 
@@ -317,4 +315,3 @@ def _edges(values: tuple[np.ndarray, np.ndarray]) -> tuple[float, float, float, 
         step = (one[-1] - one[0]) / max(1, len(one) - 1) or 1.0
         found += [float(one[0] - step / 2), float(one[-1] + step / 2)]
     return found[0], found[1], found[2], found[3]
-

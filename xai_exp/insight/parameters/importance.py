@@ -47,7 +47,12 @@ class PermutationImportance:
         table = model.space.table()
         wanted = self._wanted(subject, model, table)
         found = permutation_importance(
-            model, table, wanted, scoring=agreement, n_repeats=self.repeats, random_state=subject.seed
+            model,
+            table,
+            wanted,
+            scoring=agreement,
+            n_repeats=self.repeats,
+            random_state=subject.seed,
         )
         rows = pd.DataFrame(
             {
@@ -94,8 +99,8 @@ def _bars(rows: pd.DataFrame, agree_with: str) -> Figure:
 class BlockPermutation:
     r"""Permutation importance of blocks of pixels, of any images (Breiman 2001, on blocks).
 
-    $\overline{p_t(x)} - \overline{p_t(x^{\pi_b})}$: block b of every image is exchanged for the same
-    block of another one; $p_t$ is the probability of the class that was predicted. In -1..1, 0 for
+    $\overline{p_t(x)} - \overline{p_t(x^{\pi_b})}$: block b of every image is exchanged for
+    that of another one; $p_t$ is the probability of the class that was predicted. In -1..1, 0 for
     a block that is not looked at; HIGHER means that the answers hang on it. It is about all images
     together: of objects that lie anywhere it shows where they lie, not what they are.
 
@@ -157,10 +162,10 @@ class BlockPermutation:
 def _map(found: Rows, mean: Tensor) -> Figure:
     figure = Figure(figsize=(ink.WIDE, 2.3), dpi=150, layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.imshow(mean, cmap="gray", vmin=0, vmax=1)
+    left.imshow(mean.numpy(), cmap="gray", vmin=0, vmax=1)
     left.set_title("mean image", fontsize=ink.SIZE)
     far = max(float(found.abs().max()), 1e-9)
-    drawn = right.imshow(found, cmap="RdBu_r", vmin=-far, vmax=far)
+    drawn = right.imshow(found.numpy(), cmap="RdBu_r", vmin=-far, vmax=far)
     right.set_title("probability lost", fontsize=ink.SIZE)
     for axes in (left, right):
         axes.set_axis_off()

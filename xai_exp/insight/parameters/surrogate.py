@@ -21,8 +21,8 @@ class TreeSurrogate:
     r"""A tree from scene parameters to the network's answer (Craven and Shavlik 1996).
 
     The scenes are drawn again with every parameter of another scene, each independently of the
-    others, so that the tree can't mistake what goes along with a cause for the cause. It learns half
-    of them, and the other half tells its fidelity: the share of answers that
+    others, so that the tree can't mistake what goes along with a cause for the cause. It learns
+    half of them, and the other half tells its fidelity: the share of answers that
     it foresees, in 0..1, HIGHER is better; beside it `chance`, the share of the most frequent
     answer, and `skill` = (fidelity - chance) / (1 - chance), 0 for a tree that knows nothing. A
     tree of low skill explains nothing, however simple it is to read.
@@ -69,11 +69,14 @@ class TreeSurrogate:
         skill = (fidelity - chance) / (1 - chance) if chance < 1 else float("nan")
         classes = [subject.data.classes[int(one)] for one in tree.classes_]
         rows = pd.DataFrame({"parameter": names, "importance": tree.feature_importances_})
-        root = str(rows.sort_values("importance", ascending=False, kind="stable")["parameter"].iloc[0])
+        root = names[int(tree.feature_importances_.argmax())]
         rules = export_text(tree, feature_names=names, class_names=classes)
         return Finding(
             figures={"tree_surrogate": partial(_drawn, tree, names, classes)},
-            tables={"tree_surrogate": rows, "tree_rules": pd.DataFrame({"rule": rules.splitlines()})},
+            tables={
+                "tree_surrogate": rows,
+                "tree_rules": pd.DataFrame({"rule": rules.splitlines()}),
+            },
             numbers={"fidelity": fidelity, "chance": chance, "skill": skill},
             lines=(
                 f"a tree that asks most for {root} foresees {100 * fidelity:.0f} % of the answers "
