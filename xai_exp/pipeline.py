@@ -139,7 +139,8 @@ def _look_into(job: Job, trained: Trained) -> None:
     def trace(name: str) -> Path:
         return _trace(experiment.settings, f"{trained.key}-{name}")
 
-    look_into(experiment.insights, subject, keep, job.console, trace)
+    quiet = progress.current() is not None
+    look_into(experiment.insights, subject, keep, job.console, trace, quiet=quiet)
 
 
 def _refuse_nothing(experiment: Experiment, done: Sequence[Explained]) -> None:

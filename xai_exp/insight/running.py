@@ -22,6 +22,8 @@ def look_into(
     keep: Keep,
     console: Console,
     trace: Callable[[str], Path],
+    *,
+    quiet: bool = False,
 ) -> None:
     """Ask every insight; one that is refused or fails costs its own line only.
 
@@ -31,12 +33,13 @@ def look_into(
         keep: is given group, name and finding.
         console: where lines go.
         trace: keeps the trace of the error under way, and says where.
+        quiet: whether there is a bar already, so that none is shown here.
 
     Raises:
         InputError: when insights were asked for and none could be had.
     """
     asked = [(group, name) for group, members in chosen.items() for name in members]
-    bar = tqdm(asked, desc="look into", unit="insight", leave=False, disable=None)
+    bar = tqdm(asked, desc="look into", unit="insight", leave=False, disable=quiet or None)
     refused = []
     for group, name in bar:
         bar.set_postfix_str(name)
