@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix
 
 from xai_exp.config import Range, configured
 from xai_exp.insight import Finding, Subject
@@ -90,15 +90,15 @@ class ClassificationReport:
         """The report."""
         true, said = answered(subject, self.images)
         classes = subject.data.classes
-        found = precision_recall_fscore_support(
-            true, said, labels=range(len(classes)), zero_division=np.nan
-        )
-        table = pd.DataFrame(
-            {"class": classes, "precision": found[0], "recall": found[1], "F1": found[2]}
-        )
-        table["F1"] = table["F1"].fillna(0.0).where(found[3] > 0)
-        table["images"] = found[3]
-        mean = float(table["F1"].mean())
+        counts = confusion_matrix(true, said, labels=range(len(classes))).astype(float)
+        right, named, there = counts.diagonal(), counts.sum(0), counts.sum(1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            measures = (right / named, right / there, 2 * right / (named + there))
+        known = there > 0
+        names = ("precision", "recall", "F1")
+        columns = {n: np.where(known, one, np.nan) for n, one in zip(names, measures, strict=True)}
+        table = pd.DataFrame({"class": classes, **columns, "images": there.astype(int)})
+        mean = float(np.nanmean(columns["F1"]))
         worst = table.loc[table["F1"].idxmin()]
         line = f"mean F1 {mean:.3f}, the least is that of {worst['class']} ({worst['F1']:.3f})"
         return Finding(

@@ -212,8 +212,8 @@ class Calibration:
         true, chances = told(subject, self.images)
         sure, right = chances.max(1), chances.argmax(1) == true
         table = calibrated(sure, right, self.bins)
-        gap = (table["right"] - table["sure"]).abs()
-        ece = float((gap * table["images"]).sum() / table["images"].sum())
+        gap = np.abs(table["right"].to_numpy() - table["sure"].to_numpy())
+        ece = float(np.average(gap, weights=table["images"].to_numpy()))
         return Finding(
             figures={"calibration": partial(_calibration, table)},
             tables={"calibration": table},

@@ -1,7 +1,7 @@
 """Which channels and places of a layer speak for a class or a later layer, and in what groups."""
 
 from functools import partial
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -13,13 +13,13 @@ from torch import Tensor
 from xai_exp.compute import ops
 from xai_exp.config import Count, InputError, Range, configured
 from xai_exp.insight import Finding, Subject
-from xai_exp.insight.features.lens import activations, as_maps, chosen_layer
+from xai_exp.insight.features.lens import Seen, activations, as_maps, chosen_layer
 from xai_exp.insight.features.objectives import along
 from xai_exp.insight.features.optimise import Made, optimised
 from xai_exp.insight.features.tiles import shown
 from xai_exp.insight.features.visualise import Visualise
 from xai_exp.report.figures import ink
-from xai_exp.types import Images
+from xai_exp.types import Images, Scores
 
 _TOP = 6  # channels that are shown of an image
 
@@ -31,7 +31,7 @@ class Ways:
         self.layers, self._ways, self._cosine = (layer,), ways, cosine
         self.names = tuple(str(one) for one in range(len(ways)))
 
-    def __call__(self, seen: dict[str, Tensor], images: Images) -> Tensor:  # noqa: ARG002
+    def __call__(self, seen: Seen, images: Images) -> Scores:  # noqa: ARG002
         """How far each image goes along its direction."""
         maps = as_maps(seen[self.layers[0]])
         return along(maps, self._ways, self._cosine).mean((1, 2))
@@ -260,7 +260,8 @@ class NeuronGroups:
                 f"groups: got {self.groups} for layer {layer} of {cells.shape[1]} channels; "
                 "allowed: at most as many, of which some fire"
             )
-        model = NMF(self.groups, init="nndsvda", max_iter=400, random_state=subject.seed, tol=1e-3)
+        look: dict[str, Any] = {"n_components": self.groups, "init": "nndsvda", "max_iter": 400}
+        model = NMF(**look, random_state=subject.seed, tol=1e-3)
         weights = model.fit_transform(cells)
         left = np.square(cells - weights @ model.components_).sum() / np.square(cells).sum()
         ways = torch.from_numpy(model.components_).float().to(subject.device)

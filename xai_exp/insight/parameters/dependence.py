@@ -129,8 +129,9 @@ def _lines(axes: Axes, one: Curve, classes: tuple[str, ...], answer: str) -> Non
 
 def _classes(figure: Figure, axes: Axes, one: Curve, classes: tuple[str, ...], answer: str) -> None:
     """A row a class: ten lines of probabilities would hide one another."""
-    look = {"shading": "nearest", "cmap": "Blues" if answer == "probability" else "RdBu_r"}
-    drawn = axes.pcolormesh(one.values, np.arange(len(classes)), one.mean, **look)
+    colours = "Blues" if answer == "probability" else "RdBu_r"
+    rows = np.arange(len(classes))
+    drawn = axes.pcolormesh(one.values, rows, one.mean, shading="nearest", cmap=colours)
     step = max(1, len(classes) // 10)
     axes.set_yticks(range(0, len(classes), step), classes[::step])
     axes.set_ylabel("class")
@@ -299,7 +300,7 @@ def _regions(
     axes.imshow(mixed, origin="lower", aspect="auto", extent=extent, interpolation="nearest")
     axes.set(xlabel=found.titles[0], ylabel=found.titles[1])
     seen = np.unique(winner)
-    patches = [Patch(color=colours[k], label=classes[k]) for k in seen[:20]]
+    patches = [Patch(color=tuple(colours[k]), label=classes[k]) for k in seen[:20]]
     figure.legend(
         handles=patches, loc="outside right upper", frameon=False, fontsize=ink.SIZE, title="class"
     )

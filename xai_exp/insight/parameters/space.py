@@ -141,10 +141,7 @@ def _of_objects(data: Dataset, scene: Scene) -> list[Parameter]:
 def _numbers(data: Dataset, scene: Scene) -> list[Parameter]:
     """How many objects there are, of each kind where kinds differ."""
     if isinstance(data, OfKinds):
-        of_kind = {
-            f"number of {name}": (lambda one, k=k: data.kinds_of(one) == k)
-            for k, name in enumerate(data.kind_names)
-        }
+        of_kind = {f"number of {name}": _kind(data, k) for k, name in enumerate(data.kind_names)}
     else:
         shapes = [int(one) for one in objects(scene)["sides"].unique() if one]
         named = {f"number of {_SHAPES.get(s, f'{s}-gons')}": _sided(s) for s in shapes}
@@ -154,6 +151,10 @@ def _numbers(data: Dataset, scene: Scene) -> list[Parameter]:
         for name, members in of_kind.items()
         if bool(members(scene).any())
     ]
+
+
+def _kind(data: OfKinds, kind: int) -> Members:
+    return lambda scene: data.kinds_of(scene) == kind
 
 
 def _sided(sides: int) -> Members:
