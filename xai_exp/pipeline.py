@@ -134,7 +134,8 @@ def _look_into(job: Job, trained: Trained) -> None:
 
     def keep(group: str, name: str, found: Finding) -> None:
         if link is not None:
-            job.tracker.attach(link.run, records.finding(group, name, found), found.tables)
+            tables = {records.file_name(name, one): table for one, table in found.tables.items()}
+            job.tracker.attach(link.run, records.finding(group, name, found), tables)
 
     def trace(name: str) -> Path:
         return _trace(experiment.settings, f"{trained.key}-{name}")

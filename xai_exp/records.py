@@ -46,11 +46,14 @@ def training(experiment: Experiment, key: str, result: TrainingResult) -> Record
 
 def finding(group: str, name: str, found: Finding) -> Record:
     """Of an insight, to be kept with the run of its network."""
-    figures = {
-        f"{name}-{one}" if one != name else name: draw for one, draw in found.figures.items()
-    }
+    figures = {file_name(name, one): draw for one, draw in found.figures.items()}
     numbers = {f"{group}/{name}/{one}": value for one, value in found.numbers.items()}
     return Record(key="", name=group, metrics=numbers, figures=figures)
+
+
+def file_name(name: str, one: str) -> str:
+    """What a file of an insight is called, so that those of two insights never meet."""
+    return name if one == name else f"{name}-{one}"
 
 
 def card(data: Dataset) -> Card:

@@ -68,6 +68,8 @@ def test_pictures_tables_and_numbers_are_kept_with_the_run_that_trained(tmp_path
     words = ["dataset=digits", "model=whitebox_linear", "explainer=image", "metric=sparseness"]
     words += ["images=4", "diagnostics=[confusion_matrix,roc_auc]", "insight=block_permutation"]
     words += [f"tracking.root={tmp_path}", f"models={tmp_path}/models", "tracking.onnx=false"]
+    words += ["visualisation=channel", "visualisation.channel.steps=1"]
+    words += ["visualisation.channel.objective.layer=1"]
     words += ["insight.block_permutation.blocks=2", "insight.block_permutation.images=8"]
     made = experiment(composed(*words))
     for _ in range(2):  # the second time into a finished run
@@ -79,4 +81,9 @@ def test_pictures_tables_and_numbers_are_kept_with_the_run_that_trained(tmp_path
     files = {one.path for one in runs.client.list_artifacts(run.info.run_id, "diagnostics")}
     assert "diagnostics/confusion_matrix.png" in files
     assert "diagnostics/roc_auc.csv" in files
+    pictures = runs.client.list_artifacts(run.info.run_id, "visualisation")
+    assert {one.path.rpartition("/")[2] for one in pictures} == {
+        "channel-images.png",
+        "channel-scores.csv",
+    }
     assert runs.finished("train", made.model_key)  # its files are whole

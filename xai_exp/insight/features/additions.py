@@ -5,7 +5,7 @@ from torch.nn import functional
 
 from xai_exp.config import InputError, configured
 from xai_exp.insight import Subject
-from xai_exp.insight.features.lens import Seen, chosen_layer
+from xai_exp.insight.features.lens import Layer, Seen, chosen_layer
 from xai_exp.insight.features.objectives import Asked, Fitted, Objective, Place
 from xai_exp.types import Images, Scores
 
@@ -47,7 +47,7 @@ class Diversity(Objective):
         weight: of this objective among several.
     """
 
-    layer: str | None = None
+    layer: Layer = None
     weight: float = 1.0
 
     def fitted(self, subject: Subject) -> Fitted:
@@ -72,7 +72,7 @@ class Alignment(Objective):
         weight: of this objective among several.
     """
 
-    layer: str | None = None
+    layer: Layer = None
     weight: float = 1.0
 
     def fitted(self, subject: Subject) -> Fitted:

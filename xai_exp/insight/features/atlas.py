@@ -13,7 +13,7 @@ from xai_exp.compute import ops
 from xai_exp.config import Count, InputError, Range, configured
 from xai_exp.insight import Finding, Subject
 from xai_exp.insight.features.attribution import icons
-from xai_exp.insight.features.lens import activations, chosen_layer
+from xai_exp.insight.features.lens import Layer, activations, chosen_layer
 from xai_exp.insight.features.tiles import shown
 from xai_exp.report.figures import ink
 from xai_exp.types import Images
@@ -39,7 +39,7 @@ class ActivationAtlas:
     """
 
     shows: ClassVar[str] = "what a layer says of all images, laid out by likeness"
-    layer: str | None = None
+    layer: Layer = None
     images: Annotated[int, Range(20)] = 200
     cells: Annotated[int, Range(2, 12)] = 5
     method: Literal["tsne", "pca"] = "tsne"

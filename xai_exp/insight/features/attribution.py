@@ -13,7 +13,7 @@ from torch import Tensor
 from xai_exp.compute import ops
 from xai_exp.config import Count, InputError, Range, configured
 from xai_exp.insight import Finding, Subject
-from xai_exp.insight.features.lens import Seen, activations, as_maps, chosen_layer
+from xai_exp.insight.features.lens import Layer, Seen, activations, as_maps, chosen_layer
 from xai_exp.insight.features.objectives import along
 from xai_exp.insight.features.optimise import Made, optimised
 from xai_exp.insight.features.tiles import shown
@@ -102,8 +102,8 @@ class Attribution:
     """
 
     shows: ClassVar[str] = "which channels and places of a layer speak for the answer"
-    layer: str | None = None
-    to: str | None = None
+    layer: Layer = None
+    to: Layer = None
     images: Annotated[int, Range(1, 16)] = 4
 
     def __call__(self, subject: Subject) -> Finding:
@@ -169,7 +169,7 @@ class ActivationGrid:
     """
 
     shows: ClassVar[str] = "what a layer sees in each cell of an image"
-    layer: str | None = None
+    layer: Layer = None
     image: Annotated[int, Range(0)] = 0
     cells: Annotated[int, Range(1, 12)] = 4
     steps: Count = 64
@@ -240,7 +240,7 @@ class NeuronGroups:
     """
 
     shows: ClassVar[str] = "groups of channels that fire together, and where"
-    layer: str | None = None
+    layer: Layer = None
     groups: Annotated[int, Range(1, 16)] = 4
     images: Annotated[int, Range(4)] = 64
     steps: Count = 64

@@ -12,6 +12,7 @@ from xai_exp.errors import unknown
 from xai_exp.types import Images
 
 Seen = Mapping[str, Tensor]
+Layer = str | int | None  # a module's name, which may be a number
 _WEIGHED = (nn.Conv2d, nn.Linear)
 _NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
 
@@ -60,7 +61,7 @@ def layers(network: nn.Module) -> tuple[str, ...]:
     return tuple(found)
 
 
-def chosen_layer(network: nn.Module, name: str | None, *, maps: bool = False) -> str:
+def chosen_layer(network: nn.Module, name: Layer, *, maps: bool = False) -> str:
     """The layer of this name; None: the last but one, or the last one with maps.
 
     Raises:
@@ -68,9 +69,9 @@ def chosen_layer(network: nn.Module, name: str | None, *, maps: bool = False) ->
     """
     known = layers(network)
     if name is not None:
-        if name not in dict(network.named_modules()):
-            raise InputError(unknown("layer", name, known))
-        return name
+        if str(name) not in dict(network.named_modules()):
+            raise InputError(unknown("layer", str(name), known))
+        return str(name)
     modules = dict(network.named_modules())
     flat = (nn.Linear, nn.LayerNorm)
     fit = [one for one in known if not isinstance(modules[one], flat)] if maps else list(known[:-1])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from xai_exp.config import InputError, Range, configured
 from xai_exp.insight import Subject
-from xai_exp.insight.features.lens import Seen, activations, as_maps, chosen_layer
+from xai_exp.insight.features.lens import Layer, Seen, activations, as_maps, chosen_layer
 from xai_exp.types import Images, Scores
 
 Place = Annotated[int, Range(0)]
@@ -97,7 +97,7 @@ class Channel(Objective):
         weight: of this objective among several.
     """
 
-    layer: str | None = None
+    layer: Layer = None
     channels: tuple[Place, ...] | None = None
     weight: float = 1.0
 
@@ -127,7 +127,7 @@ class Neuron(Objective):
         weight: of this objective among several.
     """
 
-    layer: str | None = None
+    layer: Layer = None
     channel: Place = 0
     row: Place | None = None
     column: Place | None = None
@@ -157,7 +157,7 @@ class Direction(Objective):
         weight: of this objective among several.
     """
 
-    layer: str | None = None
+    layer: Layer = None
     direction: tuple[float, ...] | None = None
     cosine: Annotated[int, Range(0, 8)] = 0
     neuron: bool = False
@@ -238,7 +238,7 @@ class DeepDream(Objective):
         weight: of this objective among several.
     """
 
-    layer: str | None = None
+    layer: Layer = None
     weight: float = 1.0
 
     def fitted(self, subject: Subject) -> Fitted:
@@ -262,7 +262,7 @@ class ChannelInterpolate(Objective):
         weight: of this objective among several.
     """
 
-    layer: str | None = None
+    layer: Layer = None
     first: Place = 0
     second: Place = 1
     steps: Annotated[int, Range(2, 64)] = 5

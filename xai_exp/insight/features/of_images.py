@@ -4,7 +4,7 @@ from typing import Annotated
 
 from xai_exp.config import Count, Range, configured
 from xai_exp.insight import Subject
-from xai_exp.insight.features.lens import Seen, activations, chosen_layer
+from xai_exp.insight.features.lens import Layer, Seen, activations, chosen_layer
 from xai_exp.insight.features.objectives import Asked, Fitted, Objective, along
 from xai_exp.types import Images, Scores
 
@@ -24,7 +24,7 @@ class TensorDirection(Objective):
         weight: of this objective among several.
     """
 
-    layer: str | None = None
+    layer: Layer = None
     images: Count = 4
     cosine: Annotated[int, Range(0, 8)] = 1
     caricature: bool = False
@@ -58,7 +58,7 @@ class Inversion(Objective):
         weight: of this objective among several.
     """
 
-    layer: str | None = None
+    layer: Layer = None
     images: Count = 4
     weight: float = 1.0
 
