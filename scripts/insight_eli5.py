@@ -9,6 +9,7 @@ Writes insight_eli5.json, from which insight_page.py writes a line of docs/insig
 import json
 from importlib.metadata import version
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from xai_exp.insight.parameters.importance import PermutationImportance, agreeme
 from xai_exp.insight.parameters.rendered import rendered
 from xai_exp.models.whitebox import Counter
 from xai_exp.training import Trainer
+from xai_exp.types import Dataset
 
 FOUND = Path(__file__).with_name("insight_eli5.json")
 _SCENES, _REPEATS = 60, 10
@@ -34,7 +36,7 @@ def main() -> None:
     box = Counter(least=1)
     subject = Subject(
         network=box.build(data.channels, data.size, len(data.classes)).eval(),
-        data=data,
+        data=cast(Dataset, data),
         architecture=box,
         trainer=Trainer(),
         question=Question(),
