@@ -74,6 +74,7 @@ docs: $(STAMP)  ## write the generated pages of docs/ anew, run the commands of 
 	$(BIN)/python scripts/metric_table.py
 	$(BIN)/python scripts/explainer_table.py
 	$(BIN)/python scripts/equals_table.py
+	$(BIN)/python scripts/insight_page.py
 	$(BIN)/python -m pytest -q tests/e2e/test_docs.py
 
 equals: $(STAMP)  ## our heatmaps against every library's that aliases.md names (an environment of its own)

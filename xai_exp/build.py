@@ -7,9 +7,9 @@ and its keys, and nothing below asks Hydra or OmegaConf again.
 import inspect
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, get_origin, get_type_hints
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
@@ -21,6 +21,7 @@ from xai_exp.compute.values import TARGETS, Question
 from xai_exp.config import InputError, Range, configured, identity, refuse_empty, refuse_unsafe_name
 from xai_exp.errors import unknown
 from xai_exp.explainers.reference import Reference
+from xai_exp.insight import GROUPS, Insight
 from xai_exp.sweeping import objectives
 from xai_exp.tracking import Tracking, former
 from xai_exp.training import Trainer
@@ -46,6 +47,7 @@ _KINDS: Mapping[str, type] = {
     "tracking": Tracking,
     "explainer": Explainer,
     "metric": Metric,
+    **dict.fromkeys(GROUPS, Insight),
 }
 _NAMED = re.compile(r"\w[\w .-]*")  # what a file, a number and a tag in MLflow can be called
 _OWN_KEYS = frozenset({"_target_", "_convert_", "_partial_", "_recursive_", "_args_"})
@@ -96,6 +98,7 @@ class Experiment:
     Attributes:
         names: the chosen YAML of each group, as the command line named it.
         described: every group as plain dictionaries, lists and numbers, for tracking.
+        insights: what else is asked of the trained network, by group and name; no key knows them.
     """
 
     settings: Settings
@@ -107,6 +110,7 @@ class Experiment:
     metrics: Mapping[str, Metric]
     names: Mapping[str, str]
     described: Mapping[str, Any]
+    insights: Mapping[str, Mapping[str, Insight]] = field(default_factory=dict)
 
     @cached_property
     def question(self) -> Question:
@@ -217,11 +221,11 @@ def experiment(config: DictConfig) -> Experiment:
         InputError: for a key that nothing reads, a wrong type, a value out of range.
     """
     trust.refuse_strangers(config)
-    known = {*SINGLE, *SEVERAL, *(field.name for field in fields(Settings)), *_APART}
+    known = {*SINGLE, *SEVERAL, *GROUPS, *(one.name for one in fields(Settings)), *_APART}
     for key in config:
         if str(key) not in known:
             raise InputError(unknown("key", str(key), sorted(known)))
-    made_apart = {*SINGLE, *SEVERAL, *_APART}
+    made_apart = {*SINGLE, *SEVERAL, *GROUPS, *_APART}
     top = {str(key): config[key] for key in config if str(key) not in made_apart}
     try:
         settings = Settings(**top)
@@ -237,6 +241,7 @@ def experiment(config: DictConfig) -> Experiment:
         metrics=_each(config, "metric"),
         names=_names(config),
         described={group: _plain(config[group]) for group in (*SINGLE, *SEVERAL)},
+        insights={group: _each(config, group) for group in GROUPS if config.get(group)},
     )
     objectives.refuse_unknown(settings.objective, made.explainers, made.metrics)
     if settings.target not in TARGETS or settings.against != "runner_up":
@@ -300,8 +305,12 @@ def _check_keys(node: Any, path: str) -> None:  # noqa: ANN401
     for key in node:
         if str(key) not in _OWN_KEYS and str(key) not in allowed:
             raise InputError(unknown(f"key of {path}", str(key), allowed))
-        if isinstance(node[key], DictConfig):
-            _check_keys(node[key], f"{path}.{key}")
+        if not isinstance(node[key], DictConfig):
+            continue
+        named = get_origin(get_type_hints(target).get(str(key))) is Mapping
+        members = node[key].items() if named else [("", node[key])]
+        for name, member in members:
+            _check_keys(member, f"{path}.{key}" + (f".{name}" if name else ""))
 
 
 def _fitting(made: Any, path: str, group: str) -> Any:  # noqa: ANN401

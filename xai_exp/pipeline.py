@@ -20,6 +20,8 @@ from xai_exp.config import InputError
 from xai_exp.data.loading import TensorSplit
 from xai_exp.errors import in_a_line
 from xai_exp.files import write_whole
+from xai_exp.insight import Finding, Subject
+from xai_exp.insight.running import look_into
 from xai_exp.models.asked import with_layers_of
 from xai_exp.models.look import look
 from xai_exp.scoring import Sample, Scored
@@ -86,6 +88,7 @@ def run(experiment: Experiment) -> float | list[float]:
     tracker = experiment.tracking.open()
     job = Job(experiment=experiment, tracker=tracker, device=device, console=console)
     trained = train_or_reuse(job)
+    _look_into(job, trained)
     sample = scoring.sample(experiment.dataset, experiment.settings.images, device)
     doubted = doubts(trained, sample, experiment.dataset)
     show.lines(console, doubted)
@@ -113,6 +116,33 @@ def run(experiment: Experiment) -> float | list[float]:
     return objectives.values(
         experiment.settings.objective, trained.result, {e.name: e.scores for e in done}
     )
+
+
+def _look_into(job: Job, trained: Trained) -> None:
+    """What else was asked of the network; it is kept with the run that trained it."""
+    experiment, link = job.experiment, trained.link
+    if not experiment.insights:
+        return
+    subject = Subject(
+        network=trained.network,
+        data=experiment.dataset,
+        architecture=experiment.architecture,
+        trainer=experiment.trainer,
+        question=experiment.question,
+        seed=experiment.settings.seed,
+        device=job.device,
+    )
+
+    def keep(group: str, name: str, found: Finding) -> None:
+        if link is not None:
+            tables = {records.file_name(name, one): table for one, table in found.tables.items()}
+            job.tracker.attach(link.run, records.finding(group, name, found), tables)
+
+    def trace(name: str) -> Path:
+        return _trace(experiment.settings, f"{trained.key}-{name}")
+
+    quiet = progress.current() is not None
+    look_into(experiment.insights, subject, keep, job.console, trace, quiet=quiet)
 
 
 def _refuse_nothing(experiment: Experiment, done: Sequence[Explained]) -> None:

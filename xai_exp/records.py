@@ -11,6 +11,7 @@ from xai_exp.build import Experiment
 from xai_exp.data.loading import files_of
 from xai_exp.formats import exporting
 from xai_exp.formats.card import Card
+from xai_exp.insight import Finding
 from xai_exp.report.figures import curves, gallery
 from xai_exp.scoring import Sample, Scored
 from xai_exp.show import terminal as show
@@ -41,6 +42,18 @@ def training(experiment: Experiment, key: str, result: TrainingResult) -> Record
         seconds=result.seconds,
         exports={"network.onnx": partial(exporting.export, card=card(experiment.dataset))},
     )
+
+
+def finding(group: str, name: str, found: Finding) -> Record:
+    """Of an insight, to be kept with the run of its network."""
+    figures = {file_name(name, one): draw for one, draw in found.figures.items()}
+    numbers = {f"{group}/{name}/{one}": value for one, value in found.numbers.items()}
+    return Record(key="", name=group, metrics=numbers, figures=figures)
+
+
+def file_name(name: str, one: str) -> str:
+    """What a file of an insight is called, so that those of two insights never meet."""
+    return name if one == name else f"{name}-{one}"
 
 
 def card(data: Dataset) -> Card:

@@ -14,11 +14,13 @@ from xai_exp.removal.imputers import (
     Noise,
     NoisyLinear,
 )
+from xai_exp.removal.inpaint import Inpaint
 
 __all__ = [
     "Blur",
     "Border",
     "Constant",
+    "Inpaint",
     "Invert",
     "KnownBackground",
     "Mean",

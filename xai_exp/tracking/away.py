@@ -98,6 +98,13 @@ class Away:
 
         return self._noted(self._ask(work))
 
+    def attach(self, run: str, record: Record, tables: Mapping[str, pd.DataFrame]) -> None:
+        def work(tracker: Tracker) -> None:
+            for one in self._of(tracker, [run]) or []:
+                tracker.attach(one, record, tables)
+
+        self._ask(work)
+
     def reported(self, key: str) -> str | None:
         return self._noted(self._ask(lambda tracker: tracker.reported(key)))
 

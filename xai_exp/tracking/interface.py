@@ -144,6 +144,16 @@ class Tracker(Protocol):
         """
         ...
 
+    def attach(self, run: str, record: Record, tables: Mapping[str, pd.DataFrame]) -> None:
+        """Add pictures, tables and numbers to a finished run; those of the same name are replaced.
+
+        Args:
+            run: its id.
+            record: its name is that of the folder of artifacts.
+            tables: by name, kept as NAME.csv.
+        """
+        ...
+
     def reported(self, key: str) -> str | None:
         """The id of the finished run of type `report` with this key, if there is one."""
         ...
@@ -205,6 +215,9 @@ class _Nowhere:
         return None
 
     def record_report(self, *_: object, **__: object) -> str | None:
+        return None
+
+    def attach(self, *_: object, **__: object) -> None:
         return None
 
     def reported(self, *_: object, **__: object) -> str | None:

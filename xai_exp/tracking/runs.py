@@ -228,6 +228,18 @@ class Runs:
                 table.to_csv(folder / f"{name}.csv", index=False)
             return run.info.run_id
 
+    def attach(self, run: str, record: Record, tables: Mapping[str, pd.DataFrame]) -> None:
+        if self.frozen:
+            return
+        found = self.client.get_run(run)
+        writing.metrics(self.client, found, final(found, record, None, 0))
+        with tempfile.TemporaryDirectory() as folder:
+            for name, drawn in record.figures.items() if self.settings.figures else ():
+                drawn().savefig(Path(folder) / f"{name}.png")
+            for name, table in tables.items():
+                table.to_csv(Path(folder) / f"{name}.csv", index=False)
+            self.client.log_artifacts(run, folder, artifact_path=record.name)
+
     def reported(self, key: str) -> str | None:
         run = self.finished("report", key)
         return run.info.run_id if run else None

@@ -29,6 +29,7 @@ from xai_exp.types import Drawing, Effects, Labels, Readout, Unions
 Sets = Bool[Tensor, "subset player"]
 Worths = Float[Tensor, " subset"]
 Values = Float[Tensor, " player"]
+Shares = Float[Tensor, "player subset"]
 
 MOST_PASSES = 1 << 20
 
@@ -48,6 +49,23 @@ def owen(value: Callable[[Sets], Worths], unions: Sequence[int]) -> Values:
     >>> owen(lambda sets: sets.double().sum(1) ** 2, [0, 0, 1])
     tensor([3., 3., 3.], dtype=torch.float64)
     """
+    keep, weights = design(unions)
+    return weights @ value(keep).double().cpu()
+
+
+def design(unions: Sequence[int]) -> tuple[Sets, Shares]:
+    """The sets that Owen values ask, and what the worth of each counts for every player.
+
+    Args:
+        unions: the number of each player's union.
+
+    Raises:
+        InputError: when more than 2^20 sets would be asked.
+
+    >>> sets, shares = design([0, 0])
+    >>> (shares @ sets.double().sum(1)).tolist()
+    [1.0, 1.0]
+    """
     names = sorted(set(unions))
     members = [[p for p, one in enumerate(unions) if one == name] for name in names]
     asked = 2 ** max(len(names) - 1, 0) * sum(2 ** len(one) for one in members)
@@ -60,12 +78,11 @@ def owen(value: Callable[[Sets], Worths], unions: Sequence[int]) -> Values:
     keep = torch.zeros(len(terms), len(unions), dtype=torch.bool)
     for row, (chosen, _) in enumerate(terms):
         keep[row, list(chosen)] = True
-    worths = value(keep).double().cpu()
-    found = torch.zeros(len(unions), dtype=torch.float64)
-    for worth, (_, counts) in zip(worths, terms, strict=True):
+    shares = torch.zeros(len(unions), len(terms), dtype=torch.float64)
+    for row, (_, counts) in enumerate(terms):
         for player, weight in counts.items():
-            found[player] += weight * worth
-    return found
+            shares[player, row] = weight
+    return keep, shares
 
 
 def owen_values(

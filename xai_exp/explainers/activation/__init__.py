@@ -4,6 +4,7 @@ Conventions: `feature_map` says which layer; a map is enlarged bilinearly betwee
 cells.
 """
 
+from xai_exp.explainers.activation.fem import FEM
 from xai_exp.explainers.activation.full_grad import FullGrad
 from xai_exp.explainers.activation.maps import (
     EigenCAM,
@@ -15,6 +16,7 @@ from xai_exp.explainers.activation.maps import (
 )
 
 __all__ = [
+    "FEM",
     "EigenCAM",
     "FullGrad",
     "GradCAM",
