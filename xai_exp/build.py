@@ -97,6 +97,7 @@ class Experiment:
     Attributes:
         names: the chosen YAML of each group, as the command line named it.
         described: every group as plain dictionaries, lists and numbers, for tracking.
+        words: what the command line said, each KEY=VALUE.
     """
 
     settings: Settings
@@ -108,6 +109,7 @@ class Experiment:
     metrics: Mapping[str, Metric]
     names: Mapping[str, str]
     described: Mapping[str, Any]
+    words: Sequence[str] = ()
 
     @cached_property
     def question(self) -> Question:
@@ -238,6 +240,7 @@ def experiment(config: DictConfig) -> Experiment:
         metrics=_each(config, "metric"),
         names=_names(config),
         described={group: _plain(config[group]) for group in (*SINGLE, *SEVERAL)},
+        words=_words(config),
     )
     objectives.refuse_unknown(settings.objective, made.explainers, made.metrics)
     if settings.target not in TARGETS or settings.against != "runner_up":
@@ -245,9 +248,19 @@ def experiment(config: DictConfig) -> Experiment:
     return made
 
 
+def _hydra(config: DictConfig) -> Any:  # noqa: ANN401
+    return config.get("hydra") or (HydraConfig.get() if HydraConfig.initialized() else None)
+
+
+def _words(config: DictConfig) -> tuple[str, ...]:
+    """What the command line said of this job."""
+    hydra = _hydra(config)
+    return tuple(str(word) for word in hydra.overrides.task) if hydra else ()
+
+
 def _names(config: DictConfig) -> dict[str, str]:
     """The chosen YAML of each group, as the command line named it."""
-    hydra = config.get("hydra") or (HydraConfig.get() if HydraConfig.initialized() else None)
+    hydra = _hydra(config)
     choices = hydra.runtime.choices if hydra else {}
     kinds = {
         group: str(config[group].get("_target_", group)).rpartition(".")[2] for group in SINGLE

@@ -188,8 +188,21 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
 }
 
 
+def version() -> str:
+    """The version of this package and of what its numbers hang on most."""
+    from importlib.metadata import version as installed
+
+    from xai_exp import __version__
+
+    others = (f"{name} {installed(name)}" for name in ("torch", "hydra-core", "mlflow"))
+    return f"xai_exp {__version__} (Python {sys.version.split()[0]}, {', '.join(others)})"
+
+
 def main(arguments: Sequence[str]) -> bool:
-    """Run the command that the first word names; False if it names none."""
+    """Run the command that the first word names; False if it names none, or `run`."""
+    if list(arguments) == ["--version"]:
+        sys.stdout.write(f"{version()}\n")
+        return True
     if not arguments or arguments[0] not in COMMANDS:
         return False
     try:
