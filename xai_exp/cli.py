@@ -1,5 +1,6 @@
 """The commands beside the experiment: `python -m xai_exp COMMAND ...`, or `xai-exp COMMAND ...`.
 
+`run`, or no command at all, is the experiment.
 `python -m xai_exp.COMMAND` is the same. Nothing heavy is imported before a command is known.
 """
 
@@ -192,10 +193,9 @@ def version() -> str:
     """The version of this package and of what its numbers hang on most."""
     from importlib.metadata import version as installed
 
-    from xai_exp import __version__
-
     others = (f"{name} {installed(name)}" for name in ("torch", "hydra-core", "mlflow"))
-    return f"xai_exp {__version__} (Python {sys.version.split()[0]}, {', '.join(others)})"
+    ours = sys.modules["xai_exp"].__version__  # by import it would stand above this floor
+    return f"xai_exp {ours} (Python {sys.version.split()[0]}, {', '.join(others)})"
 
 
 def main(arguments: Sequence[str]) -> bool:
