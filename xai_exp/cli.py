@@ -125,7 +125,12 @@ def explain(arguments: Sequence[str]) -> None:
 
 
 def export(arguments: Sequence[str]) -> None:
-    """Write the network of a finished run as an ONNX file."""
+    """Write the network of a finished run as a file, or with `out=FOLDER` a dataset."""
+    if any(word.startswith("out=") for word in arguments):
+        from xai_exp.export import export as written
+
+        written(arguments)
+        return
     from xai_exp.notebook.exporting import export as exported
 
     exported(arguments)
