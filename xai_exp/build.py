@@ -98,6 +98,7 @@ class Experiment:
         names: the chosen YAML of each group, as the command line named it.
         described: every group as plain dictionaries, lists and numbers, for tracking.
         words: what the command line said, each KEY=VALUE.
+        text: the whole configuration as YAML, resolved.
     """
 
     settings: Settings
@@ -110,6 +111,7 @@ class Experiment:
     names: Mapping[str, str]
     described: Mapping[str, Any]
     words: Sequence[str] = ()
+    text: str = ""
 
     @cached_property
     def question(self) -> Question:
@@ -241,6 +243,7 @@ def experiment(config: DictConfig) -> Experiment:
         names=_names(config),
         described={group: _plain(config[group]) for group in (*SINGLE, *SEVERAL)},
         words=_words(config),
+        text=_text(config),
     )
     objectives.refuse_unknown(settings.objective, made.explainers, made.metrics)
     if settings.target not in TARGETS or settings.against != "runner_up":
@@ -256,6 +259,12 @@ def _words(config: DictConfig) -> tuple[str, ...]:
     """What the command line said of this job."""
     hydra = _hydra(config)
     return tuple(str(word) for word in hydra.overrides.task) if hydra else ()
+
+
+def _text(config: DictConfig) -> str:
+    """The configuration as YAML, resolved, without Hydra's own part."""
+    own = {str(key): _plain(config[key]) for key in config if key != "hydra"}
+    return OmegaConf.to_yaml(OmegaConf.create(own))
 
 
 def _names(config: DictConfig) -> dict[str, str]:

@@ -429,13 +429,16 @@ def compare(
     whole = {name: one for name, one in shown.items() if one is not None}
     if len(whole) < len(done):
         return None
-    record = records.comparison(job.experiment, sample, whole, skipped)
+    accuracy = trained.result.accuracy
+    record = records.comparison(job.experiment, sample, whole, skipped, accuracy)
+    links = {"the network": trained.link.run} if trained.link else {}
     tables = [e.scores.assign(explainer=e.name) for e in done]
     return job.tracker.record_report(
         replace(
             record,
             key=key,
             tags={**record.tags, "model_key": trained.key},
+            links=links | {e.name: e.run for e in done if e.run},
         ),
         pages={},
         tables={"scores": pd.concat(tables, ignore_index=True)},

@@ -83,10 +83,17 @@ def answers(
     experiment: Experiment, result: TrainingResult, scores: Mapping[str, pd.DataFrame]
 ) -> list[str]:
     """What the scores of one network say, in sentences."""
+    return answered(experiment, result.accuracy, scores)
+
+
+def answered(
+    experiment: Experiment, accuracy: float, scores: Mapping[str, pd.DataFrame]
+) -> list[str]:
+    """Likewise, by the network's accuracy."""
     found = answer(scores, experiment.explainers, experiment.metrics)
     said = sentences(found)
     one = "of this one network and these images; for others: -m seed=0,1,2 and more"
-    return [*said, *([one] if said else []), network(result.accuracy, experiment.dataset)]
+    return [*said, *([one] if said else []), network(accuracy, experiment.dataset)]
 
 
 def marks(guards: Mapping[str, Mapping[str, Tensor]]) -> list[str]:
