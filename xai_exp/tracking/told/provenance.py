@@ -14,14 +14,14 @@ _LONGEST = 4000  # characters of a tag
 
 def tags() -> dict[str, str]:
     """As tags, under MLflow's own names where it has any."""
-    commit = _commit()
+    known = commit()
     return {
         "mlflow.source.name": "xai_exp",
         "mlflow.source.type": "LOCAL",
         "mlflow.user": _user(),
         "command": command(sys.argv)[:_LONGEST],
         "versions": _versions(),
-        **({"mlflow.source.git.commit": commit} if commit else {}),
+        **({"mlflow.source.git.commit": known} if known else {}),
     }
 
 
@@ -37,7 +37,7 @@ def command(words: list[str]) -> str:
 
 
 @cache
-def _commit() -> str:
+def commit() -> str:
     """Of the checkout that this code lies in; empty outside of one."""
     place = Path(__file__).resolve().parents[3]
     if not (place / ".git").exists():
