@@ -51,7 +51,7 @@ def _against_controls(found: Answer) -> list[str]:
     if not none:
         some = [f"{name} by {count}" for name, count in found.beaten.items()]
         return [
-            f"better than {listed(found.controls)}, which know nothing of the network, by more "
+            f"better than what knows nothing of the network ({listed(found.controls)}) by more "
             f"than chance: {listed(some)} of {_metrics(found.metrics)}"
         ]
     worse = [name for name in none if found.lost.get(name)]

@@ -216,10 +216,10 @@ class Off:
 
     def open(self) -> Tracker:
         """A tracker that records nothing and finds nothing."""
-        return _Nowhere()
+        return Nowhere()
 
 
-class _Nowhere:
+class Nowhere:
     """Records nothing and finds nothing."""
 
     def record_training(self, *_: object, **__: object) -> Link | None:

@@ -40,8 +40,8 @@ def test_a_planted_difference_is_found_in_both_directions():
     assert found.beaten == {"a": 2, "b": 2}
     assert words.sentences(found) == [
         "best method: a by both metrics, by more than chance",
-        "better than sobel, which know nothing of the network, by more than chance: a by 2 and "
-        "b by 2 of 2 metrics",
+        "better than what knows nothing of the network (sobel) by more than chance: a by 2 and b "
+        "by 2 of 2 metrics",
     ]
 
 
