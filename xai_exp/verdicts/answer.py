@@ -5,7 +5,7 @@ One network: images are the units, and nothing is said of other networks.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -93,7 +93,7 @@ def _table(scores: Mapping[str, pd.DataFrame], name: str, metric: Metric) -> pd.
     sign = 1 if metric.higher_is_better else -1
     found = {}
     for explainer, rows in scores.items():
-        mine = rows[rows["metric"] == name]
+        mine = pd.DataFrame(rows[rows["metric"] == name])
         values = sign * evened(mine).to_numpy(float)
         if len(values) and not np.isnan(values).all():
             found[explainer] = pd.Series(values)
@@ -110,7 +110,8 @@ def _best(tables: Mapping[str, pd.DataFrame], methods: Sequence[str]) -> list[Be
         others = [name for name in mine if name != first]
         chances.append(max(_chance(mine[first] - mine[other]) for other in others))
         found.append((metric, first))
-    return [Best(*one, ok) for one, ok in zip(found, _holm(chances), strict=True)]
+    sure = _holm(chances)
+    return [Best(metric, first, ok) for (metric, first), ok in zip(found, sure, strict=True)]
 
 
 def _count(
@@ -131,12 +132,12 @@ def _count(
     return counts
 
 
-def _above(differences: pd.Series) -> float:
+def _above(differences: Any) -> float:  # noqa: ANN401
     """The chance of such a mean above 0 were there no difference; 1 where it is not above."""
     return _chance(differences) if differences.mean() > 0 else 1.0
 
 
-def _chance(differences: pd.Series) -> float:
+def _chance(differences: Any) -> float:  # noqa: ANN401
     """Two-sided p of no difference; 1 where too little is known."""
     values = differences.dropna().to_numpy(float)
     if len(values) < _FEWEST:

@@ -40,7 +40,7 @@ class Files(Nowhere):
 
     folder: Path
 
-    def record_training(
+    def record_training(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         record: Record,
         *,
@@ -53,7 +53,7 @@ class Files(Nowhere):
         self._table(f"history-{record.key}", pd.DataFrame(list(history)))
         return Link(run=record.key, model="")
 
-    def record_explanation(
+    def record_explanation(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         record: Record,
         *,
@@ -67,7 +67,7 @@ class Files(Nowhere):
         self._table(f"scores-{record.key}", scores)
         return record.key
 
-    def record_report(
+    def record_report(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         record: Record,
         *,
