@@ -45,7 +45,7 @@ def main() -> None:
     scenes: Any = data.test.scenes([first])
     truth: Any = xe.worth(network, scenes)
     maps = xe.explain(network, scenes, list(TEN))
-    scores = xe.score(maps, ["part_shapley"]).set_index("explainer")["score"]
+    scores: Any = xe.score(maps, ["part_shapley"]).set_index("explainer")["score"]
     parts = scenes.parts()[0].numpy()
     worth = truth.shapley[0].numpy()
     areas = parts.sum((1, 2))

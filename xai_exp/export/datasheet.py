@@ -1,6 +1,7 @@
 """The datasheet of an exported dataset: the questions of Gebru et al. 2021, from what is there."""
 
 import json
+from typing import Any
 
 from xai_exp.export.told import Counted, Told
 
@@ -65,7 +66,7 @@ def page(told: Told, counted: Counted) -> str:
     """The datasheet in Markdown."""
     height, width = counted.size
     rendered = bool(counted.parameters)
-    counts = counted.index.groupby(["class", "split"], sort=False).size().unstack(fill_value=0)
+    counts: Any = counted.index.groupby(["class", "split"], sort=False).size().unstack(fill_value=0)
     splits = list(dict.fromkeys(counted.index["split"]))
     head = f"| class | {' | '.join(splits)} |\n|{' --- |' * (len(splits) + 1)}\n"
     lines = [
