@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test elsewhere lint type ui sweep dashboard study replications bench docs equals networks formats peers witnesses accuracy screenshots chaos fuzz audit lock clean
+.PHONY: help setup run test elsewhere lint type ui sweep dashboard study replications bench docs equals networks formats peers witnesses accuracy screenshots chaos fuzz audit release lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -12,10 +12,10 @@ help:  ## this list
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "error: python3 is %d.%d; allowed: 3.11 or newer (make PYTHON=python3.12 ...)" % sys.version_info[:2])'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(if $(CPU),$(BIN)/python -m pip install --quiet --disable-pip-version-check uv && $(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend=cpu -c constraints.txt -e '.[dev]',$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]')
 	@touch $@
 
-setup: $(STAMP)  ## make .venv and install the pinned versions
+setup: $(STAMP)  ## make .venv and install the pinned versions (CPU=1: torch without CUDA)
 
 run: $(STAMP)  ## the main job: count discs, explain with LRP, score, track
 	$(BIN)/python -m xai_exp dataset=counting explainer=lrp
@@ -120,6 +120,10 @@ fuzz: $(STAMP)  ## 1,000 command lines from the schema, 300 damaged files (an ho
 audit: $(STAMP)  ## known holes of the pinned versions (pip-audit; fails where a version can't be looked up)
 	$(PYTHON) -m venv .venv/audit && .venv/audit/bin/python -m pip install --quiet pip-audit
 	.venv/audit/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip $$(sed -nE 's/^([A-Z]+-[^ ]+) .+/--ignore-vuln \1/p' scripts/audit.txt)
+
+release: $(STAMP)  ## build source and wheel into dist/, check them, write the notes
+	$(PYTHON) -m venv .venv/release && .venv/release/bin/python -m pip install --quiet build hatchling twine
+	.venv/release/bin/python scripts/release.py
 
 lock: $(STAMP)  ## choose the newest versions that fit together and pin them
 	$(BIN)/python scripts/lock.py

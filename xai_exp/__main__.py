@@ -82,7 +82,8 @@ def main() -> None:
     try:
         try:
             if not cli.main(sys.argv[1:]):
-                sys.argv[1:] = errors.arranged(sys.argv[1:], get_args_parser())
+                words = [word for word in sys.argv[1:] if word != "run"]
+                sys.argv[1:] = errors.arranged(words, get_args_parser())
                 experiment()
         finally:
             progress.stop()

@@ -99,6 +99,8 @@ class Experiment:
         names: the chosen YAML of each group, as the command line named it.
         described: every group as plain dictionaries, lists and numbers, for tracking.
         insights: what else is asked of the trained network, by group and name; no key knows them.
+        words: what the command line said, each KEY=VALUE.
+        text: the whole configuration as YAML, resolved.
     """
 
     settings: Settings
@@ -111,6 +113,8 @@ class Experiment:
     names: Mapping[str, str]
     described: Mapping[str, Any]
     insights: Mapping[str, Mapping[str, Insight]] = field(default_factory=dict)
+    words: Sequence[str] = ()
+    text: str = ""
 
     @cached_property
     def question(self) -> Question:
@@ -242,6 +246,8 @@ def experiment(config: DictConfig) -> Experiment:
         names=_names(config),
         described={group: _plain(config[group]) for group in (*SINGLE, *SEVERAL)},
         insights={group: _each(config, group) for group in GROUPS if config.get(group)},
+        words=_words(config),
+        text=_text(config),
     )
     objectives.refuse_unknown(settings.objective, made.explainers, made.metrics)
     if settings.target not in TARGETS or settings.against != "runner_up":
@@ -249,9 +255,25 @@ def experiment(config: DictConfig) -> Experiment:
     return made
 
 
+def _hydra(config: DictConfig) -> Any:  # noqa: ANN401
+    return config.get("hydra") or (HydraConfig.get() if HydraConfig.initialized() else None)
+
+
+def _words(config: DictConfig) -> tuple[str, ...]:
+    """What the command line said of this job."""
+    hydra = _hydra(config)
+    return tuple(str(word) for word in hydra.overrides.task) if hydra else ()
+
+
+def _text(config: DictConfig) -> str:
+    """The configuration as YAML, resolved, without Hydra's own part."""
+    own = {str(key): _plain(config[key]) for key in config if key != "hydra"}
+    return OmegaConf.to_yaml(OmegaConf.create(own))
+
+
 def _names(config: DictConfig) -> dict[str, str]:
     """The chosen YAML of each group, as the command line named it."""
-    hydra = config.get("hydra") or (HydraConfig.get() if HydraConfig.initialized() else None)
+    hydra = _hydra(config)
     choices = hydra.runtime.choices if hydra else {}
     kinds = {
         group: str(config[group].get("_target_", group)).rpartition(".")[2] for group in SINGLE

@@ -1,5 +1,6 @@
 """The commands beside the experiment: `python -m xai_exp COMMAND ...`, or `xai-exp COMMAND ...`.
 
+`run`, or no command at all, is the experiment.
 `python -m xai_exp.COMMAND` is the same. Nothing heavy is imported before a command is known.
 """
 
@@ -124,7 +125,12 @@ def explain(arguments: Sequence[str]) -> None:
 
 
 def export(arguments: Sequence[str]) -> None:
-    """Write the network of a finished run as an ONNX file."""
+    """Write the network of a finished run as a file, or with `out=FOLDER` a dataset."""
+    if any(word.startswith("out=") for word in arguments):
+        from xai_exp.export import export as written
+
+        written(arguments)
+        return
     from xai_exp.notebook.exporting import export as exported
 
     exported(arguments)
@@ -188,8 +194,20 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
 }
 
 
+def version() -> str:
+    """The version of this package and of what its numbers hang on most."""
+    from importlib.metadata import version as installed
+
+    others = (f"{name} {installed(name)}" for name in ("torch", "hydra-core", "mlflow"))
+    ours = sys.modules["xai_exp"].__version__  # by import it would stand above this floor
+    return f"xai_exp {ours} (Python {sys.version.split()[0]}, {', '.join(others)})"
+
+
 def main(arguments: Sequence[str]) -> bool:
-    """Run the command that the first word names; False if it names none."""
+    """Run the command that the first word names; False if it names none, or `run`."""
+    if list(arguments) == ["--version"]:
+        sys.stdout.write(f"{version()}\n")
+        return True
     if not arguments or arguments[0] not in COMMANDS:
         return False
     try:

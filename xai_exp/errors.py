@@ -21,6 +21,7 @@ from xai_exp.config import InputError
 _CHOICE = re.compile(r"[^\W\d].*")
 _NO_NAMES = ("null", "true", "false")
 _MANY = ("-m", "--multirun")
+_NEAREST, _MANY_NAMES = 5, 30  # names that a line holds; beyond, only the nearest
 _COMPLETION = re.compile(r"(install|uninstall|query)=")
 _PLACE = "a place that can be read and written to"
 _SYSTEM = {
@@ -197,10 +198,22 @@ def _unreadable(argument: str, others: str = "") -> str:
 
 
 def unknown(kind: str, name: str, allowed: Sequence[str]) -> str:
-    """The line for a name that does not exist, with the nearest one that does."""
+    """The line for a name that does not exist, with those that do: the nearest five of many.
+
+    >>> unknown("explainer", "lpr", ["gradient", "lrp"])
+    "unknown explainer: got 'lpr' (did you mean lrp?); allowed: gradient, lrp"
+    """
     close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
     hint = f" (did you mean {close[0]}?)" if close else ""
-    return f"unknown {kind}: got {name!r}{hint}; allowed: {', '.join(sorted(allowed))}"
+    return f"unknown {kind}: got {name!r}{hint}; allowed: {_listed(name, allowed)}"
+
+
+def _listed(name: str, allowed: Sequence[str]) -> str:
+    """All names if they are few, else the nearest and where all of them stand."""
+    if len(allowed) <= _MANY_NAMES:
+        return ", ".join(sorted(allowed))
+    near = difflib.get_close_matches(name, allowed, n=_NEAREST, cutoff=0)
+    return f"{', '.join(near)} ... (all {len(allowed)}: python -m xai_exp --help)"
 
 
 def _unknown_key(key: str, conf: Path, arguments: Sequence[str]) -> str:

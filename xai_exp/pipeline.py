@@ -1,6 +1,7 @@
 """The whole experiment: data -> model -> heatmaps -> scores -> tracking."""
 
 import logging
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from xai_exp import records, scoring
 from xai_exp.build import Experiment, Settings
@@ -27,11 +29,13 @@ from xai_exp.models.look import look
 from xai_exp.scoring import Sample, Scored
 from xai_exp.show import progress
 from xai_exp.show import terminal as show
+from xai_exp.show.joint import Left
 from xai_exp.sweeping import objectives
 from xai_exp.tracking import Found, Kept, Link, Tracker
 from xai_exp.training import accuracy
 from xai_exp.training.store import ModelStore, TrainingResult, model_key
 from xai_exp.types import Dataset, NamesClasses, Split
+from xai_exp.verdicts.answer import is_control
 
 _log = logging.getLogger(__name__)
 _LINE = 300  # characters of an error that are shown
@@ -103,7 +107,7 @@ def run(experiment: Experiment) -> float | list[float]:
         guards = {e.name: e.fresh.diagnostics for e in done if e.fresh is not None}
         scores = {e.name: e.scores for e in done}
         show.results(console, experiment, trained.result, scores, guards)
-        show.lines(console, doubted)
+        show.lines(console, [*doubted, *show.answers(experiment, trained.result, scores)])
     runs = [trained.link.run if trained.link else None, *(e.run for e in done), comparison]
     _tag_with_study(job, [r for r in runs if r])
     reused = sum(e.fresh is None for e in done)
@@ -111,7 +115,9 @@ def run(experiment: Experiment) -> float | list[float]:
         show.where(console, tracker, [r for r in runs if r], reused=reused)
     else:
         show.explained(console, len(done), reused=reused)
-    if watched is None:
+    if watched is not None and watched.joint and done:
+        watched.kept.append(_left(job, trained, done, [r for r in runs if r]))
+    if watched is None or watched.joint:
         _refuse_nothing(experiment, done)
     return objectives.values(
         experiment.settings.objective, trained.result, {e.name: e.scores for e in done}
@@ -145,6 +151,22 @@ def _look_into(job: Job, trained: Trained) -> None:
     look_into(experiment.insights, subject, keep, job.console, trace, quiet=quiet)
 
 
+def _left(job: Job, trained: Trained, done: Sequence[Explained], runs: Sequence[str]) -> Left:
+    """What the table over several jobs is made of."""
+    experiment = job.experiment
+    explainers = experiment.explainers.items()
+    return Left(
+        words=experiment.words,
+        metrics=experiment.metrics,
+        controls=frozenset(name for name, one in explainers if is_control(one)),
+        accuracy=trained.result.accuracy,
+        scores={e.name: e.scores for e in done},
+        tracker=job.tracker,
+        runs=runs,
+        reused=sum(e.fresh is None for e in done),
+    )
+
+
 def _refuse_nothing(experiment: Experiment, done: Sequence[Explained]) -> None:
     """A run that scored nothing has failed, whatever the reason of each of its parts.
 
@@ -161,7 +183,9 @@ def _watched(job: Job, watched: progress.Matrix | None) -> Iterator[str]:
     """The explainers' names, with a bar of their own unless a study shows one."""
     names = list(job.experiment.explainers)
     if watched is None:
-        yield from tqdm(names, desc="explain", unit="method", leave=False, disable=None)
+        # What is printed or warned of meanwhile stands on lines of its own, not on the bar's.
+        with logging_redirect_tqdm():
+            yield from tqdm(names, desc="explain", unit="method", leave=False, disable=None)
         return
     for name in names:  # the step before was the network, or the explainer before
         watched.step(f"explain: {name}")
@@ -364,7 +388,8 @@ def _with_names(scores: pd.DataFrame, data: Dataset) -> pd.DataFrame:
 
 def _skipped(job: Job, name: str, words: str, reason: str) -> None:
     """Say why there are no heatmaps of one method."""
-    job.console.print(words, highlight=False, markup=False, soft_wrap=True)
+    with tqdm.external_write_mode(file=sys.stdout):
+        job.console.print(words, highlight=False, markup=False, soft_wrap=True)
     if (watched := progress.current()) is not None:
         watched.skip(name, reason)
 
@@ -435,13 +460,16 @@ def compare(
     whole = {name: one for name, one in shown.items() if one is not None}
     if len(whole) < len(done):
         return None
-    record = records.comparison(job.experiment, sample, whole, skipped)
+    accuracy = trained.result.accuracy
+    record = records.comparison(job.experiment, sample, whole, skipped, accuracy)
+    links = {"the network": trained.link.run} if trained.link else {}
     tables = [e.scores.assign(explainer=e.name) for e in done]
     return job.tracker.record_report(
         replace(
             record,
             key=key,
             tags={**record.tags, "model_key": trained.key},
+            links=links | {e.name: e.run for e in done if e.run},
         ),
         pages={},
         tables={"scores": pd.concat(tables, ignore_index=True)},

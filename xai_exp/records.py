@@ -14,9 +14,10 @@ from xai_exp.formats.card import Card
 from xai_exp.insight import Finding
 from xai_exp.report.figures import curves, gallery
 from xai_exp.scoring import Sample, Scored
+from xai_exp.show import notes
 from xai_exp.show import terminal as show
 from xai_exp.statistics import evened, mean_interval
-from xai_exp.tracking import Record
+from xai_exp.tracking import Data, Record
 from xai_exp.training.store import TrainingResult
 from xai_exp.types import Dataset
 
@@ -27,7 +28,10 @@ def training(experiment: Experiment, key: str, result: TrainingResult) -> Record
     groups = ("dataset", "model", "trainer")
     return Record(
         key=key,
-        name=f"{names['dataset']} {names['model']} seed {experiment.settings.seed}",
+        name=notes.name(experiment),
+        note=notes.training(experiment, result),
+        texts={"config.yaml": experiment.text},
+        data=data(experiment, "training"),
         tags=_tags(experiment),
         params={group: {"name": names[group], **experiment.described[group]} for group in groups}
         | {"seed": experiment.settings.seed},
@@ -56,6 +60,26 @@ def file_name(name: str, one: str) -> str:
     return name if one == name else f"{name}-{one}"
 
 
+def data(experiment: Experiment, context: str, images: int | None = None) -> Data:
+    """The data of a run, as MLflow lists them."""
+    made = experiment.dataset
+    height, width = made.size
+    # Only the test split is there in any case; to make the others costs seconds.
+    profile = {
+        "test": len(made.test),
+        "height": height,
+        "width": width,
+        "classes": len(made.classes),
+    }
+    return Data(
+        name=experiment.names["dataset"],
+        digest=experiment.data_key,
+        source=f"{type(made).__module__}.{type(made).__qualname__}",
+        context=context,
+        profile=profile if images is None else {**profile, "explained": images},
+    )
+
+
 def card(data: Dataset) -> Card:
     """What a file says of a network that was trained on these data: pictures in 0..1 go in."""
     height, width = data.size
@@ -75,7 +99,10 @@ def explanation(experiment: Experiment, name: str, sample: Sample, scored: Score
         figures[f"curves_{metric}"] = partial(curves.perturbation, drawn, title=title)
     return Record(
         key="",
-        name=f"{name} on {names['dataset']} {names['model']} seed {settings.seed}",
+        name=notes.name(experiment, name, sample.count),
+        note=notes.explanation(experiment, name, scored.scores),
+        texts={"config.yaml": experiment.text},
+        data=data(experiment, "evaluation", sample.count),
         tags=_tags(experiment) | {"explainer": name},
         params={
             "dataset": {"name": names["dataset"], **experiment.described["dataset"]},
@@ -135,12 +162,23 @@ def comparison(
     sample: Sample,
     done: Mapping[str, Scored],
     skipped: Sequence[str] = (),
+    accuracy: float = float("nan"),
 ) -> Record:
     """Of several explainers side by side; its key and model are the caller's to add."""
-    names, seed = experiment.names, experiment.settings.seed
+    seed = experiment.settings.seed
+    scores = {name: one.scores for name, one in done.items()}
     return Record(
         key="",
-        name=f"{len(done)} explainers on {names['dataset']} {names['model']} seed {seed}",
+        name=f"{len(done)} explainers · {notes.name(experiment, images=sample.count)}",
+        note=notes.comparison(experiment, scores, accuracy),
+        metrics={
+            f"{metric}/{explainer}": float(evened(rows).mean())
+            for explainer, table in scores.items()
+            for metric, rows in table.groupby("metric", sort=False)
+        }
+        | {"accuracy": accuracy},
+        texts={"config.yaml": experiment.text},
+        data=data(experiment, "evaluation", sample.count),
         tags=_tags(experiment),
         params={"explainers": ", ".join(done), "images": sample.count, "seed": seed},
         figures={

@@ -43,7 +43,7 @@ def test_every_claim_ends_in_a_verdict_on_the_page_and_on_the_terminal(
     study: tuple[Path, str],
 ) -> None:
     folder, printed = study
-    assert "run 2 of 2" in printed
+    assert "job 2 of 2" in printed
     page = (folder / "reports" / "exact_truth.html").read_text()
     answers = re.findall(r'class="badge">(\w+)', page)
     assert len(answers) == 8

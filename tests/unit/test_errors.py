@@ -69,7 +69,7 @@ def test_names_that_do_not_exist_are_answered_with_those_that_do(tmp_path):
         [
             ("datset=digits", ("unknown key: got 'datset'", "(did you mean dataset?)")),
             ("dataset=cunting", ("unknown dataset: got 'cunting'", "mean counting?", "mnist")),
-            ("explainer=lpr", ("unknown explainer: got 'lpr'", "lrp", "gradient")),
+            ("explainer=lpr", ("unknown explainer: got 'lpr'", "lrp_z", "(all ", "--help)")),
             ("dataset.cout=300", ("unknown key of dataset: got 'cout'", "mean count?", "pixels")),
             ("sed=1", ("unknown key: got 'sed'", "(did you mean seed?)")),
             ("+dataset.cout=300", ("unknown key of dataset: got 'cout'", "mean count?")),

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from xai_exp import statistics
+from xai_exp.report import glossary
 
 _OUTCOMES = ("right", "wrong", "unresolved")  # of a metric in a setting
 _TEXTS = ('<td class="text"', '<td class="words"')
@@ -40,7 +41,7 @@ def leaderboards(scores: pd.DataFrame, audited: pd.DataFrame) -> list[tuple[str,
         there = pd.DataFrame(rows[rows["n"] > 0])  # the others are under what failed
         metrics = there.drop_duplicates("metric")[["metric", "higher_is_better"]]
         heads = ["explainer"] + [
-            f"{html.escape(words(name))}<br><small>{'higher' if up else 'lower'} is better"
+            f"{_explained(name)}<br><small>{'higher' if up else 'lower'} is better"
             f"{'<br>wrong by the audit' if (setting, name) in failed else ''}</small>"
             for name, up in metrics.itertuples(index=False)
         ]
@@ -54,6 +55,12 @@ def leaderboards(scores: pd.DataFrame, audited: pd.DataFrame) -> list[tuple[str,
         made = table(heads, body, name=f"leaderboard {setting}", escaped=False)
         found.append((html.escape(str(setting)), made))
     return found
+
+
+def _explained(metric: object) -> str:
+    """A metric's name, which says on hover what it is."""
+    name, said = html.escape(words(metric)), glossary.meaning(glossary.base(str(metric)))
+    return f'<abbr title="{html.escape(said)}">{name}</abbr>' if said else name
 
 
 def _best_first(rows: pd.DataFrame, metrics: Sequence[object]) -> list[str]:

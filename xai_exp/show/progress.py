@@ -5,7 +5,7 @@ a matrix begins.
 """
 
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _SLOWLY = 0.5  # seconds between two words on what goes on within a step
 
@@ -26,20 +26,23 @@ class Matrix:
 
     Args:
         jobs: their number.
+        joint: whether the jobs are no study's: their scores end in one table.
     """
 
-    def __init__(self, jobs: int) -> None:
+    def __init__(self, jobs: int, *, joint: bool = False) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
         from rich.table import Column
 
         self.jobs, self.job, self.done, self.total = jobs, 0, 0, 0
+        self.joint = joint
+        self.kept: list[Any] = []  # what each job of a joint table leaves, for xai_exp.show.joint
         self.skipped: list[Skipped] = []
         self.console = Console()
         self.started, self._said, self._ends = time.monotonic(), 0.0, 0
         self._where = ""
         self._bar = Progress(
-            TextColumn("run {task.fields[job]} of {task.fields[jobs]}"),
+            TextColumn("job {task.fields[job]} of {task.fields[jobs]}"),
             BarColumn(bar_width=24),
             TextColumn("{task.percentage:>3.0f} %"),
             TextColumn("{task.fields[left]}"),
@@ -61,7 +64,7 @@ class Matrix:
         self.total = self.done + steps * (self.jobs - self.job + 1)
         if not self.as_bar:
             left = remaining(self.done, self.total, time.monotonic() - self.started)
-            title = f"run {self.job} of {self.jobs}"
+            title = f"job {self.job} of {self.jobs}"
             self.console.rule(f"{title}, about {left} left" if left else title)
         self._show(where)
         self._bar.start()
@@ -83,6 +86,11 @@ class Matrix:
     def end(self) -> None:
         """All is done, or something went wrong: the terminal is given back."""
         self._bar.stop()
+        if self.kept:
+            from xai_exp.show import joint
+
+            kept, self.kept = self.kept, []
+            joint.printed(self.console, kept)
 
     def _show(self, words: str) -> None:
         self._said = time.monotonic()
@@ -117,9 +125,9 @@ def current() -> Matrix | None:
     return _present[-1] if _present else None
 
 
-def start(jobs: int) -> Matrix:
+def start(jobs: int, *, joint: bool = False) -> Matrix:
     """A matrix of this many jobs is under way from now on."""
-    _present[:] = [Matrix(jobs)]
+    _present[:] = [Matrix(jobs, joint=joint)]
     return _present[0]
 
 

@@ -49,6 +49,28 @@ class Progress(Callback):
         return [(one.explainer, one.where, one.reason) for one in bar.skipped] if bar else []
 
 
+class Joint(Progress):
+    """Several jobs that are no study: one bar, then one table of all of them with one link."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
+        """Count the jobs, unless a study or a sweep does."""
+        alone = len(config.hydra.callbacks) == 1
+        if alone and (total := matrix(config)) > 1:
+            progress.start(total, joint=True)
+
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
+        """Say which job of how many this is."""
+        bar = progress.current()
+        if bar is not None and bar.joint:
+            super().on_job_start(config)
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401, ARG002
+        """The table."""
+        bar = progress.current()
+        if bar is not None and bar.joint:
+            progress.stop()
+
+
 class _Study(Progress, ABC):
     """Reports once the matrix of runs is finished."""
 

@@ -4,6 +4,7 @@ import os
 import platform
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from xai_exp.config import InputError
 from xai_exp.explainers.promises import broken
 from xai_exp.files import whole, write_whole
 from xai_exp.report import tables
-from xai_exp.report.pages import index
+from xai_exp.report.pages import cite, index
 from xai_exp.report.pages.page import Maps, Section, Study, render
 from xai_exp.report.tables import means
 from xai_exp.tracking import Kept, Record, Tracker, collect
+from xai_exp.tracking.told import provenance
 from xai_exp.training.store import model_key
 from xai_exp.verdicts import verdict
 from xai_exp.verdicts.audit import audit
@@ -113,9 +115,11 @@ def publish(kept: Sequence[Kept], tracker: Tracker, asked: Question) -> tuple[Pa
     kinds = {"scores": scores, "means": means(scores), "claims": _claims(verdicts)}
     kept_tables = {key: table for key, table in kinds.items() if len(table)}
     name = unclobbering(asked.folder, asked.name, scores)
+    key = model_key({"report": sorted(one.run for one in good), "page": page})
+    page = cite.filled(page, _made(name, asked.title))
     path = write(asked.folder, name, page, scores)
     record = Record(
-        key=model_key({"report": sorted(one.run for one in good), "page": page}),
+        key=key,
         name=asked.title,
         tags={"study": asked.name},
         params={
@@ -127,6 +131,11 @@ def publish(kept: Sequence[Kept], tracker: Tracker, asked: Question) -> tuple[Pa
     if tracker.reported(record.key) is None:
         tracker.record_report(record, pages={"report": page}, tables=kept_tables)
     return path, verdicts
+
+
+def _made(name: str, title: str) -> cite.Made:
+    version = metadata.version("xai-exp")
+    return cite.Made(name, title, version, provenance.commit(), datetime.now(UTC).date())
 
 
 def unclobbering(folder: Path, name: str, scores: pd.DataFrame) -> str:

@@ -57,6 +57,25 @@ class Kept:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Data:
+    """The data of a run.
+
+    Attributes:
+        name: Of the dataset.
+        digest: A hash of everything that decides them.
+        source: What makes or reads them.
+        context: What they are for, such as training.
+        profile: Numbers of them, such as how many images there are.
+    """
+
+    name: str
+    digest: str
+    source: str
+    context: str
+    profile: Mapping[str, Number] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """What a run of any type has.
 
@@ -70,6 +89,10 @@ class Record:
         figures: What draws the plots, by name; each becomes NAME.png where pictures are kept.
         seconds: How long the work took before it was recorded; the run is dated back by it.
         exports: What writes the network in other formats, by the name of the file beside the model.
+        note: What the run says, in Markdown, for its page.
+        links: Ids of runs that it hangs together with, by what they are called.
+        texts: Further files by name, such as the resolved configuration.
+        data: What it was made of.
     """
 
     key: str
@@ -80,6 +103,10 @@ class Record:
     figures: Mapping[str, Callable[[], Figure]] = field(default_factory=dict)
     seconds: Number = 0.0
     exports: Mapping[str, Export] = field(default_factory=dict)
+    note: str = ""
+    links: Mapping[str, str] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+    data: Data | None = None
 
 
 @runtime_checkable
@@ -199,10 +226,10 @@ class Off:
 
     def open(self) -> Tracker:
         """A tracker that records nothing and finds nothing."""
-        return _Nowhere()
+        return Nowhere()
 
 
-class _Nowhere:
+class Nowhere:
     """Records nothing and finds nothing."""
 
     def record_training(self, *_: object, **__: object) -> Link | None:

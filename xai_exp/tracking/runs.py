@@ -31,6 +31,7 @@ from xai_exp.tracking.connection import (
 )
 from xai_exp.tracking.entries import final, history_points
 from xai_exp.tracking.interface import Found, Kept, Link, Number, Record
+from xai_exp.tracking.told import inputs, notes, provenance
 from xai_exp.tracking.views import TAG, view
 from xai_exp.types import Images
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 _UI = "http://127.0.0.1:5000"  # where `make ui` answers unless the port is taken
 KEYS = {"train": "model_key", "explain": "explain_key", "report": "report_key"}
 _log = logging.getLogger(__name__)
+_APART = 6  # characters of a key that tell apart runs of one name
 _SHORT = 8  # characters of a run id that the user is asked to type
 _NEWEST = 50  # how many runs the columns of a view are chosen by
 
@@ -190,7 +192,8 @@ class Runs:
         anew: bool = False,
     ) -> str | None:
         tags = dict(record.tags) | ({"train_run": link.run} if link else {})
-        record = replace(record, tags=tags)
+        links = ({"the network": link.run} if link else {}) | dict(record.links)
+        record = replace(record, tags=tags, links=links)
         with self.locked(record.key), ExitStack() as stack:
             # Another process may have made the same in the meantime.
             done = None if anew else self.finished("explain", record.key)
@@ -375,8 +378,12 @@ class Runs:
             writing.params(self.client, run, record.params)
             with tempfile.TemporaryDirectory() as folder:
                 yield run, Path(folder)
-                for name, drawn in record.figures.items() if self.settings.figures else ():
+                figures = record.figures if self.settings.figures else {}
+                for name, drawn in figures.items():
                     drawn().savefig(Path(folder) / f"{name}.png")
+                for name, text in record.texts.items():
+                    (Path(folder) / name).write_text(text, encoding="utf-8")
+                self._say(run, replace(record, figures=figures))
                 (Path(folder) / whole.SUMS).write_text(whole.sums(Path(folder)))
                 self.client.log_artifacts(run.info.run_id, folder)
                 known = digest(Path(folder) / whole.SUMS)
@@ -388,13 +395,28 @@ class Runs:
             raise
         self.client.set_terminated(run.info.run_id)
 
+    def _say(self, run: "Run", record: Record) -> None:
+        """What a person reads on the run's page."""
+        number = run.info.run_id
+        told = notes.content(record, number, self.experiment, record.links)
+        self.client.set_tag(number, notes.TAG, told)
+        if record.data is not None:
+            inputs.log(self.client, run, record.data)
+
+    def _named(self, record: Record) -> str:
+        """The record's name, and the beginning of its key where another run has that name."""
+        name = record.name.replace("'", "")
+        taken = self._search(f"attributes.run_name = '{name}'")
+        return f"{name} · {record.key[:_APART]}" if taken else name
+
     def _create(self, kind: str, record: Record) -> "Run":
-        tags = {"type": kind, KEYS[kind]: record.key, **record.tags, **fingerprint()}
+        own = {**fingerprint(), **provenance.tags()}
+        tags = {"type": kind, KEYS[kind]: record.key, **record.tags, **own}
         return self.client.create_run(
             self.experiment,
             start_time=max(0, int((time.time() - record.seconds) * 1000)),
             tags={name: str(value) for name, value in tags.items() if value is not None},
-            run_name=record.name,
+            run_name=self._named(record),
         )
 
 

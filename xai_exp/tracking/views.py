@@ -49,7 +49,7 @@ def columns(runs: "Sequence[Run]") -> list[str]:
     params = differ or [name for name in names if name.startswith("explainer")]
     tags = [tag for tag in _TAGS if any(tag in run.data.tags for run in runs)]
     return [
+        *(f"metrics.`{name}`" for name in sorted(metrics)[:_COLUMNS]),
         *(f"tags.`{name}`" for name in tags),
         *(f"params.`{name}`" for name in params[:_COLUMNS]),
-        *(f"metrics.`{name}`" for name in sorted(metrics)[:_COLUMNS]),
     ]

@@ -43,7 +43,7 @@ def test_in_a_pipe_there_is_a_line_a_run(terminal):
     through(3, 2)
     lines = file.getvalue().splitlines()
     assert [line.strip("─ ").split(",")[0] for line in lines] == [
-        f"run {n} of 3" for n in (1, 2, 3)
+        f"job {n} of 3" for n in (1, 2, 3)
     ]
     assert "left" not in lines[0]
     assert all("left" in line for line in lines[1:])
@@ -58,8 +58,8 @@ def test_on_a_terminal_there_is_one_bar_for_all_runs(terminal):
     bar.console.print("a line above the bar")
     progress.stop()
     shown = file.getvalue()
-    assert "run 2 of 2" in shown
-    assert "run 0" not in shown
+    assert "job 2 of 2" in shown
+    assert "job 0" not in shown
     assert "100 %" in shown
     assert "report" in shown
     assert "a line above the bar" in shown

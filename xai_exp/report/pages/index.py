@@ -28,12 +28,14 @@ class Entry(NamedTuple):
         title: its question.
         headline: the answer in one sentence.
         claims: each claim's answer and text.
+        day: of its making; empty if it does not say.
     """
 
     file: str
     title: str
     headline: str
     claims: Sequence[tuple[str, str]]
+    day: str = ""
 
 
 def lock(folder: Path) -> AbstractContextManager[None]:
@@ -77,7 +79,7 @@ def _grouped(found: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:
 def _read(path: Path) -> Entry:
     parser = _Head()
     parser.feed(path.read_text("utf-8").partition("</head>")[0])
-    return Entry(path.name, parser.title or path.stem, parser.headline, parser.claims)
+    return Entry(path.name, parser.title or path.stem, parser.headline, parser.claims, parser.day)
 
 
 class _Head(HTMLParser):
@@ -85,7 +87,7 @@ class _Head(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__()
-        self.title = self.headline = ""
+        self.title = self.headline = self.day = ""
         self.claims: list[tuple[str, str]] = []
         self._inside = False
 
@@ -96,6 +98,8 @@ class _Head(HTMLParser):
         content = given.get("content") or ""
         if tag == "meta" and given.get("name") == "description":
             self.headline = content
+        if tag == "meta" and given.get("name") == "date":
+            self.day = content
         if tag == "meta" and given.get("name") == "answer":
             answer, _, text = content.partition(": ")
             self.claims.append((answer, text))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from xai_exp.report import tables
+from xai_exp.report import glossary, tables
 from xai_exp.report.figures import comparisons
 from xai_exp.report.figures.forest import forest
 from xai_exp.report.pages import browser
@@ -108,12 +108,13 @@ def render(study: Study) -> str:
         "poor": tables.poor(study.poor),
         "models": tables.models(study.scores),
     }
-    sections = [("answers", "answers")]
+    metrics = study.scores["metric"].unique()
+    sections = [("browser", "pictures")] if made["images"] else []
+    sections += [("answers", "answers")]
     sections += [(f"extra-{n}", one.title.lower()) for n, one in enumerate(study.extras, 1)]
     sections += [("repeat", "how to repeat"), ("leaders", "leaderboard")]
-    later = {"pairs": "pairs", "agreement": "agreement", "curves": "curves", "images": "images"}
-    ids = {"images": "browser"}
-    sections += [(ids.get(key, key), name) for key, name in later.items() if made[key]]
+    later = {"pairs": "pairs", "agreement": "agreement", "curves": "curves"}
+    sections += [(key, name) for key, name in later.items() if made[key]]
     return filled(
         "page.html",
         title=html.escape(study.title),
@@ -125,6 +126,7 @@ def render(study: Study) -> str:
         commands=[html.escape(line) for line in study.commands],
         versions=_versions(study.versions, study.scores),
         intervals=_INTERVALS,
+        glossary=[(name, html.escape(said)) for name, said in glossary.told(metrics)],
         references=[html.escape(line) for line in REFERENCES],
         **made,
     )

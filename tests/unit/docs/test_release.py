@@ -1,0 +1,43 @@
+"""One version everywhere, and a release's notes are the newest section of the changelog."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def release():
+    spec = importlib.util.spec_from_file_location("release", ROOT / "scripts" / "release.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_metadata_agree(release):
+    assert release.disagreements() == []
+
+
+def test_a_version_that_differs_is_named(release, monkeypatch):
+    told = release.project()
+    monkeypatch.setattr(release, "project", lambda: told | {"version": "9.9"})
+    assert len(release.disagreements()) == 5
+
+
+def test_notes_are_the_newest_section(release):
+    text = release.notes(
+        "# Changelog\n\n## 2.0 (unreleased)\n\n- b\n\n## 1.0 (2026-01-01)\n\n- a\n"
+    )
+    assert text == "## 2.0 (unreleased)\n\n- b\n"
+
+
+def test_the_version_is_ours():
+    done = subprocess.run(
+        [sys.executable, "-m", "xai_exp", "--version"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.stdout.startswith("xai_exp 0.1.0 (Python ")
+    assert done.returncode == 0

@@ -1,0 +1,113 @@
+"""Runs as CSV: runs.csv with a line a fact, scores-KEY.csv with a line an image and metric."""
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from xai_exp.config import configured, refuse_empty
+from xai_exp.files import locked, whole
+from xai_exp.tracking.entries import flat
+from xai_exp.tracking.interface import Link, Nowhere, Number, Record
+from xai_exp.tracking.told import provenance
+from xai_exp.types import Images
+
+_HEADS = ("run", "type", "what", "name", "value")
+
+
+@configured
+class Csv:
+    """Runs as CSV files under `root`, for spreadsheets; nothing is found again."""
+
+    root: str = "mlruns/csv"
+
+    def __post_init__(self) -> None:
+        """An empty name would mean the current folder."""
+        refuse_empty("tracking.root", self.root)
+
+    def open(self) -> "Files":
+        """A tracker that writes into the folder."""
+        return Files(folder=Path(self.root).expanduser())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files(Nowhere):
+    """Writes runs into a folder; a run's id is its key."""
+
+    folder: Path
+
+    def record_training(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        record: Record,
+        *,
+        network: nn.Module,  # noqa: ARG002
+        example: Images,  # noqa: ARG002
+        history: Sequence[Mapping[str, Number]],
+    ) -> Link | None:
+        """A run of type `train`, and its history."""
+        self._add("train", record)
+        self._table(f"history-{record.key}", pd.DataFrame(list(history)))
+        return Link(run=record.key, model="")
+
+    def record_explanation(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        record: Record,
+        *,
+        link: Link | None,  # noqa: ARG002
+        heatmaps: Mapping[str, np.ndarray],  # noqa: ARG002
+        scores: pd.DataFrame,
+        anew: bool = False,  # noqa: ARG002
+    ) -> str | None:
+        """A run of type `explain`, and its scores."""
+        self._add("explain", record)
+        self._table(f"scores-{record.key}", scores)
+        return record.key
+
+    def record_report(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        record: Record,
+        *,
+        pages: Mapping[str, str],  # noqa: ARG002
+        tables: Mapping[str, pd.DataFrame],
+    ) -> str | None:
+        """A run of type `report`, and its tables."""
+        self._add("report", record)
+        for name, table in tables.items():
+            self._table(f"{name}-{record.key}", table)
+        return record.key
+
+    def _table(self, name: str, table: pd.DataFrame) -> None:
+        with whole(self.folder / f"{name}.csv") as part:
+            table.to_csv(part, index=False)
+
+    def _add(self, kind: str, record: Record) -> None:
+        """The facts of a run that is not there yet."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "runs.csv"
+        with locked(self.folder / ".lock", f"writes {path}"):
+            rows = []
+            if path.is_file():
+                with path.open(newline="", encoding="utf-8") as file:
+                    rows = list(csv.reader(file))[1:]
+            if any(row[:2] == [record.key, kind] for row in rows):
+                return
+            rows += [[record.key, kind, *fact] for fact in _facts(record)]
+            with whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows([list(_HEADS), *rows])
+
+
+def _facts(record: Record) -> Iterator[tuple[str, str, str]]:
+    yield "name", "name", record.name
+    for name, value in {**record.tags, **provenance.tags()}.items():
+        if value is not None:
+            yield "tag", str(name), str(value)
+    for name, value in flat(record.params):
+        yield "param", name, value
+    for name, value in record.metrics.items():
+        ends = value if isinstance(value, Mapping) else {"mean": value}
+        for part, number in ends.items():
+            yield "metric", name if part == "mean" else f"{name}.{part}", str(number)
