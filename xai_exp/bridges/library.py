@@ -144,10 +144,10 @@ def own(model: nn.Module, *, slopes: bool = False) -> nn.Module:
 
 def answering(model: nn.Module) -> Callable[[Any], np.ndarray]:
     """The network as libraries ask black boxes: of numpy's (picture, row, column, channel)."""
-    device = next((one.device for one in model.parameters()), torch.device("cpu"))
+    like = next(iter(model.parameters()), torch.zeros(1))
 
     def answer(pictures: Any) -> np.ndarray:  # noqa: ANN401
-        found = torch.as_tensor(np.asarray(pictures), dtype=torch.float32, device=device)
+        found = torch.as_tensor(np.asarray(pictures)).to(like)
         return ops.logits(model, found.permute(0, 3, 1, 2).contiguous()).cpu().numpy()
 
     return answer
