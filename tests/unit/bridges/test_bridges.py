@@ -39,9 +39,10 @@ def single(case):
     return replace(case, model=case.model.float(), images=case.images.float())
 
 
-def apart(case, bridge, mine):
+def apart(case, bridge, mine, count=6):
     """The largest difference as a share of the largest value."""
-    theirs, ours = (one(case.model, case.images, case.targets) for one in (bridge, mine))
+    images, targets = case.images[:count], case.targets[:count]
+    theirs, ours = (one(case.model, images, targets) for one in (bridge, mine))
     return float((theirs - ours).abs().max() / ours.abs().max())
 
 
@@ -201,10 +202,9 @@ def test_lime_and_ours_tell_the_same_order_of_squares(case):
 
 @here(dianna)
 def test_diannas_rise_is_ours_as_well_as_the_draws_allow(single):
-    few = replace(single, images=single.images[:1], targets=single.targets[:1])
     theirs = dianna.Dianna(arguments=("n_masks=4000", "feature_res=4", "p_keep=0.5"))
     mine = RISE(imputer=BLACK, masks=4000, cells=4, keep=0.5, centred=False)
-    assert apart(few, theirs, mine) < 0.1
+    assert apart(single, theirs, mine, count=1) < 0.1
 
 
 @here(quantus)
