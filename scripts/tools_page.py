@@ -25,6 +25,10 @@ shows the same and puts bridges through the metrics. A tool's class is an explai
 
 {advice}
 
+*Never seen wrong* means that a heatmap is what its definition says, not that it tells the truth: skill says
+that. Whoever takes a tool that hooks modules writes each ReLU as a module of its own, merges batch norms,
+and checks that a heatmap of DeepLIFT or integrated gradients sums to f(x) - f(x').
+
 ## The tools
 
 *Lines* are those of scripts/tools/heatmaps, without the one that gives the network. *Released* is the
@@ -46,6 +50,16 @@ another method than the one of that name (more than 1 % from ours, which the tes
 {methods}
 
 ## What is wrong, in words
+
+- Integrated gradients have 32 points, as one would choose them: what their sum is off by is a matter of
+  points, and captum says it only when asked (`return_convergence_delta`).
+- Hooks on modules do not see a function: guided backpropagation of captum and zennit becomes the plain
+  gradient, DeepLIFT loses its sum. shap's DeepExplainer checks sums, but allows 0.01 whatever the outputs.
+- *merged* is zennit with its canoniser SequentialMergeBatchNorm. Residual sums need another one, which it
+  has for torchvision's classes and not for one's own.
+- pytorch-grad-cam has 1e-6 in a denominator of GradCAM++, which counts where gradients are small.
+- The bridges take the last convolution's map. In a transformer that is the patches' embedding, where ours
+  reads the last tokens, so that these are not compared there.
 
 {words}
 

@@ -15,6 +15,7 @@ import tempfile
 import venv
 import zipfile
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +116,20 @@ def environment(tool: Tool) -> tuple[Path, str]:
         (there / "project.pth").write_text(f"{mine.resolve()}\n")
     command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     done = subprocess.run([*command, tool.pinned], capture_output=True, text=True, check=False)
-    said = [one.strip() for one in done.stderr.splitlines() if "Error" in one or "ERROR" in one]
-    return python, "; ".join(said[-2:])[:240] or "pip failed" if done.returncode else ""
+    return python, why(done.stderr) if done.returncode else ""
+
+
+def why(said: str) -> str:
+    r"""What pip's complaint comes down to: what was not found, or what stopped a build.
+
+    >>> why("x\n  ╰─> [2 lines of output]\n      Needs numpy.\n      See there.\nerror: failed")
+    'Needs numpy.'
+    """
+    lines = [one.strip() for one in said.splitlines()]
+    errors = [one for one in lines if "Error:" in one or one.startswith("ERROR:")]
+    built = [after for one, after in pairwise(lines) if one.endswith("lines of output]")]
+    found = [*errors[-1:], *built] or lines[-1:]
+    return found[0][:240].removeprefix("ERROR: ") if found else "pip failed without a word"
 
 
 def released(pinned: str) -> str | None:
@@ -139,8 +152,9 @@ def released(pinned: str) -> str | None:
             return None
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
-            year, month = max(one.date_time[:2] for one in archive.infolist())
-    return f"{year}-{month:02}" if year > 2000 else None
+            year, month, day = max(one.date_time[:3] for one in archive.infolist())
+    # The first of January is what builders write who keep dates out of their wheels.
+    return None if (month, day) == (1, 1) else f"{year}-{month:02}"
 
 
 def last_line(text: str) -> str:

@@ -39,8 +39,7 @@ def main() -> None:
     """Measure what is asked for."""
     name, models = sys.argv[1:]
     os.environ.setdefault("MPLBACKEND", "Agg")
-    # No module of these scripts must stand before a library of the same name.
-    sys.path = [str(ROOT / "scripts"), str(ROOT), *(one for one in sys.path if one != str(HERE))]
+    sys.path.append(str(ROOT))
     warnings.simplefilter("ignore")
     with contextlib.redirect_stdout(io.StringIO()):
         found = measured(name, Path(models))
@@ -49,7 +48,7 @@ def main() -> None:
 
 def measured(name: str, models: Path) -> dict[str, Any]:
     """All that is known of one tool."""
-    from tools.methods import METHODS, offered
+    from methods import METHODS, offered
 
     found: dict[str, Any] = {"script": script(name), "offered": offered(name)}
     if name in METHODS:
@@ -92,9 +91,8 @@ def at_most(seconds: int) -> Iterator[None]:
 
 def trials(methods: list[Any]) -> Iterator[dict[str, Any]]:
     """Every method on every network."""
+    import networks
     import torch
-
-    from tools import networks
 
     images, references = networks.images(COUNT), networks.images(8, seed=2)
     plain: dict[str, Any] = {}
@@ -102,7 +100,8 @@ def trials(methods: list[Any]) -> Iterator[dict[str, Any]]:
         with torch.no_grad():
             targets = network(images).argmax(1)
         for method in methods:
-            one = tried(method, network, images, targets, references)
+            held = replace(method, ours=None) if method.layered and kind == "vit" else method
+            one = tried(held, network, images, targets, references)
             maps = one.pop("maps")
             if kind == "cnn":
                 plain[method.name] = maps
@@ -188,7 +187,8 @@ def apart(one: Any, other: Any) -> float:
 
 def truth(methods: list[Any], models: Path) -> dict[str, float]:
     """The skill of each method against exact Shapley values of parts, on a trained network."""
-    from tools import networks
+    import networks
+
     from xai_exp.metrics.truth import PartSkill
 
     found: dict[str, float] = {}

@@ -26,6 +26,7 @@ class Method:
         ours: of the same meaning; None where both draw at random or we have none.
         sums: what the heatmap must add up to, f(x) less that of black or of the references.
         stretched: whether the tool stretches heatmaps to 0..1.
+        layered: whether it reads the last convolution's map, which in a transformer ours does not.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Method:
     ours: Any = None
     sums: Literal["black", "references"] | None = None
     stretched: bool = False
+    layered: bool = False
 
 
 def ours() -> list[Method]:
@@ -75,7 +77,7 @@ def of_captum() -> list[Method]:
         one("LRP", lrp.LRP(rule="z")),
         one("GuidedBackprop", GuidedBackprop()),
         one("Deconvolution", DeconvNet()),
-        one("LayerGradCam", activation.GradCAM(), *signed),
+        one("LayerGradCam", activation.GradCAM(), *signed, layered=True),
         one("Occlusion", Occlusion(imputer=BLACK, size=8, stride=8, shared=False)),
     ]  # fmt: skip
 
@@ -136,9 +138,12 @@ def of_grad_cam() -> list[Method]:
         ("EigenCAM", None),
     )
     return [
-        Method(name=name, theirs=grad_cam.PytorchGradCAM(method=name), ours=mine, stretched=True)
+        Method(
+            name=name, theirs=grad_cam.PytorchGradCAM(method=name), ours=mine,
+            stretched=True, layered=True,
+        )
         for name, mine in pairs
-    ]
+    ]  # fmt: skip
 
 
 def of_lime() -> list[Method]:

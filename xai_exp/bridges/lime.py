@@ -48,12 +48,13 @@ class LimeImage:
         """
         library: Any = LIBRARY.part("lime_image")
         cut = grid(images, self.segments)
-        answer, found = answering(own(model)), []
+        answer, channels, found = answering(own(model)), images.shape[1], []
         for image, squares, target in zip(images, cut, targets.tolist(), strict=True):
             with drawing(self.seed):
                 told = library.LimeImageExplainer(random_state=self.seed).explain_instance(
-                    image.permute(1, 2, 0).cpu().double().numpy(),
-                    answer,
+                    # It takes a grey picture without a channel, and asks with three.
+                    image.permute(1, 2, 0).squeeze(2).cpu().double().numpy(),
+                    lambda pictures: answer(pictures[..., :channels]),
                     **{
                         "labels": (target,), "top_labels": None, "num_samples": self.samples,
                         "segmentation_fn": lambda _, cut=squares: cut.cpu().numpy(),

@@ -125,11 +125,12 @@ def tool_rows(found: Mapping[str, Any]) -> Iterator[list[str]]:
                 any(name[:8] in label.lower() for label in mine["errors"])
                 for mine in golden.values()
             )
-            lines += f" ({equal} methods)"
+            lines += f" ({equal} methods are held to them)"
         wrongs, answers = wrong(one)
         yield [
-            TITLES[name], one["pinned"].partition("==")[2] or "this one", one["released"] or "",
-            installs, str(one.get("offered") or ""), lines,
+            TITLES[name],
+            one["pinned"].partition("==")[2] if one["pinned"] else "this one",
+            one["released"] or "", installs, str(one.get("offered") or ""), lines,
             f"{wrongs} of {answers}" if answers else "",
             f"{skill[1]:.2f} ({skill[0]})" if skill else "",
         ]  # fmt: skip
@@ -219,10 +220,19 @@ def advice(found: Mapping[str, Any]) -> str:
                 if trial["method"] == method
             )
         ]
-        seconds = statistics.median(
-            trial.get("seconds", float("nan")) for trial in one["trials"] if not trial["stops"]
-        )
+        times = [trial["seconds"] for trial in one["trials"] if not trial["stops"]]
+        taken = f"; {statistics.median(times):.2g} s a heatmap" if times else ""
+        plain = [
+            trial["method"]
+            for trial in one["trials"]
+            if trial["network"] == "cnn"
+            and outcome(trial) in ("works", "answers")
+            and trial["method"] not in good
+        ]
         said = f"never seen wrong or stopped: {', '.join(good)}" if good else "no method is safe"
+        said += f"; right on a plain cnn of modules: {', '.join(plain)}" if plain else ""
         seen = f"; check what it says of {', '.join(bad)}" if bad else ""
-        lines.append(f"- **{TITLES[name]}**: {said}{seen}; {seconds:.2g} s a heatmap.")
+        near = best(one)
+        truth = f"; nearest to the truth {near[0]}, skill {near[1]:.2f}" if near else ""
+        lines.append(f"- **{TITLES[name]}**: {said}{seen}{truth}{taken}.")
     return "\n".join(lines)
