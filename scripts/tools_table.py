@@ -100,9 +100,12 @@ def measured(tool: Tool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         command = [python, tools / "measure.py", tool.name, MODELS]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
-        return {**found, "problem": last_line(done.stderr)}
-    return {**found, **json.loads(done.stdout.strip().splitlines()[-1])}
+    # What a library's own code prints may stand before it on the same line.
+    _, start, told = done.stdout.rpartition('{"script"')
+    if done.returncode or not start:
+        ended = f"the measurement ended with {done.returncode}: "
+        return {**found, "problem": ended + last_line(done.stderr)}
+    return {**found, **json.loads(start + told)}
 
 
 def environment(tool: Tool) -> tuple[Path, str]:

@@ -12,6 +12,7 @@ without a word that breaks a law:
 """
 
 import contextlib
+import importlib
 import io
 import json
 import math
@@ -48,6 +49,8 @@ def main() -> None:
 
 def measured(name: str, models: Path) -> dict[str, Any]:
     """All that is known of one tool."""
+    with contextlib.suppress(ImportError):  # torch asks for it later: behind TensorFlow it crashes
+        importlib.import_module("triton")
     from methods import METHODS, offered
 
     found: dict[str, Any] = {"script": script(name), "offered": offered(name)}
@@ -124,7 +127,8 @@ def tried(method: Any, network: Any, images: Any, targets: Any, references: Any)
         with at_most(SECONDS):
             theirs = bound(method.theirs, network, references)
             start = time.process_time()
-            with PeakMemory() as memory:
+            memory = None if method.elsewhere else PeakMemory()
+            with memory or contextlib.nullcontext():
                 maps = theirs(network, images, targets).double()
             seconds = time.process_time() - start
             if seconds < BRIEF:  # what is slow is slow the first time, too
@@ -132,7 +136,8 @@ def tried(method: Any, network: Any, images: Any, targets: Any, references: Any)
                 theirs(network, images, targets)
                 seconds = time.process_time() - start
             found["seconds"] = round(seconds / len(images), 5)
-            found["megabytes"] = round(memory.peak / len(images) / 1e6, 3)
+            if memory is not None:
+                found["megabytes"] = round(memory.peak / len(images) / 1e6, 3)
     except Exception as error:  # whatever it raises is what is to be known
         words = " ".join(f"{type(error).__name__}: {error}".split())
         return {**found, "stops": words[:200]}

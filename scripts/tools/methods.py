@@ -26,6 +26,7 @@ class Method:
         ours: of the same meaning; None where both draw at random or we have none.
         sums: what the heatmap must add up to, f(x) less that of black or of the references.
         stretched: whether the tool stretches heatmaps to 0..1.
+        elsewhere: whether it works outside of torch, whose memory says nothing then.
         layered: whether it reads the last convolution's map, which in a transformer ours does not.
     """
 
@@ -35,6 +36,7 @@ class Method:
     sums: Literal["black", "references"] | None = None
     stretched: bool = False
     layered: bool = False
+    elsewhere: bool = False
 
 
 def ours() -> list[Method]:
@@ -155,8 +157,8 @@ def of_dianna() -> list[Method]:
     """RISE and KernelSHAP."""
     kernel = ("nsamples=64", "n_segments=16")
     return [
-        Method(name="RISE", theirs=dianna.Dianna(arguments=("n_masks=200",))),
-        Method(name="KernelSHAP", theirs=dianna.Dianna(method="KernelSHAP", arguments=kernel)),
+        Method(name=name, theirs=dianna.Dianna(method=name, arguments=given), elsewhere=True)
+        for name, given in (("RISE", ("n_masks=200",)), ("KernelSHAP", kernel))
     ]
 
 
@@ -165,7 +167,11 @@ def of_xplique() -> list[Method]:
 
     def one(name: str, mine: Any = None, *given: str, **beside: Any) -> Method:  # noqa: ANN401
         return Method(
-            name=name, theirs=xplique.Xplique(method=name, arguments=given), ours=mine, **beside
+            name=name,
+            theirs=xplique.Xplique(method=name, arguments=given),
+            ours=mine,
+            elsewhere=True,
+            **beside,
         )
 
     return [

@@ -119,6 +119,8 @@ def tool_rows(found: Mapping[str, Any]) -> Iterator[list[str]]:
         lines = str(script["lines"]) if script.get("lines") else NO_HEATMAP.get(name, "")
         if script.get("lines") and script["problem"] and name not in NO_HEATMAP:
             lines += f" ({script['problem']})"
+        if one["installs"] and one.get("problem"):
+            lines = f"not measured: {one['problem']}"
         installs = "yes" if one["installs"] else f"no: {one['problem']}"
         if name in ("innvestigate", "deepexplain"):
             equal = sum(
@@ -169,7 +171,8 @@ def cost_rows(found: Mapping[str, Any]) -> Iterator[list[str]]:
             other = trial.get("apart")
             yield [
                 TITLES[name], trial["method"], f"{1000 * trial['seconds']:.0f}",
-                f"{trial['megabytes']:.1f}", "" if other is None else f"{other:.0e}",
+                f"{trial['megabytes']:.1f}" if "megabytes" in trial else "",
+                "" if other is None else f"{other:.0e}",
                 "" if skill is None else f"{skill:.2f}",
             ]  # fmt: skip
 
