@@ -118,26 +118,11 @@ def trials(methods: list[Any]) -> Iterator[dict[str, Any]]:
 
 def tried(method: Any, network: Any, images: Any, targets: Any, references: Any) -> dict[str, Any]:
     """Seconds and megabytes a heatmap, and what is wrong with it."""
-    import torch
-
-    from xai_exp.studies.adoption import PeakMemory
-
     found: dict[str, Any] = {"stops": "", "wrong": [], "maps": None}
     try:
         with at_most(SECONDS):
-            theirs = bound(method.theirs, network, references)
-            start = time.process_time()
-            memory = None if method.elsewhere else PeakMemory()
-            with memory or contextlib.nullcontext():
-                maps = theirs(network, images, targets).double()
-            seconds = time.process_time() - start
-            if seconds < BRIEF:  # what is slow is slow the first time, too
-                start = time.process_time()
-                theirs(network, images, targets)
-                seconds = time.process_time() - start
-            found["seconds"] = round(seconds / len(images), 5)
-            if memory is not None:
-                found["megabytes"] = round(memory.peak / len(images) / 1e6, 3)
+            maps, taken = timed(method, network, images, targets, references)
+            found.update(taken)
     except Exception as error:  # whatever it raises is what is to be known
         words = " ".join(f"{type(error).__name__}: {error}".split())
         return {**found, "stops": words[:200]}
@@ -145,12 +130,7 @@ def tried(method: Any, network: Any, images: Any, targets: Any, references: Any)
     if not maps.isfinite().all() or not maps.flatten(1).any(1).all():
         return {**found, "wrong": ["not finite or zero everywhere"]}
     if method.sums:
-        with torch.no_grad():
-            before = torch.zeros_like(images) if method.sums == "black" else references
-            whole = network(images)
-            due = whole.gather(1, targets[:, None])[:, 0] - network(before)[:, targets].mean(0)
-        off = float((maps.sum((1, 2)) - due).abs().max() / whole.abs().max())
-        found["sum_off"] = off
+        off = found["sum_off"] = missing(method, network, images, targets, references, maps)
         if off > LEAST:
             found["wrong"].append(f"its sum is off by {off:.0%}")
     if method.ours is not None:
@@ -159,6 +139,40 @@ def tried(method: Any, network: Any, images: Any, targets: Any, references: Any)
         if other is not None and other > LEAST:
             found["wrong"].append(f"not {type(method.ours).__name__} ({other:.0%} apart)")
     return found
+
+
+def timed(
+    method: Any, network: Any, images: Any, targets: Any, references: Any
+) -> tuple[Any, dict[str, float]]:
+    """The heatmaps, and seconds of a processor and megabytes of torch's tensors for one."""
+    from xai_exp.studies.adoption import PeakMemory
+
+    theirs = bound(method.theirs, network, references)
+    start, found = time.process_time(), dict[str, float]()
+    memory = None if method.elsewhere else PeakMemory()
+    with memory or contextlib.nullcontext():
+        maps = theirs(network, images, targets).double()
+    seconds = time.process_time() - start
+    if seconds < BRIEF:  # what is slow is slow the first time, too
+        start = time.process_time()
+        theirs(network, images, targets)
+        seconds = time.process_time() - start
+    if memory is not None:
+        found["megabytes"] = round(memory.peak / len(images) / 1e6, 3)
+    return maps, {**found, "seconds": round(seconds / len(images), 5)}
+
+
+def missing(
+    method: Any, network: Any, images: Any, targets: Any, references: Any, maps: Any
+) -> float:
+    """By how much sums miss what is due, as a share of the largest output."""
+    import torch
+
+    with torch.no_grad():
+        before = torch.zeros_like(images) if method.sums == "black" else references
+        whole = network(images)
+        due = whole.gather(1, targets[:, None])[:, 0] - network(before)[:, targets].mean(0)
+    return float((maps.sum((1, 2)) - due).abs().max() / whole.abs().max())
 
 
 def bound(explainer: Any, network: Any, references: Any) -> Any:
