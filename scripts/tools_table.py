@@ -75,6 +75,12 @@ def main(words: list[str]) -> int:
     return 0
 
 
+def unmeasured(tool: Tool) -> bool:
+    """Whether it was not measured, or was stopped before the end."""
+    found = told.kept().get(tool.name)
+    return found is None or bool(found["installs"] and found.get("problem"))
+
+
 def trained() -> None:
     """The network on which the truth is known, trained if it isn't yet."""
     from tools.networks import TRAINED

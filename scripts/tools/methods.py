@@ -155,10 +155,10 @@ def of_lime() -> list[Method]:
 
 def of_dianna() -> list[Method]:
     """RISE and KernelSHAP."""
-    kernel = ("nsamples=64", "n_segments=16")
+    both: Any = (("RISE", ("n_masks=200",)), ("KernelSHAP", ("nsamples=64", "n_segments=16")))
     return [
         Method(name=name, theirs=dianna.Dianna(method=name, arguments=given), elsewhere=True)
-        for name, given in (("RISE", ("n_masks=200",)), ("KernelSHAP", kernel))
+        for name, given in both
     ]
 
 
