@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test elsewhere lint type ui sweep dashboard study replications bench docs equals networks formats peers witnesses accuracy screenshots chaos fuzz audit release lock clean
+.PHONY: help setup run test elsewhere lint type ui sweep dashboard study replications bench docs equals networks formats peers tools witnesses accuracy screenshots chaos fuzz audit release lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -102,6 +102,9 @@ peers: $(STAMP)  ## our files by MMdnn's emitter and DIANNA's RISE (environments
 	$(PYTHON) -m venv .venv/dianna && .venv/dianna/bin/python -m pip install --quiet dianna==1.8.1
 	$(BIN)/python scripts/formats_peers.py dianna .venv/dianna/bin/python
 	$(if $(OPENVX),$(BIN)/python scripts/formats_peers.py openvx $(OPENVX))
+
+tools: $(STAMP)  ## other libraries in environments of their own, on the same work, into docs/tools.md (an hour)
+	$(BIN)/python scripts/tools_table.py
 
 accuracy: $(STAMP)  ## train the default models to their target accuracy (half an hour)
 	$(BIN)/python -m pytest -q -m accuracy tests/accuracy

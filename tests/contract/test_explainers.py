@@ -1,5 +1,7 @@
 """Every YAML in conf/explainer is composed, instantiated and run; a new one is found by itself."""
 
+import sys
+import warnings
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
@@ -20,7 +22,9 @@ from xai_exp.types import Explainer
 CONF = Path(__file__).parents[2] / "conf"
 EXPLAINERS = sorted(path.stem for path in (CONF / "explainer").glob("*.yaml"))
 NESTED = sorted(f"{path.parent.name}/{path.stem}" for path in (CONF / "explainer").glob("*/*.yaml"))
-VARIANTS = [name for name in NESTED if not name.startswith("study/")]  # those are presets
+BRIDGES = [name for name in NESTED if name.startswith("bridge/")]
+# Those of studies are presets, bridges have names of their own.
+VARIANTS = [name for name in NESTED if not name.startswith(("study/", "bridge/"))]
 OTHERS = ["dataset", "model", "trainer", "metric", "tracking"]
 
 
@@ -82,12 +86,21 @@ def suited(make_case, explainer):
     return make_case()
 
 
+def library_of(explainer):
+    """The library that a bridge hands to; None for an explainer of ours."""
+    return getattr(sys.modules[type(explainer).__module__], "LIBRARY", None)
+
+
 @pytest.mark.parametrize("name", [*EXPLAINERS, *NESTED])
 def test_every_choice_of_explainer_gives_a_heatmap_an_image(make_case, name, tmp_path):
     config = composed(f"explainer={name}").explainer
     assert config
     for key in config:
         explainer = instantiate(config[key], _convert_="all")
+        if library := library_of(explainer):
+            warnings.simplefilter("ignore")  # what a library warns of is its own
+            if not library.installed:
+                pytest.skip(f"{library.package} is not installed")
         case = suited(make_case, explainer)
         before = [value.clone() for value in (case.images, *case.model.state_dict().values())]
         assert isinstance(explainer, Explainer)
@@ -114,6 +127,15 @@ def test_the_yaml_says_what_it_is_and_lists_every_field(name):
     explainer = instantiate(config[name], _convert_="all")
     assert set(config[name]) == {field.name for field in fields(explainer)} | {"_target_"}
     assert "Cost" in type(explainer).__doc__
+
+
+@pytest.mark.parametrize("name", BRIDGES)
+def test_the_yaml_of_a_bridge_lists_every_field(name):
+    (key,) = config = composed(f"explainer={name}").explainer
+    explainer = instantiate(config[key], _convert_="all")
+    assert name == f"bridge/{key}"
+    assert set(config[key]) == {field.name for field in fields(explainer)} | {"_target_"}
+    assert library_of(explainer).tested
 
 
 @pytest.mark.parametrize("name", [name for name in EXPLAINERS if is_preset(name)])
