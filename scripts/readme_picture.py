@@ -4,6 +4,7 @@ python scripts/readme_picture.py [--store FOLDER] [--class NAME]
 
 The network is the default cnn on settlements_small (seed 0), trained where it is not there yet: two
 minutes. The picture is the first of its class on the test split; nothing is chosen by its looks.
+Heatmaps are measured from the border, where the method has a reference.
 """
 
 import argparse
@@ -44,8 +45,8 @@ def main() -> None:
     first = int((data.test.labels == label).nonzero()[0, 0])
     scenes: Any = data.test.scenes([first])
     truth: Any = xe.worth(network, scenes)
-    maps = xe.explain(network, scenes, list(TEN))
-    scores: Any = xe.score(maps, ["part_shapley"]).set_index("explainer")["score"]
+    maps = xe.explain(network, scenes, list(TEN), reference="border")
+    scores: Any = xe.score(maps, ["part_skill"]).set_index("explainer")["score"]
     parts = scenes.parts()[0].numpy()
     worth = truth.shapley[0].numpy()
     areas = parts.sum((1, 2))
@@ -53,7 +54,7 @@ def main() -> None:
     right = data.classes[int(maps.predictions[0])] == given.name
     print(f"image {first}: {given.name}, {'right' if right else 'wrong'}; {scores.to_dict()}")
     cells = [(TEN[n], maps[n][0], float(scores[n])) for n in TEN]
-    cells.sort(key=lambda cell: cell[2])  # the signed distance of the parts' shares
+    cells.sort(key=lambda cell: -cell[2])
     draw(scenes.render()[0].numpy(), exact, cells).savefig(PICTURE, dpi=110)
 
 
@@ -69,7 +70,7 @@ def draw(image: np.ndarray, exact: np.ndarray, cells: list[Any]) -> Figure:
     for place, (name, values, said) in zip(axes[2:], cells, strict=True):
         heat(place, np.asarray(values))
         place.set_title(name, fontsize=12)
-        place.set_xlabel(f"{said:.2f} from the truth", fontsize=10)
+        place.set_xlabel(f"skill {said:.2f}", fontsize=10)
     for place in axes:
         place.set(xticks=[], yticks=[])
     return figure

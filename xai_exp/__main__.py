@@ -82,7 +82,7 @@ def main() -> None:
     try:
         try:
             if not cli.main(sys.argv[1:]):
-                words = [word for word in sys.argv[1:] if word != "run"]
+                words = sys.argv[2:] if sys.argv[1:2] == ["run"] else sys.argv[1:]
                 sys.argv[1:] = errors.arranged(words, get_args_parser())
                 experiment()
         finally:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from xai_exp.compute.values import Question
 from xai_exp.config import InputError
 from xai_exp.errors import unknown
+from xai_exp.explainers.reference import Reference
 from xai_exp.notebook import elsewhere, explaining, networks, pictures, scores
 from xai_exp.notebook.choices import Choices, Help, described
 from xai_exp.notebook.composing import chosen
@@ -61,6 +62,7 @@ def explain(
     masks: Masks | None = None,
     value: Value = "centred",
     against: int | None = None,
+    reference: Reference = "own",
     seed: int = 0,
     **fields: Any,  # noqa: ANN401
 ) -> Heatmaps:
@@ -82,6 +84,9 @@ def explain(
         value: which value of it: centred (logit minus the mean logit), pair (against another
             class), log_odds, probability or logit.
         against: the other class of value="pair".
+        reference: the image that counts as nothing: own (each explainer's), black, grey, mean,
+            border (the median of an image's border, where DeepLIFT and integrated gradients were
+            nearest to exact truth), or background (of rendered scenes).
         preprocessing: what images go through before the network, `xe.Preprocessing(mean=, std=,
             size=)`; heatmaps are in the pixels of the images as given.
         references: images like those the network learnt from, for explainers that compare with
@@ -119,7 +124,16 @@ def explain(
     question = _question(value, against, logits.shape[1])
     note = "; ".join(looked.notes)
     predictions = logits.argmax(1)
-    return explaining.explained(asked, ready, sample, predictions, known, question, note)
+    return explaining.explained(
+        asked, ready, sample, predictions, known, question, note, _reference(reference)
+    )
+
+
+def _reference(given: Reference) -> Reference:
+    if given not in get_args(Reference):
+        allowed = ", ".join(get_args(Reference))
+        raise InputError(f"reference: got {given!r}; allowed: one of {allowed}")
+    return given
 
 
 def score(

@@ -76,6 +76,17 @@ def test_the_centred_logit_is_explained_unless_another_value_is_asked_for(networ
         xe.explain(network, images, "gradient", value="pair")
 
 
+def test_a_reference_other_than_ones_own_is_what_heatmaps_are_measured_from(network, images):
+    grey = xe.explain(network, images, "input_x_gradient", targets=1, reference="grey")
+    leaf = images.clone().requires_grad_()
+    logits = network.eval()(leaf)
+    (logits[:, 1] - logits.mean(1)).sum().backward()
+    expected = ((images - 0.5) * leaf.grad).sum(1)
+    torch.testing.assert_close(grey["input_x_gradient"], expected, atol=1e-5, rtol=1e-4)
+    with pytest.raises(InputError, match=r"^reference: got 'edge'; allowed: one of own, black"):
+        xe.explain(network, images, "lrp", reference="edge")
+
+
 def test_a_field_goes_to_every_explainer_that_has_it_and_a_mapping_to_one_alone(network, images):
     names = ["lrp", "lrp_gamma", "gradient"]
     found = xe.explain(network, images, names, gamma=0.7, lrp={"rule": "z"}).explainers

@@ -13,6 +13,7 @@ from xai_exp.compute import machine, ops
 from xai_exp.compute.values import Question
 from xai_exp.config import InputError
 from xai_exp.data.loading import Splits, TensorSplit
+from xai_exp.explainers.reference import Reference
 from xai_exp.notebook import networks, pictures
 from xai_exp.notebook.composing import chosen
 from xai_exp.notebook.composing import experiment as made_of
@@ -121,8 +122,9 @@ def explained(
     references: Images | None,
     question: Question,
     note: str = "",
+    reference: Reference = "own",
 ) -> Heatmaps:
-    """The heatmaps of all explainers that can explain this network.
+    """The heatmaps of all explainers that can explain this network, measured from the reference.
 
     Raises:
         InputError: when none can.
@@ -133,7 +135,7 @@ def explained(
     answering = answers(asked, sample, question)
     for name, explainer in explainers.items():
         try:
-            ready = scoring.bound(explainer, asked, data, sample)
+            ready = scoring.bound(explainer, asked, data, sample, reference)
             scoring.refuse_other_output(ready, question.value)
             with ops.evaluating(answering):
                 found = ready(answering, sample.images, sample.labels)

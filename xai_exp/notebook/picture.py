@@ -265,6 +265,7 @@ def _explained(made: Experiment, ready: Ready, target: str, opened: Opened) -> H
         None,
         Question(target="label", value=made.settings.value, against=0),
         "; ".join(looked.notes),
+        made.settings.reference,
     )
     return replace(found, classes=ready.classes, files=(readable(opened.path.name),))
 

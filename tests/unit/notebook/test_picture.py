@@ -23,6 +23,7 @@ def rgb():
 def grey():
     return nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 8 * 6, 2))
 """
+METHODS = ("gradient", "sobel", "input_x_gradient")
 SCALE = (33550, 12, 3, (0.5, 0.5, 0.0), True)
 TIE = (33922, 12, 6, (0.0, 0.0, 0.0, 4.5e5, 5.2e6, 0.0), True)
 KEYS = (34735, 3, 8, (1, 1, 0, 1, 3072, 0, 1, 32633), True)
@@ -69,9 +70,15 @@ def test_every_method_has_its_files_and_the_class_its_name(own, pixels, capsys):
     wanted = xe.explain(loaded("rgb"), pixels, "gradient", targets=1)
     assert np.allclose(held["heatmaps/gradient"], wanted["gradient"].numpy(), atol=1e-6)
     assert held["classes"].tolist() == ["a", "b", "c"]
+    held = by("rgb", "x.png", "target=b", "reference=border", explainer="input_x_gradient")
+    wanted = xe.explain(loaded("rgb"), pixels, "input_x_gradient", targets=1, reference="border")
+    own_reference = xe.explain(loaded("rgb"), pixels, "input_x_gradient", targets=1)
+    found = held["heatmaps/input_x_gradient"]
+    assert np.allclose(found, wanted["input_x_gradient"].numpy(), atol=1e-6)
+    assert not np.allclose(found, own_reference["input_x_gradient"].numpy(), atol=1e-3)
     assert f"predicted: {'abc'[int(wanted.predictions)]}; explained: b; 2 heatmaps" in said
     made = {path.name for path in (own / "out").iterdir()}
-    assert made == {"x.png", "x.npz", "x-gradient.png", "x-sobel.png"}
+    assert made == {"x.png", "x.npz", *(f"x-{name}.png" for name in METHODS)}
     with pytest.raises(InputError, match="target: got 'd'; allowed: one of predicted"):
         by("rgb", "x.png", "target=d")
 
