@@ -97,11 +97,10 @@ def _annotations(target: str) -> dict[str, Any]:
             hints |= _of_base(home, base.id)
     for line in found.body:
         if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
-            hints.pop(line.target.id, None)
             try:
                 hints[line.target.id] = _read(line.annotation, home)
             except _Unknown:
-                continue
+                hints.pop(line.target.id, None)
     return hints
 
 

@@ -45,12 +45,15 @@ def all_kept(
         InputError: for pictures too small for plants, or a network that can't be trained.
     """
     missing = [one for one in asked if known(subject, one, folder, key) is None]
+    told = set()
     if workers > 1 and len(missing) >= _FEWEST and (mine := _sent(subject)) is not None:
         _in_processes(mine, missing, folder, key, workers, done)
+        told = set(missing)
     found = []
     for one in asked:
         found.append(kept(subject, one, folder, key))
-        done(one)
+        if one not in told:
+            done(one)
     return found
 
 

@@ -36,11 +36,12 @@ CONTROLS = {
     "noise_x_difference",
     "equal_shares",
 }
-# These can't help it: windows, masks and segments reach over the edge, and maps are laid over the
-# whole image, though a network may have cut a part of it off before.
+# These can't help it: windows, masks, segments and filters reach over the edge, maps are laid over
+# the whole image, though a network may have cut a part of it off, and draws leave a dependence.
 SPREADING = {"occlusion", "rise", "full_grad", "eigen_cam", "score_cam", "layer_cam"}
 SPREADING |= {"grad_cam", "grad_cam_plus_plus", "lime", "kernel_shap", "shapley_sampling"}
-SPREADING |= {"extremal_perturbation", "meaningful_perturbation"}
+SPREADING |= {"extremal_perturbation", "meaningful_perturbation", "exact_shapley", "owen"}
+SPREADING |= {"fem", "forgrad", "hsic"}
 # Differences of outputs from batches of several sizes, on which the last bit of an output depends.
 ROUNDED = {"partition_shap"}
 

@@ -83,6 +83,8 @@ def test_a_training_run_holds_tags_params_history_and_files(tracker):
     machine = {name: tags.pop(name) for name in list(tags) if name.startswith("machine.")}
     assert machine == fingerprint()
     assert machine["machine.threads"] == "1"
+    assert f"torch {torch.__version__.partition('+')[0]}" in tags.pop("versions")
+    assert tags.pop("command")
     assert tags == {"type": "train", "model_key": "whole", "dataset": "counting", "seed": "0"}
     assert run.data.params == {"dataset.size": "8", "dataset.radii": "[1, 2]", "seed": "0"}
     assert run.data.metrics["accuracy"] == 0.9

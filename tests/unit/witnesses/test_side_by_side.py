@@ -13,13 +13,13 @@ from xai_exp.witnesses.side_by_side import all_kept
 from xai_exp.witnesses.tuning import Pace
 
 
-def test_processes_give_the_same_trials_and_leave_nothing_behind(tmp_path):
+def test_a_process_gives_the_same_trial_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(side_by_side, "_FEWEST", 1)
     mine = subject(pace=Pace(steps=30, learning_rates=(0.03,)))
-    asked, done = mine.asked(("stripes", "solid"), [0]), []
-    torch.set_num_threads(1)
+    asked, done = mine.asked(("solid",), [0])[:1], []
     found = all_kept(mine, asked, tmp_path / "two", "key", workers=2, done=done.append)
     assert [one.asked for one in found] == asked
-    assert len(list((tmp_path / "two").iterdir())) == 4
+    assert len(list((tmp_path / "two").iterdir())) == len(done) == 1
     alone = [trial.tried(mine, one) for one in asked]
     for ours, theirs in zip(found, alone, strict=True):
         assert asdict(ours.certificate) == pytest.approx(asdict(theirs.certificate), nan_ok=True)
