@@ -92,7 +92,7 @@ def _annotations(target: str) -> dict[str, Any]:
     hints: dict[str, Any] = {}
     if not isinstance(found, ast.ClassDef):
         return hints
-    for base in found.bases:
+    for base in reversed(found.bases):  # as dataclasses have their fields
         if isinstance(base, ast.Name):
             hints |= _of_base(home, base.id)
     for line in found.body:
