@@ -95,7 +95,7 @@ def _annotations(target: str) -> dict[str, Any]:
     for base in reversed(found.bases):  # as dataclasses have their fields
         if isinstance(base, ast.Name):
             hints |= _of_base(home, base.id)
-    for line in found.body:
+    for line in found.body if found.decorator_list else ():  # else they are no fields
         if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
             try:
                 hints[line.target.id] = _read(line.annotation, home)
