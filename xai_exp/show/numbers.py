@@ -21,6 +21,8 @@ def known(mean: float, low: float, high: float) -> str:
 
     >>> known(0.49612, 0.397, 0.603), known(21.1403, 14.338, 29.859), known(0.5, 0.5, 0.5)
     ('0.50', '21.1', '0.500')
+    >>> known(-0.01, -1.0, 1.1)
+    '0.0'
     """
     return _written(mean, decimals((high - low) / 2))
 
@@ -48,4 +50,6 @@ def half(low: float, high: float) -> str:
 
 
 def _written(value: float, places: int) -> str:
-    return f"{value:.3g}" if abs(value) >= 1e6 else f"{value:.{places}f}"
+    if abs(value) >= 1e6:
+        return f"{value:.3g}"
+    return f"{round(value, places) + 0.0:.{places}f}"  # never a minus before nothing
