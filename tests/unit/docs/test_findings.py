@@ -23,7 +23,9 @@ def configured(study):
     params = config.hydra.sweeper.params
     asked = ("value", "reference", "dataset.test_city")  # of the same networks
     networks = math.prod(
-        len(str(choices).split(",")) for name, choices in params.items() if name not in asked
+        len(re.sub(r"\[[^]]*\]", "one", str(choices)).split(","))
+        for name, choices in params.items()
+        if name not in asked
     )
     return str(config.images), str(params.seed), str(networks)
 
