@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from xai_exp.bridges.library import (
-    UNKNOWN,
     Library,
+    Unpriced,
     drawing,
     given,
     layer_of,
@@ -19,7 +19,6 @@ from xai_exp.bridges.library import (
 )
 from xai_exp.compute import ops
 from xai_exp.config import Count, InputError, Range, configured
-from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.sizes import enlarged, size_of
 from xai_exp.removal.segments import grid
 from xai_exp.types import Heatmaps, Images, Labels
@@ -28,7 +27,7 @@ LIBRARY = Library(module="captum", package="captum", extra="captum", tested="0.9
 
 
 @configured
-class Captum:
+class Captum(Unpriced):
     """What a class of captum.attr says (Kokhlikyan et al. 2020), summed over channels.
 
     Layers' maps are summed over their channels and enlarged bilinearly; of methods that take all
@@ -56,11 +55,6 @@ class Captum:
     seed: Annotated[int, Range(0, 2**31 - 1)] = 0
 
     references: ClassVar[int] = 0
-
-    @property
-    def cost(self) -> Cost:
-        """Unknown."""
-        return UNKNOWN
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """What captum says of each image.
@@ -101,20 +95,15 @@ class CaptumReferences(Captum):
         Raises:
             InputError: always.
         """
-        raise InputError("captum: got no reference images; allowed: fit(model, images) first")
+        raise LIBRARY.unbound()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bound:
+class Bound(Unpriced):
     """One of captum's methods with its references."""
 
     explainer: CaptumReferences
     references: Images
-
-    @property
-    def cost(self) -> Cost:
-        """Unknown."""
-        return UNKNOWN
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """What captum says of each image."""
@@ -130,7 +119,8 @@ def attributed(
     mine = own(model)
     with drawing(asked.seed):
         made = _made(attr, asked, mine, images)
-        arguments = {**_arguments(made, asked, images), **beside, **given(asked.arguments)}
+        areas = _arguments(made, asked, images)
+        arguments = {**areas, **beside, **given(asked.arguments)}
         if needs(made.attribute, "baselines") and "baselines" not in arguments:
             raise InputError(
                 f"captum.method: got {asked.method}, which compares with reference images; "
@@ -144,7 +134,7 @@ def attributed(
         ]
         whole = torch.cat([_first(one) for one in found]).detach()
         # What is taken away in all channels at once has its whole effect in each of them.
-        return _flat(whole / images.shape[1] if _arguments(made, asked, images) else whole, images)
+        return _flat(whole / images.shape[1] if areas else whole, images)
 
 
 def _made(attr: Any, asked: Captum, mine: nn.Module, images: Images) -> Any:  # noqa: ANN401

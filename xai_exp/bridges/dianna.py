@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from xai_exp.bridges.library import UNKNOWN, Library, drawing, given, own
+from xai_exp.bridges.library import Library, Unpriced, drawing, given, own
 from xai_exp.config import configured
-from xai_exp.explainers.cost import Cost
 from xai_exp.formats import exporting
 from xai_exp.types import Heatmaps, Images, Labels
 
@@ -18,7 +17,7 @@ LIBRARY = Library(module="dianna", package="dianna", extra="dianna", tested="1.8
 
 
 @configured
-class Dianna:
+class Dianna(Unpriced):
     """What DIANNA says of the network's ONNX file (Ranguelova et al. 2022).
 
     What the library refuses, breaks on or gets wrong stays as it is. Cost: the library does not
@@ -33,11 +32,6 @@ class Dianna:
     method: Literal["RISE", "LIME", "KernelSHAP"] = "RISE"
     arguments: tuple[str, ...] = ()
     seed: int = 0
-
-    @property
-    def cost(self) -> Cost:
-        """Unknown."""
-        return UNKNOWN
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """What it says of each image.

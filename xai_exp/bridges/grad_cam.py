@@ -6,16 +6,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from xai_exp.bridges.library import UNKNOWN, Library, drawing, given, layer_of, own
+from xai_exp.bridges.library import Library, Unpriced, drawing, given, layer_of, own
 from xai_exp.config import configured
-from xai_exp.explainers.cost import Cost
 from xai_exp.types import Heatmaps, Images, Labels
 
 LIBRARY = Library(module="pytorch_grad_cam", package="grad-cam", extra="grad_cam", tested="1.5.7")
 
 
 @configured
-class PytorchGradCAM:
+class PytorchGradCAM(Unpriced):
     """What a class of pytorch-grad-cam says (Gildenblat et al. 2021), stretched to 0..1 as it does.
 
     What the library refuses, breaks on or gets wrong stays as it is. Cost: the library does not
@@ -33,11 +32,6 @@ class PytorchGradCAM:
     layer: str | None = None
     arguments: tuple[str, ...] = ()
     seed: int = 0
-
-    @property
-    def cost(self) -> Cost:
-        """Unknown."""
-        return UNKNOWN
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """What the library says of each image.

@@ -24,6 +24,17 @@ from xai_exp.explainers.cost import Cost
 from xai_exp.types import Heatmaps, Images
 
 UNKNOWN = Cost(forward=float("nan"), backward=float("nan"))  # no library states its own
+
+
+class Unpriced:
+    """A method of a library, none of which states its cost."""
+
+    @property
+    def cost(self) -> Cost:
+        """Unknown."""
+        return UNKNOWN
+
+
 _log = logging.getLogger(__name__)
 _compared: set[str] = set()
 
@@ -72,6 +83,12 @@ class Library:
             _log.warning(
                 "%s %s is installed; its bridge was tested with %s", self.package, here, self.tested
             )
+
+    def unbound(self) -> InputError:
+        """What a method that compares says when there is nothing to compare with."""
+        return InputError(
+            f"{self.package}: got no reference images; allowed: fit(model, images) first"
+        )
 
     def named(self, part: Any, name: str, kind: type | None = None) -> Any:  # noqa: ANN401
         """One of a module's classes by its name.

@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from xai_exp.bridges.library import UNKNOWN, Library, answering, by_segment, drawing, given, own
+from xai_exp.bridges.library import Library, Unpriced, answering, by_segment, drawing, given, own
 from xai_exp.config import Count, configured
-from xai_exp.explainers.cost import Cost
 from xai_exp.removal.segments import grid
 from xai_exp.types import Heatmaps, Images, Labels
 
@@ -16,7 +15,7 @@ LIBRARY = Library(module="lime", package="lime", extra="lime", tested="0.2.0.1")
 
 
 @configured
-class LimeImage:
+class LimeImage(Unpriced):
     """What LimeImageExplainer says of the squares of a grid (Ribeiro et al. 2016).
 
     Each pixel gets its square's coefficient. What the library refuses, breaks on or gets wrong
@@ -34,11 +33,6 @@ class LimeImage:
     samples: Count = 1000
     arguments: tuple[str, ...] = ()
     seed: int = 0
-
-    @property
-    def cost(self) -> Cost:
-        """Unknown."""
-        return UNKNOWN
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """What it says of each image.

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from xai_exp.bridges.library import (
-    UNKNOWN,
     Library,
+    Unpriced,
     answering,
     by_segment,
     drawing,
@@ -20,7 +20,6 @@ from xai_exp.bridges.library import (
 )
 from xai_exp.compute import ops
 from xai_exp.config import Count, InputError, Range, configured
-from xai_exp.explainers.cost import Cost
 from xai_exp.removal import Border
 from xai_exp.removal.segments import grid
 from xai_exp.types import Heatmaps, Images, Imputer, Labels
@@ -30,7 +29,7 @@ Seed = Annotated[int, Range(0, 2**31 - 1)]
 
 
 @configured
-class Shap:
+class Shap(Unpriced):
     """What an explainer of shap says of superpixels (Lundberg and Lee 2017), each pixel its own's.
 
     Players are the squares of a grid, taken away by our imputers; PartitionExplainer cuts by itself
@@ -53,11 +52,6 @@ class Shap:
     masker: str = "black"
     arguments: tuple[str, ...] = ()
     seed: Seed = 0
-
-    @property
-    def cost(self) -> Cost:
-        """Unknown."""
-        return UNKNOWN
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """What shap says of each image.
@@ -134,7 +128,7 @@ class Shap:
 
 
 @configured
-class ShapReferences:
+class ShapReferences(Unpriced):
     """What shap's DeepExplainer or GradientExplainer says of pixels, against reference images.
 
     What the library refuses, breaks on or gets wrong stays as it is. Cost: the library does not
@@ -152,11 +146,6 @@ class ShapReferences:
     arguments: tuple[str, ...] = ()
     seed: Seed = 0
 
-    @property
-    def cost(self) -> Cost:
-        """Unknown."""
-        return UNKNOWN
-
     def fit(self, model: nn.Module, images: Images) -> "Bound":  # noqa: ARG002
         """This explainer with the first of `images` as its references."""
         return Bound(explainer=self, given=images[: self.references])
@@ -167,20 +156,15 @@ class ShapReferences:
         Raises:
             InputError: always.
         """
-        raise InputError("shap: got no reference images; allowed: fit(model, images) first")
+        raise LIBRARY.unbound()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bound:
+class Bound(Unpriced):
     """One of shap's explainers of pixels with its references."""
 
     explainer: ShapReferences
     given: Images
-
-    @property
-    def cost(self) -> Cost:
-        """Unknown."""
-        return UNKNOWN
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """What shap says of each image.

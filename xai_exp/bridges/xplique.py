@@ -7,17 +7,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from xai_exp.bridges.library import UNKNOWN, Library, drawing, given, own
+from xai_exp.bridges.library import Library, Unpriced, drawing, given, own
 from xai_exp.compute import ops
 from xai_exp.config import configured
-from xai_exp.explainers.cost import Cost
 from xai_exp.types import Heatmaps, Images, Labels
 
 LIBRARY = Library(module="xplique", package="xplique", extra="xplique", tested="2.0.2")
 
 
 @configured
-class Xplique:
+class Xplique(Unpriced):
     """What a class of xplique.attributions says (Fel et al. 2022), summed over channels.
 
     What the library refuses, breaks on or gets wrong stays as it is. Cost: the library does not
@@ -33,11 +32,6 @@ class Xplique:
     method: str = "SobolAttributionMethod"
     arguments: tuple[str, ...] = ()
     seed: int = 0
-
-    @property
-    def cost(self) -> Cost:
-        """Unknown."""
-        return UNKNOWN
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """What it says of each image.

@@ -6,18 +6,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xai_exp.bridges.library import UNKNOWN, Library, given, needs, own
+from xai_exp.bridges.library import Library, Unpriced, given, needs, own
 from xai_exp.compute import ops
 from xai_exp.config import InputError, configured
 from xai_exp.errors import unknown
-from xai_exp.explainers.cost import Cost
 from xai_exp.types import Heatmaps, Images, Labels
 
 LIBRARY = Library(module="zennit", package="zennit", extra="zennit", tested="0.5.1")
 
 
 @configured
-class Zennit:
+class Zennit(Unpriced):
     """What a composite of zennit sends back to the pixels (Anders et al. 2021), channels summed.
 
     What the library refuses, breaks on or gets wrong stays as it is. Cost: the library does not
@@ -37,11 +36,6 @@ class Zennit:
     attributor: str = "Gradient"
     start: Literal["output", "one"] = "output"
     arguments: tuple[str, ...] = ()
-
-    @property
-    def cost(self) -> Cost:
-        """Unknown."""
-        return UNKNOWN
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """What zennit says of each image.
