@@ -2,6 +2,9 @@
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from xai_exp.config import InputError
+from xai_exp.types import Explainer, IsFitted, NeedsParts
+
 SIDE = 64  # of the images that a cost is stated for, where it depends on that
 
 
@@ -33,3 +36,27 @@ class Costing(Protocol):
     def cost(self) -> Cost:
         """Passes for one heatmap."""
         ...
+
+
+class OfAnother:
+    """An explainer made of another one, at its cost.
+
+    Raises:
+        InputError: for one that must be bound first, which would have to be bound in here.
+    """
+
+    explainer: Explainer
+
+    def __post_init__(self) -> None:
+        if isinstance(self.explainer, IsFitted | NeedsParts):
+            raise InputError(
+                f"{type(self).__name__}.explainer: got {type(self.explainer).__name__}, which must "
+                "be bound to images first; allowed: an explainer of (model, images, targets), such "
+                "as Gradient"
+            )
+
+    @property
+    def cost(self) -> Cost:
+        """Passes for one heatmap."""
+        assert isinstance(self.explainer, Costing)
+        return self.explainer.cost

@@ -5,14 +5,14 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from xai_exp.config import InputError, Range, configured
-from xai_exp.explainers.cost import Cost, Costing
+from xai_exp.config import Range, configured
+from xai_exp.explainers.cost import OfAnother
 from xai_exp.explainers.gradients import Gradient
-from xai_exp.types import Explainer, Heatmaps, Images, IsFitted, Labels, NeedsParts
+from xai_exp.types import Explainer, Heatmaps, Images, Labels
 
 
 @configured
-class FORGrad:
+class FORGrad(OfAnother):
     r"""FORGrad (Muzellec et al. 2024): another heatmap, its frequencies above a cut-off taken out.
 
     $\mathcal{F}^{-1}(\mathcal{F}(R) \cdot [|f| \le \sigma])$: strided and max pooling write high
@@ -32,20 +32,6 @@ class FORGrad:
 
     explainer: Explainer = Gradient()
     cutoff: Annotated[float, Range(0, 1.5, exclusive_low=True)] = 0.3
-
-    def __post_init__(self) -> None:
-        """An explainer that must be bound first would have to be bound in here."""
-        if isinstance(self.explainer, IsFitted | NeedsParts):
-            raise InputError(
-                f"FORGrad.explainer: got {type(self.explainer).__name__}, which must be bound to "
-                "images first; allowed: an explainer of (model, images, targets), such as Gradient"
-            )
-
-    @property
-    def cost(self) -> Cost:
-        """Passes for one heatmap."""
-        assert isinstance(self.explainer, Costing)
-        return self.explainer.cost
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """The filtered heatmap."""

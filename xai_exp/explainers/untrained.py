@@ -6,14 +6,14 @@ from typing import Annotated
 import torch
 from torch import nn
 
-from xai_exp.config import InputError, Range, configured
-from xai_exp.explainers.cost import Cost, Costing
+from xai_exp.config import Range, configured
+from xai_exp.explainers.cost import OfAnother
 from xai_exp.explainers.gradients.gradients import Gradient
-from xai_exp.types import Explainer, Heatmaps, Images, IsFitted, Labels, NeedsParts
+from xai_exp.types import Explainer, Heatmaps, Images, Labels
 
 
 @configured
-class Untrained:
+class Untrained(OfAnother):
     """The heatmap of an untrained copy of the network: same architecture, weights drawn anew.
 
     Every module begins again as torch begins it (`reset_parameters`: weights, biases and the
@@ -32,20 +32,6 @@ class Untrained:
 
     explainer: Explainer = Gradient()
     seed: Annotated[int, Range(0)] = 0
-
-    def __post_init__(self) -> None:
-        """An explainer that must be bound first can't be bound to a network not yet there."""
-        if isinstance(self.explainer, IsFitted | NeedsParts):
-            raise InputError(
-                f"Untrained.explainer: got {type(self.explainer).__name__}, which must be bound to "
-                "images first; allowed: an explainer of (model, images, targets), such as Gradient"
-            )
-
-    @property
-    def cost(self) -> Cost:
-        """Passes for one heatmap."""
-        assert isinstance(self.explainer, Costing)
-        return self.explainer.cost
 
     def __call__(self, model: nn.Module, images: Images, targets: Labels) -> Heatmaps:
         """The heatmap of the untrained copy."""
