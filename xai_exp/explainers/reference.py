@@ -119,11 +119,12 @@ class Referred(Promises):
     ) -> Iterator[tuple[Tensor, Explainer, nn.Module, Images]]:
         """Images of one reference together: which, the method, the network, the differences."""
         flat = self._levels(images).flatten(1)
-        for level in flat.unique(dim=0):
+        different = flat.unique(dim=0)
+        shifting = Shifting(model, different[:, :, None, None], images[:1])
+        for level in different:
             rows = (flat == level).all(1).nonzero()[:, 0]
             given = level.view(1, -1, 1, 1)
-            shift = shifted(model, given, images[rows[:1]])
-            yield rows, _boxed(self.explainer, level), shift, images[rows] - given
+            yield rows, _boxed(self.explainer, level), shifting(given), images[rows] - given
 
     def _levels(self, images: Images) -> Levels:
         one = images[:, :, :1, :1]
@@ -165,47 +166,61 @@ def _boxed(explainer: Explainer, level: Tensor) -> Explainer:
     return type(explainer)(**{**given, "low": low, "high": high})
 
 
-def shifted(model: nn.Module, level: Levels, image: Images) -> nn.Module:
-    """The network of the difference to a level, in evaluation mode; weights are shared.
+class Shifting:
+    """The network of the difference to one level after another, in evaluation mode.
+
+    Weights are shared and the structure is copied once, so that a network that was made before is
+    changed by the next.
 
     Args:
         model: from images to outputs.
-        level: b, (1, channel, 1, 1).
+        levels: all b, (level, channel, 1, 1).
         image: one image (1, channel, height, width), on which the two are compared.
 
     Raises:
-        InputError: when its first layer is no convolution or matrix product of the pixels.
+        InputError: when the first layer is no convolution or matrix product of the pixels.
     """
-    if not level.any():
-        return model
-    with torch.no_grad(), ops.evaluating(model):
-        wanted = model(image)
-        for name, layer in model.named_modules():
-            if not isinstance(layer, nn.Conv2d | nn.Linear):
-                continue
-            made = _with(model, name, _moved(layer, level, image))
-            near = made is not None and _near(made(image - level), wanted)
-            if near and made is not None:
-                return made
-            break
-    raise InputError(
-        "reference: got a network whose first layer is no convolution or matrix product of the "
-        "pixels; allowed: reference=own"
-    )
+
+    def __init__(self, model: nn.Module, levels: Tensor, image: Images) -> None:
+        self._model, self._image = model, image
+        self._name, self._layer, self._made = "", nn.Identity(), model
+        farthest = levels[levels.abs().amax((1, 2, 3)).argmax()][None]
+        if farthest.any():
+            self._compared(farthest)
+
+    def _compared(self, level: Levels) -> None:
+        """Find the layer of the pixels, and see that the shifted network is the same function."""
+        with torch.no_grad(), ops.evaluating(self._model):
+            wanted = self._model(self._image)
+            for name, layer in self._model.named_modules():
+                if not isinstance(layer, nn.Conv2d | nn.Linear):
+                    continue
+                self._name, self._layer = name, layer
+                if _moved(layer, level, self._image) is None:
+                    break
+                self._made = ops.shared_copy(self._model)
+                if _near(self(level)(self._image - level), wanted):
+                    return
+                break
+        raise InputError(
+            "reference: got a network whose first layer is no convolution or matrix product of "
+            "the pixels; allowed: reference=own"
+        )
+
+    def __call__(self, level: Levels) -> nn.Module:
+        """The network of the difference to this level; the network itself for a level of zero."""
+        if not level.any():
+            return self._model
+        layer = _moved(self._layer, level, self._image)
+        assert layer is not None
+        if not self._name:
+            return layer
+        self._made.set_submodule(self._name, layer)
+        return self._made
 
 
 def _near(found: Tensor, wanted: Tensor) -> bool:
     return bool((found - wanted).abs().amax() <= _CLOSE * wanted.abs().amax())
-
-
-def _with(model: nn.Module, name: str, layer: nn.Module | None) -> nn.Module | None:
-    if layer is None:
-        return None
-    made = ops.shared_copy(model)
-    if not name:
-        return layer
-    made.set_submodule(name, layer)
-    return made
 
 
 def _moved(layer: nn.Conv2d | nn.Linear, level: Levels, image: Images) -> nn.Module | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from xai_exp.report.pages.page import Section
     from xai_exp.witnesses.answer import Answer
     from xai_exp.witnesses.borrowed import Lender
-    from xai_exp.witnesses.trial import Asked, Subject, Trial
+    from xai_exp.witnesses.trial import Subject, Trial
 
 
 NAMES = ("stripes", "solid", "colour", "own")  # of looks, where torch is not loaded yet
@@ -129,41 +129,49 @@ class Mine(Report):
             self.silent.append(f"borrowed truth: it is known for {known}; got {', '.join(other)}")
         return not other
 
-    @cached_property
+    @property
     def trials(self) -> "list[Trial]":
         """Of planted truth; empty, and why said, where there can be none."""
-        asked = self._subject.asked(self.looks, range(self.seeds))
-        return self._tried(self._subject, asked, "planted truth")
+        return self._trials[0]
 
-    @cached_property
+    @property
     def studied(self) -> "list[Trial]":
         """Of the rendered study that follows the user's pictures; empty where there can be none."""
-        from xai_exp.witnesses import matched
+        return self._trials[1]
 
-        return self._tried(matched.matched(self._subject), matched.ASKED, "matched study")
-
-    def _tried(self, subject: "Subject", asked: "Sequence[Asked]", what: str) -> "list[Trial]":
-        """Trials, several at a time, each kept as soon as it is made."""
+    @cached_property
+    def _trials(self) -> "tuple[list[Trial], list[Trial]]":
+        """Plants and the matched study, several at a time, each kept as soon as it is made."""
         from tqdm import tqdm
 
         from xai_exp import pipeline
         from xai_exp.compute import machine
         from xai_exp.training.store import ModelStore, model_key
+        from xai_exp.witnesses import matched
         from xai_exp.witnesses.side_by_side import all_kept, workers_for
 
-        job = self.jobs[0]
+        job, mine = self.jobs[0], self._subject
         store = ModelStore(root=Path(job.settings.models))
         key = model_key({"model": pipeline.stored_key(job, store), "data": job.data_key})
         folder = Path(job.settings.models).parent / "witnesses"
         workers = workers_for(machine.device(job.settings.device))
-        with tqdm(total=len(asked), desc=what, unit="trial", leave=False, disable=None) as bar:
-            try:
-                return all_kept(
-                    subject, asked, folder, key, workers=workers, done=lambda _: bar.update()
-                )
-            except InputError as error:
-                self.silent.append(f"{what}: {error}")
-                return []
+        groups = {
+            "planted truth": (mine, mine.asked(self.looks, range(self.seeds))),
+            "matched study": (matched.matched(mine), matched.ASKED),
+        }
+        total = sum(len(asked) for _, asked in groups.values())
+        with tqdm(
+            total=total, desc="planted truth", unit="trial", leave=False, disable=None
+        ) as bar:
+            found = all_kept(
+                list(groups.values()), folder, key, workers=workers, done=lambda _: bar.update()
+            )
+        told: list[list[Trial]] = []
+        for what, one in zip(groups, found, strict=True):
+            if isinstance(one, InputError):
+                self.silent.append(f"{what}: {one}")
+            told.append([] if isinstance(one, InputError) else one)
+        return told[0], told[1]
 
     @cached_property
     def _subject(self) -> "Subject":

@@ -105,10 +105,8 @@ class Planted:
         """The pictures with the plants that are kept."""
         kept = self.present if keep is None else self.present & keep
         images = self.pictures.clone()
-        for place in range(self.roles.shape[1]):
-            rows = kept[:, place].nonzero()[:, 0]
-            where = self._where(rows, place)
-            images[where] = self._squares(rows, place)
+        rows, places = kept.nonzero(as_tuple=True)
+        images[self._where(rows, places)] = self._squares(rows, places)
         return images
 
     def layers(self) -> tuple[Images, Layers]:
@@ -145,12 +143,12 @@ class Planted:
             parts[batch[:, 0], place, down[:, 0], across[:, 0]] = shapes
         return parts
 
-    def _kinds(self, rows: Tensor, place: int) -> Tensor:
+    def _kinds(self, rows: Tensor, place: Tensor | int) -> Tensor:
         order = torch.tensor(self.order, device=self.roles.device)
         return order[self.roles[rows, place]]
 
-    def _where(self, rows: Tensor, place: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The pixels of a plant's square: indices that broadcast to (row, channel, side, side)."""
+    def _where(self, rows: Tensor, place: Tensor | int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The pixels of plants' squares: indices that broadcast to (row, channel, side, side)."""
         side = torch.arange(self.pasted.shapes.shape[1], device=rows.device)
         channels = torch.arange(self.pictures.shape[1], device=rows.device)
         corner = self.corners[rows, place]
@@ -158,8 +156,8 @@ class Planted:
         across = (corner[:, 1, None] + side)[:, None, None, :]
         return rows[:, None, None, None], channels[None, :, None, None], down, across
 
-    def _squares(self, rows: Tensor, place: int) -> Tensor:
-        """The squares of a plant's place with the plant."""
+    def _squares(self, rows: Tensor, place: Tensor | int) -> Tensor:
+        """The squares of plants' places with the plants."""
         squares = self.pictures[self._where(rows, place)]
         kinds = self._kinds(rows, place)
         made = torch.empty_like(squares)

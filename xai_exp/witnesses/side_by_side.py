@@ -9,12 +9,14 @@ import pickle
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 import torch
 
+from xai_exp.config import InputError
 from xai_exp.data.loading import TensorSplit
 from xai_exp.types import Dataset, Split
 from xai_exp.witnesses.trial import MOST, Asked, Subject, Trial, kept, known
@@ -23,37 +25,49 @@ _FEWEST = 4  # missing trials, below which a process takes longer to begin than 
 
 
 def all_kept(
-    subject: Subject,
-    asked: Sequence[Asked],
+    groups: Sequence[tuple[Subject, Sequence[Asked]]],
     folder: Path,
     key: str,
     *,
     workers: int,
     done: Callable[[Asked], object],
-) -> list[Trial]:
-    """All trials, made or found, in the order that they are asked for.
+) -> list[list[Trial] | InputError]:
+    """All trials of each subject, made or found, in the order that they are asked for.
+
+    A subject that can't have any has the error in their place: pictures too small for plants, or a
+    network that can't be trained.
 
     Args:
-        subject: whose.
-        asked: which.
+        groups: subjects, and what is asked of each.
         folder: where trials are kept.
         key: of the network and its pictures.
         workers: processes, at most.
         done: told of each trial that there is.
-
-    Raises:
-        InputError: for pictures too small for plants, or a network that can't be trained.
     """
-    missing = [one for one in asked if known(subject, one, folder, key) is None]
-    told = set()
-    if workers > 1 and len(missing) >= _FEWEST and (mine := _sent(subject)) is not None:
-        _in_processes(mine, missing, folder, key, workers, done)
-        told = set(missing)
-    found = []
-    for one in asked:
-        found.append(kept(subject, one, folder, key))
-        if one not in told:
-            done(one)
+    missing = [
+        (place, one)
+        for place, (subject, asked) in enumerate(groups)
+        for one in asked
+        if known(subject, one, folder, key) is None
+    ]
+    told: set[tuple[int, Asked]] = set()
+    if workers > 1 and len(missing) >= _FEWEST:
+        sent = _sent([subject for subject, _ in groups])
+        if sent is not None:
+            _in_processes(sent, missing, folder, key, workers, done)
+            told = set(missing)
+    found: list[list[Trial] | InputError] = []
+    for place, (subject, asked) in enumerate(groups):
+        trials = []
+        try:
+            for one in asked:
+                trials.append(kept(subject, one, folder, key))
+                if (place, one) not in told:
+                    done(one)
+        except InputError as error:
+            found.append(error)
+        else:
+            found.append(trials)
     return found
 
 
@@ -78,17 +92,17 @@ def _held(split: Split) -> TensorSplit:
     return TensorSplit(pixels=split.images(index), labels=split.labels[index].clone(), masks=parts)
 
 
-def _sent(subject: Subject) -> bytes | None:
-    """The subject as processes get it; None for a network or a method that can't be sent."""
+def _sent(subjects: Sequence[Subject]) -> bytes | None:
+    """The subjects as processes get them; None for a network or a method that can't be sent."""
     try:
-        return pickle.dumps(replace(subject, data=_Held(subject.data)))
+        return pickle.dumps([replace(one, data=_Held(one.data)) for one in subjects])
     except (pickle.PicklingError, AttributeError, TypeError):
         return None
 
 
 def _in_processes(
-    subject: bytes,
-    missing: Sequence[Asked],
+    subjects: bytes,
+    missing: Sequence[tuple[int, Asked]],
     folder: Path,
     key: str,
     workers: int,
@@ -100,9 +114,9 @@ def _in_processes(
     threads = max(1, len(os.sched_getaffinity(0)) // workers)
     with (
         ours,
-        ProcessPoolExecutor(workers, context, _began, (theirs, subject, threads)) as pool,
+        ProcessPoolExecutor(workers, context, _began, (theirs, subjects, threads)) as pool,
     ):
-        waiting = {pool.submit(_made, one, folder, key): one for one in missing}
+        waiting = {pool.submit(_made, place, one, folder, key): one for place, one in missing}
         try:
             for future, one in waiting.items():
                 future.result()
@@ -112,10 +126,10 @@ def _in_processes(
             raise
 
 
-_SUBJECT: list[Subject] = []  # of a process: its only one
+_SUBJECTS: list[Subject] = []  # of a process
 
 
-def _began(alive: Connection, subject: bytes, threads: int) -> None:
+def _began(alive: Connection, subjects: bytes, threads: int) -> None:
     """Get ready in a process."""
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -126,8 +140,9 @@ def _began(alive: Connection, subject: bytes, threads: int) -> None:
 
     threading.Thread(target=watch, daemon=True).start()
     torch.set_num_threads(threads)
-    _SUBJECT[:] = [pickle.loads(subject)]
+    _SUBJECTS[:] = pickle.loads(subjects)
 
 
-def _made(asked: Asked, folder: Path, key: str) -> None:
-    kept(_SUBJECT[0], asked, folder, key)
+def _made(place: int, asked: Asked, folder: Path, key: str) -> None:
+    with suppress(InputError):  # it is raised again, and said, where all are gathered
+        kept(_SUBJECTS[place], asked, folder, key)

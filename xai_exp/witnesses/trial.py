@@ -4,7 +4,7 @@ What a trial gave is kept in a file as soon as it is made, so that work that was
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +29,7 @@ from xai_exp.witnesses.looks import KINDS, LOOKS, Look, cut, pasted
 from xai_exp.witnesses.planting import DESIGNS, Design, Planted, side_of
 from xai_exp.witnesses.tuning import Pace, Plan, tuned
 
-VERSION = 2  # of all that decides what a trial gives
+VERSION = 3  # of all that decides what a trial gives
 MOST = 200  # pictures that a copy is trained on, and half as many that certify it
 _LINE = 200
 
@@ -116,13 +116,7 @@ class Subject:
         return _cuttable(self.data)
 
 
-def kept(
-    subject: Subject,
-    asked: Asked,
-    folder: Path,
-    key: str,
-    stepped: Callable[[], object] = lambda: None,
-) -> Trial:
+def kept(subject: Subject, asked: Asked, folder: Path, key: str) -> Trial:
     """The trial, made or found.
 
     Args:
@@ -130,11 +124,10 @@ def kept(
         asked: which.
         folder: where trials are kept.
         key: of the network and its pictures.
-        stepped: told of every step of training.
     """
     if (found := known(subject, asked, folder, key)) is not None:
         return found
-    made = tried(subject, asked, stepped)
+    made = tried(subject, asked)
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(_path(subject, asked, folder, key), json.dumps(asdict(made)))
     return made
@@ -145,7 +138,7 @@ def known(subject: Subject, asked: Asked, folder: Path, key: str) -> Trial | Non
     return _read(_path(subject, asked, folder, key))
 
 
-def tried(subject: Subject, asked: Asked, stepped: Callable[[], object] = lambda: None) -> Trial:
+def tried(subject: Subject, asked: Asked) -> Trial:
     """Plant, train, certify, grade.
 
     Raises:
@@ -170,16 +163,16 @@ def tried(subject: Subject, asked: Asked, stepped: Callable[[], object] = lambda
     certifying = plan.drawn(_several(held, MOST // 2), generator)
     told = plan.drawn(_several(test, subject.images), generator, telling=True)
     certificate = NONE
-    for learning_rate in subject.pace.learning_rates:
+    for steps, learning_rate in subject.pace.attempts:
         model, good = tuned(
             subject.network,
             plan,
             train,
             certifying,
-            pace=subject.pace,
+            steps=steps,
+            batch=subject.pace.batch,
             learning_rate=learning_rate,
             seed=seed,
-            stepped=stepped,
         )
         asked_of = valued(model, "pair", told.pictures[:1], 0)
         ones = torch.ones(len(certifying), dtype=torch.long, device=device)

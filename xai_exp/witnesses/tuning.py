@@ -21,7 +21,7 @@ from xai_exp.witnesses.planting import Design, Planted, planted, value_due
 
 LEAST_ACCURACY, LEAST_R2 = 0.95, 0.8
 _ENOUGH = {"distract": 0.995, "worth": 0.97}  # where training may end before its last step
-_LOOK_EVERY = 50  # steps
+_LOOK_EVERY = 25  # steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,15 +29,23 @@ class Pace:
     """How long a copy is trained.
 
     Args:
-        steps: at most.
+        steps: of the longest attempt.
         batch: pictures in a step.
-        learning_rates: the largest of AdamW's, after a tenth of the steps; a copy that is not
-            certified is trained anew with the next one.
+        learning_rates: the largest of AdamW's, after a tenth of the steps.
     """
 
     steps: int = 400
     batch: int = 32
     learning_rates: tuple[float, ...] = (3e-3, 1e-3)
+
+    @property
+    def attempts(self) -> tuple[tuple[int, float], ...]:
+        """Steps and learning rate of each attempt; a copy that is not certified has the next.
+
+        Most copies are certified after half of the steps.
+        """
+        whole = [(self.steps, rate) for rate in self.learning_rates]
+        return ((max(1, self.steps // 2), self.learning_rates[0]), *whole)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +75,10 @@ def tuned(
     train: Images,
     held_out: Planted,
     *,
-    pace: Pace,
+    steps: int,
+    batch: int,
     learning_rate: float,
     seed: int,
-    stepped: Callable[[], object] = lambda: None,
 ) -> tuple[nn.Module, float]:
     """The trained copy, in evaluation mode, and how good it is on the held-out pictures.
 
@@ -79,10 +87,10 @@ def tuned(
         plan: what is planted.
         train: pictures without plants.
         held_out: others, with plants.
-        pace: how long.
+        steps: at most.
+        batch: pictures in a step.
         learning_rate: the largest.
         seed: of the plants that are drawn, and of dropout.
-        stepped: told of every step.
 
     Returns:
         The copy, and its accuracy (distract) or R2 (worth).
@@ -94,16 +102,14 @@ def tuned(
     if not any(True for _ in model.parameters()):
         raise InputError("plants: got a network without weights that can be trained")
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, learning_rate, pace.steps, pct_start=0.1
-    )
+    optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=1e-2, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, steps, pct_start=0.1)
     loss_of = _LOSSES[plan.design]
     with torch.random.fork_rng([train.device] if train.device.type == "cuda" else []):
         torch.manual_seed(seed)
-        for step in range(1, pace.steps + 1):
+        for step in range(1, steps + 1):
             model.train()
-            rows = torch.randint(len(train), (pace.batch,), generator=generator)
+            rows = torch.randint(len(train), (batch,), generator=generator)
             scenes = plan.drawn(train[rows.to(train.device)], generator)
             loss = loss_of(difference(model(scenes.render())), value_due(scenes, plan.design))
             if not bool(loss.isfinite()):
@@ -113,9 +119,8 @@ def tuned(
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
-            stepped()
-            last = step == pace.steps
-            if not last and step % _LOOK_EVERY == 0 and step >= pace.steps // 2:
+            last = step == steps
+            if not last and step % _LOOK_EVERY == 0 and step >= steps // 2:
                 last = goodness(model, held_out, plan.design) >= _ENOUGH[plan.design]
             if last:
                 break

@@ -10,7 +10,7 @@ from xai_exp.explainers.deeplift.deeplift import DeepLIFT
 from xai_exp.explainers.gradients.gradients import Gradient, InputXGradient, IntegratedGradients
 from xai_exp.explainers.lrp.lrp import LRP
 from xai_exp.explainers.perturbation.windows import Occlusion
-from xai_exp.explainers.reference import Referred, referred, shifted
+from xai_exp.explainers.reference import Referred, Shifting, referred
 from xai_exp.removal.imputers import Constant
 
 TARGETS = torch.tensor([0, 1, 2, 0])
@@ -36,7 +36,7 @@ def test_the_shifted_network_is_the_network(images, kind, level):
     model = network(**kind)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     b = torch.tensor(level, dtype=torch.float64).view(1, 2, 1, 1)
-    torch.testing.assert_close(shifted(model, b, images[:1])(images - b), model(images))
+    torch.testing.assert_close(Shifting(model, b, images[:1])(b)(images - b), model(images))
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
@@ -45,7 +45,7 @@ def test_a_matrix_product_takes_the_level_too(images):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), nn.Linear(162, 3)).double()
     b = torch.tensor([0.2, 0.7], dtype=torch.float64).view(1, 2, 1, 1)
-    torch.testing.assert_close(shifted(model, b, images[:1])(images - b), model(images))
+    torch.testing.assert_close(Shifting(model, b, images[:1])(b)(images - b), model(images))
 
 
 def test_a_gradient_is_what_it_was_and_times_input_is_times_the_difference(images):

@@ -8,7 +8,7 @@ import torch
 
 from tests.unit.witnesses.test_trial import subject
 from xai_exp.config import InputError
-from xai_exp.witnesses import side_by_side, trial
+from xai_exp.witnesses import matched, side_by_side, trial
 from xai_exp.witnesses.side_by_side import all_kept
 from xai_exp.witnesses.tuning import Pace
 
@@ -17,7 +17,10 @@ def test_a_process_gives_the_same_trial_and_leaves_nothing_behind(tmp_path, monk
     monkeypatch.setattr(side_by_side, "_FEWEST", 1)
     mine = subject(pace=Pace(steps=30, learning_rates=(0.03,)))
     asked, done = mine.asked(("solid",), [0])[:1], []
-    found = all_kept(mine, asked, tmp_path / "two", "key", workers=2, done=done.append)
+    groups = [(matched.matched(mine), ()), (mine, asked)]
+    none, found = all_kept(groups, tmp_path / "two", "key", workers=2, done=done.append)
+    assert none == []
+    assert isinstance(found, list)
     assert [one.asked for one in found] == asked
     assert len(list((tmp_path / "two").iterdir())) == len(done) == 1
     alone = [trial.tried(mine, one) for one in asked]
@@ -30,11 +33,15 @@ def test_a_process_gives_the_same_trial_and_leaves_nothing_behind(tmp_path, monk
 def test_what_cannot_be_sent_is_tried_here(tmp_path, monkeypatch):
     monkeypatch.setattr(side_by_side, "_in_processes", pytest.fail)
     mine = subject(explainers={"local": lambda *_: None}, pace=Pace(steps=1))
-    assert len(all_kept(mine, mine.asked(("solid",), [0]), tmp_path, "", workers=2, done=id)) == 2
-    assert side_by_side._sent(mine) is None
+    groups = [(mine, mine.asked(("solid",), [0]))] * 2
+    assert [len(one) for one in all_kept(groups, tmp_path, "", workers=2, done=id)] == [2, 2]
+    assert side_by_side._sent([mine]) is None
 
 
-def test_what_is_wrong_is_said_as_it_is(tmp_path):
+def test_what_is_wrong_is_said_as_it_is_and_ends_no_other(tmp_path):
     mine = subject(network=torch.nn.Flatten())
-    with pytest.raises(InputError, match="without weights that can be trained"):
-        all_kept(mine, mine.asked(("solid",), [0]), tmp_path, "", workers=1, done=id)
+    groups = [(mine, mine.asked(("solid",), [0])), (mine, ())]
+    wrong, none = all_kept(groups, tmp_path, "", workers=1, done=id)
+    assert isinstance(wrong, InputError)
+    assert "without weights that can be trained" in str(wrong)
+    assert none == []

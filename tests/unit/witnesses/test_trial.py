@@ -45,28 +45,40 @@ def subject(**fields):
 ASKED = Asked(design="distract", look="stripes", seed=0)
 
 
-def test_a_copy_learns_the_plants_and_the_network_stays():
+def _recorded(monkeypatch):
+    """The steps and learning rate of each attempt."""
+    made, tuned = [], trial.tuned
+
+    def recording(*given, **named):
+        made.append((named["steps"], named["learning_rate"]))
+        return tuned(*given, **named)
+
+    monkeypatch.setattr(trial, "tuned", recording)
+    return made
+
+
+def test_a_copy_learns_the_plants_and_the_network_stays(monkeypatch):
     class Broken:
         def __call__(self, model, images, targets):  # noqa: ARG002
             raise ZeroDivisionError("of mine")
 
-    steps = []
+    attempts = _recorded(monkeypatch)
     mine = subject(explainers={"broken": Broken(), "mine": InputXGradient()})
     before = [one.clone() for one in mine.network.parameters()]
-    found = trial.tried(mine, ASKED, lambda: steps.append(1))
+    found = trial.tried(mine, ASKED)
     assert found.certificate.holds, found.certificate
     assert found.certificate.good >= 0.95
     assert set(found.skills) == {"mine"}
     assert len(found.skills["mine"]) == len(found.weights) == 6
     assert found.refused == {"broken": "ZeroDivisionError: of mine"}
-    assert 60 <= len(steps) <= 120
+    assert attempts in ([(60, 0.03)], [(60, 0.03), (120, 0.03)])
     assert all(a.equal(b) for a, b in zip(before, mine.network.parameters(), strict=True))
 
 
 def test_a_trial_is_found_again_unless_it_is_half_or_another(tmp_path, monkeypatch):
     mine, made = subject(), []
 
-    def tried(subject, asked, stepped):  # noqa: ARG001
+    def tried(subject, asked):  # noqa: ARG001
         made.append(asked)
         return replace(TRIAL, asked=asked)
 
@@ -86,8 +98,11 @@ def test_a_trial_is_found_again_unless_it_is_half_or_another(tmp_path, monkeypat
     assert len(made) == 6
 
 
-def test_without_a_certificate_nobody_is_graded(tmp_path):
-    found = kept(subject(pace=Pace(steps=1, learning_rates=(1e-3,))), ASKED, tmp_path, "key")
+def test_without_a_certificate_it_is_tried_again_and_nobody_is_graded(tmp_path, monkeypatch):
+    attempts = _recorded(monkeypatch)
+    pace = Pace(steps=2, learning_rates=(1e-3, 1e-4))
+    found = kept(subject(pace=pace), ASKED, tmp_path, "key")
+    assert attempts == [(1, 1e-3), (2, 1e-3), (2, 1e-4)]
     assert not found.certificate.holds
     assert found.skills == {}
 
