@@ -13,7 +13,7 @@ import numpy as np
 from xai_exp.files import write_whole
 from xai_exp.statistics import paired, rank_correlation
 from xai_exp.witnesses import borrowed
-from xai_exp.witnesses.answer import CONTROLS, Answer
+from xai_exp.witnesses.answer import Answer
 from xai_exp.witnesses.borrowed import LIBRARY, Lender, Library
 from xai_exp.witnesses.certificate import Certificate
 from xai_exp.witnesses.leads import FLOOR, Lead, certified, measured_lead, weighted
@@ -22,6 +22,7 @@ from xai_exp.witnesses.trial import Asked, Trial
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "mine.md"
 CONSTANT = "deeplift"
+CONTROLS = ("noise_x_difference", "random", "sobel", "laplacian", "constant", "image", "tied")
 LIBRARY_ALONE, MATCHED_ALONE = "the package's networks alone", "matched scenes alone"
 WITHOUT = "recommended, without matched scenes"
 _HIGHER = {"infidelity": False, "region_perturbation_area": True}

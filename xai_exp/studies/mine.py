@@ -96,11 +96,12 @@ class Mine(Report):
     @cached_property
     def judged(self) -> "Answer":
         """What the witnesses say."""
-        from xai_exp.witnesses.answer import CONTROLS, Answer
+        from xai_exp.verdicts.answer import is_control
+        from xai_exp.witnesses.answer import Answer
         from xai_exp.witnesses.borrowed import Library, described, library
 
-        left = self.left[0] if self.left else {}
-        names = [name for name in left if name not in CONTROLS]
+        left, known = (self.left[0] if self.left else {}), self.jobs[0].explainers
+        names = [name for name in left if not is_control(known[name])]
         features = described(self._subject.network, self._first_images())
         return Answer(
             explainers=names,

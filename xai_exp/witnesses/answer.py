@@ -32,7 +32,6 @@ from xai_exp.witnesses.leads import (
 from xai_exp.witnesses.trial import Trial
 
 Kind = Literal["recommended", "lean by plants", "lean by borrowed truth", "undecided", "alike"]
-CONTROLS = ("noise_x_difference", "random", "sobel", "laplacian", "constant", "image", "tied")
 
 
 @dataclass(frozen=True, kw_only=True)
