@@ -20,24 +20,36 @@ def means(scores: pd.DataFrame) -> pd.DataFrame:
     Returns:
         setting, metric, higher_is_better, explainer, mean, low, high, n, models.
     """
-    rows = []
     keys = ["setting", "metric", "higher_is_better", "explainer"]
-    for names, mine in scores.groupby(keys, sort=False):
-        even = mine.assign(score=statistics.evened(mine, by=["model"]))
-        wide = even.pivot_table(index="model", columns="image", values="score", dropna=False)
-        found = statistics.crossed_interval(wide.to_numpy(float))
-        rows.append((*tuple(names), *found, len(wide)))  # pyright: ignore
+    values = statistics.evened(scores, by=[*keys, "model"]).to_numpy()
+    models, images = (pd.factorize(scores[name], sort=True)[0] for name in ("model", "image"))
+    rows = []
+    for names, mine in scores.groupby(keys, sort=False).indices.items():
+        wide = _wide(models[mine], images[mine], values[mine])
+        found = statistics.crossed_interval(wide)
+        rows.append((*names, *found, len(wide)))  # pyright: ignore
     return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "n", "models"])
 
 
-def leaderboards(scores: pd.DataFrame, audited: pd.DataFrame) -> list[tuple[str, str]]:
-    """For each setting a table: explainers, the best first, by metrics."""
+def _wide(models: np.ndarray, images: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(models, images) means of the values, in the order of their numbers; NaN where none is."""
+    (ours, row), (theirs, column) = (np.unique(x, return_inverse=True) for x in (models, images))
+    cells, there = row * len(theirs) + column, ~np.isnan(values)
+    size = len(ours) * len(theirs)
+    count = np.bincount(cells[there], minlength=size)
+    total = np.bincount(cells[there], values[there], minlength=size)
+    means = np.divide(total, count, out=np.full(size, np.nan), where=count > 0)
+    return means.reshape(len(ours), len(theirs))
+
+
+def leaderboards(means: pd.DataFrame, audited: pd.DataFrame) -> list[tuple[str, str]]:
+    """For each setting a table: explainers, the best first, by metrics; of `means`."""
     failed = set()
     if len(audited):
         rows = audited[~audited["passed"].to_numpy(bool)]
         failed = set(zip(rows["setting"], rows["metric"], strict=True))
     found = []
-    for setting, rows in means(scores).groupby("setting", sort=False):
+    for setting, rows in means.groupby("setting", sort=False):
         there = pd.DataFrame(rows[rows["n"] > 0])  # the others are under what failed
         metrics = there.drop_duplicates("metric")[["metric", "higher_is_better"]]
         heads = ["explainer"] + [

@@ -30,24 +30,22 @@ def evened(scores: pd.DataFrame, by: Sequence[str] = ()) -> pd.Series:
     Returns:
         A number a row; NaN where the score is missing.
     """
-    if "weight" not in scores or scores.empty:
-        return pd.Series(scores["score"], dtype=float)
-    if not by:
-        return _evened(scores)
-    weights = scores["weight"].to_numpy(float)
-    if bool(np.all(np.isnan(weights) | (weights == 1))):
-        return pd.Series(scores["score"], dtype=float)
-    parts = [_evened(mine) for _, mine in scores.groupby(list(by), sort=False, dropna=False)]
-    return pd.concat(parts).loc[scores.index]
-
-
-def _evened(scores: pd.DataFrame) -> pd.Series:
     values = scores["score"].to_numpy(float)
+    if "weight" not in scores or scores.empty:
+        return pd.Series(values, index=scores.index)
     weights = scores["weight"].to_numpy(float)
     weights = np.where(np.isnan(weights), 1.0, weights)  # of runs from before there were any
+    if by:
+        groups = scores.groupby(list(by), sort=False, dropna=False).ngroup().to_numpy()
+    else:
+        groups = np.zeros(len(scores), int)
     known = ~np.isnan(values)
-    total = weights[known].sum()
-    if not total > 0:
-        return pd.Series(values, index=scores.index)
-    mean = (weights[known] * values[known]).sum() / total
-    return pd.Series(mean + weights * known.sum() / total * (values - mean), index=scores.index)
+    total = np.bincount(groups, np.where(known, weights, 0))
+    sums = np.bincount(groups, np.where(known, weights * values, 0))
+    count = np.bincount(groups, known)
+    uneven = np.bincount(groups, weights != 1) > 0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means, scale = (sums / total)[groups], (count / total)[groups]
+    changed = (uneven & (total > 0))[groups]
+    evened = means + weights * scale * (values - means)
+    return pd.Series(np.where(changed, evened, values), index=scores.index)

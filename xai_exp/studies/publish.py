@@ -18,7 +18,6 @@ from xai_exp.files import whole, write_whole
 from xai_exp.report import tables
 from xai_exp.report.pages import cite, index
 from xai_exp.report.pages.page import Maps, Section, Study, render
-from xai_exp.report.tables import means
 from xai_exp.tracking import Kept, Record, Tracker, collect
 from xai_exp.tracking.told import provenance
 from xai_exp.training.store import model_key
@@ -93,26 +92,25 @@ def publish(kept: Sequence[Kept], tracker: Tracker, asked: Question) -> tuple[Pa
     verdicts = verdict.answers(asked.claims, scores, audited)
     known = set(scores["metric"])
     curves, maps, marks, truths = _drawn(good, scores)
-    page = render(
-        Study(
-            title=asked.title,
-            scores=scores,
-            verdicts=verdicts,
-            audited=audited,
-            commands=asked.commands,
-            versions=versions(),
-            curves=curves,
-            maps=maps,
-            pairs=[pair for pair in asked.pairs if known.issuperset(pair)],
-            extras=[*asked.extras, *_beside_truths(truths), *_worth_of_cues(truths)],
-            answer=asked.answer,
-            poor=_poor(kept, asked.least_accuracy),
-            least_accuracy=asked.least_accuracy,
-            skipped=asked.skipped,
-            broken=marks,
-        )
+    study = Study(
+        title=asked.title,
+        scores=scores,
+        verdicts=verdicts,
+        audited=audited,
+        commands=asked.commands,
+        versions=versions(),
+        curves=curves,
+        maps=maps,
+        pairs=[pair for pair in asked.pairs if known.issuperset(pair)],
+        extras=[*asked.extras, *_beside_truths(truths), *_worth_of_cues(truths)],
+        answer=asked.answer,
+        poor=_poor(kept, asked.least_accuracy),
+        least_accuracy=asked.least_accuracy,
+        skipped=asked.skipped,
+        broken=marks,
     )
-    kinds = {"scores": scores, "means": means(scores), "claims": _claims(verdicts)}
+    page = render(study)
+    kinds = {"scores": scores, "means": study.means, "claims": _claims(verdicts)}
     kept_tables = {key: table for key, table in kinds.items() if len(table)}
     name = unclobbering(asked.folder, asked.name, scores)
     key = model_key({"report": sorted(one.run for one in good), "page": page})

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -82,6 +81,8 @@ def _names_apart(
 
 def _renamed(one: Kept, names: Mapping[str, str]) -> Kept:
     """An explanation with these of its metrics, and with their curves, under other names."""
+    if len(names) == one.scores["metric"].nunique() and all(a == b for a, b in names.items()):
+        return one
     chosen: Any = one.scores[one.scores["metric"].isin(list(names))]
 
     def arrays() -> Mapping[str, Any]:
@@ -109,26 +110,35 @@ def tidy(kept: Sequence[Kept]) -> pd.DataFrame:
         division (the grain of the metric's parts; empty for a metric without parts), seconds (for
         a heatmap), run, and the columns of each run's scores.
     """
-    tables = [
-        one.scores.assign(
-            setting=setting,
-            dataset=one.tags.get("dataset", ""),
-            architecture=one.tags.get("model", ""),
-            seed=int(one.tags.get("seed", 0)),
-            model=one.tags.get("model_key", ""),
-            accuracy=one.accuracy,
-            explainer=one.tags.get("explainer", ""),
-            value=_value(one.params),
-            reference=one.params.get("reference", _BEFORE["reference"]),
-            division=one.scores["metric"].map(partial(_division, one.params)),
-            seconds=one.seconds,
-            run=one.run,
-        )
-        for one, setting in zip(kept, settings([one.params for one in kept]), strict=True)
-    ]
-    if not tables:
+    if not kept:
         return pd.DataFrame()
-    return pd.concat(tables, ignore_index=True)
+    rows = [len(one.scores) for one in kept]
+
+    def each(values: Iterable[object]) -> Any:  # noqa: ANN401
+        """One value a run, for all of its rows."""
+        return pd.Series(list(values)).repeat(rows).array
+
+    metrics = pd.concat([_divisions(one) for one in kept], ignore_index=True)
+    return pd.concat([one.scores for one in kept], ignore_index=True).assign(
+        setting=each(settings([one.params for one in kept])),
+        dataset=each(one.tags.get("dataset", "") for one in kept),
+        architecture=each(one.tags.get("model", "") for one in kept),
+        seed=each(int(one.tags.get("seed", 0)) for one in kept),
+        model=each(one.tags.get("model_key", "") for one in kept),
+        accuracy=each(one.accuracy for one in kept),
+        explainer=each(one.tags.get("explainer", "") for one in kept),
+        value=each(_value(one.params) for one in kept),
+        reference=each(one.params.get("reference", _BEFORE["reference"]) for one in kept),
+        division=metrics,
+        seconds=each(one.seconds for one in kept),
+        run=each(one.run for one in kept),
+    )
+
+
+def _divisions(one: Kept) -> "pd.Series[str]":
+    """The grain of each score of a run."""
+    known = {name: _division(one.params, name) for name in one.scores["metric"].unique()}
+    return one.scores["metric"].map(known)
 
 
 def _value(params: Mapping[str, str]) -> str:

@@ -1,8 +1,9 @@
 """What finished runs hold, read back."""
 
+import io
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,13 +64,12 @@ def _held(client: "MlflowClient", run: "Run") -> Kept | None:
     )
 
 
-def _heatmaps(client: "MlflowClient", run: "Run") -> dict[str, np.ndarray]:
+def _heatmaps(client: "MlflowClient", run: "Run") -> Mapping[str, np.ndarray]:
     return artifact(client, run, "heatmaps.npz", _arrays) or {}
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path) as file:
-        return dict(file)
+def _arrays(path: Path) -> Mapping[str, np.ndarray]:
+    return np.load(io.BytesIO(path.read_bytes()))  # an array is unpacked when it is asked for
 
 
 def artifact(client: "MlflowClient", run: "Run", name: str, read: Callable[[Path], Any]) -> Any:  # noqa: ANN401

@@ -114,7 +114,7 @@ def test_the_leaderboard_begins_with_the_best_by_the_metrics_that_can_be_believe
         columns=["metric", "setting", "passed"],
     )
     for passed, first in ((audited, "other"), (audited.assign(passed=[False, True]), "one")):
-        ((_, table),) = tables.leaderboards(scores, passed)
+        ((_, table),) = tables.leaderboards(tables.means(scores), passed)
         assert table.partition("<tbody>")[2].startswith(f"<tr><td>{first}</td>")
         assert table.count("wrong by the audit") == 1
 
@@ -175,7 +175,7 @@ def test_correlations_stand_in_their_cells_as_long_as_they_can_be_read():
 def test_the_leaderboard_has_no_column_for_a_metric_without_scores():
     scores = scored()
     scores.loc[scores["metric"] == "shown_use", "score"] = np.nan
-    ((_, table),) = tables.leaderboards(scores, pd.DataFrame())
+    ((_, table),) = tables.leaderboards(tables.means(scores), pd.DataFrame())
     assert "true use" in table
     assert "shown use" not in table
 

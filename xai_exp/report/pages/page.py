@@ -3,6 +3,7 @@
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,6 +85,11 @@ class Study:
     skipped: Sequence[tuple[str, str, str]] = ()
     broken: Sequence[tuple[str, str, str]] = ()
 
+    @cached_property
+    def means(self) -> pd.DataFrame:
+        """Each explainer's mean by setting and metric."""
+        return tables.means(self.scores)
+
     @property
     def headline(self) -> str:
         """The answer in one sentence."""
@@ -95,7 +101,7 @@ def render(study: Study) -> str:
     made = {
         "claims": _claims(study.verdicts),
         "audit": tables.audit(study.audited),
-        "leaders": tables.leaderboards(study.scores, study.audited),
+        "leaders": tables.leaderboards(study.means, study.audited),
         "ranks": comparisons.ranks(study.scores, study.audited),
         "agreement": comparisons.agreement(study.scores),
         "curves": comparisons.drawn_curves(study.curves),
