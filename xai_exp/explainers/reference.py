@@ -50,6 +50,15 @@ class Boxed(Protocol):
     high: float | None
 
 
+@runtime_checkable
+class Fronting(Protocol):
+    """What stands in front of a network and is linear but for a constant, as a change of units."""
+
+    def moved(self, level: Levels) -> tuple[nn.Module, Levels]:
+        """The linear part L, and what becomes of a level: N(b + d) = L(d) + N(b)."""
+        ...
+
+
 def referred(explainer: Explainer, reference: Reference) -> Explainer:
     """The explainer that measures images from the reference.
 
@@ -178,59 +187,65 @@ class Shifting:
         image: one image (1, channel, height, width), on which the two are compared.
 
     Raises:
-        InputError: when the first layer is no convolution or matrix product of the pixels.
+        InputError: when the first layer is no convolution or matrix product of the pixels, or of
+            what something linear in front makes of them.
     """
 
     def __init__(self, model: nn.Module, levels: Tensor, image: Images) -> None:
-        self._model, self._image = model, image
-        self._name, self._layer, self._made = "", nn.Identity(), model
+        self._model, self._made = model, model
+        self._front: tuple[str, Fronting] | None = None
+        self._first: tuple[str, nn.Conv2d | nn.Linear] | None = None
         farthest = levels[levels.abs().amax((1, 2, 3)).argmax()][None]
-        if farthest.any():
-            self._compared(farthest)
+        if farthest.any() and not self._fits(farthest, image):
+            raise InputError(
+                "reference: got a network whose first layer is no convolution or matrix product "
+                "of the pixels; allowed: reference=own"
+            )
 
-    def _compared(self, level: Levels) -> None:
+    def _fits(self, level: Levels, image: Images) -> bool:
         """Find the layer of the pixels, and see that the shifted network is the same function."""
-        with torch.no_grad(), ops.evaluating(self._model):
-            wanted = self._model(self._image)
-            for name, layer in self._model.named_modules():
-                if not isinstance(layer, nn.Conv2d | nn.Linear):
-                    continue
-                self._name, self._layer = name, layer
-                if _moved(layer, level, self._image) is None:
-                    break
-                self._made = ops.shared_copy(self._model)
-                if _near(self(level)(self._image - level), wanted):
-                    return
+        for name, layer in self._model.named_modules():
+            if isinstance(layer, Fronting) and self._front is None:
+                self._front = name, layer
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                self._first = name, layer
                 break
-        raise InputError(
-            "reference: got a network whose first layer is no convolution or matrix product of "
-            "the pixels; allowed: reference=own"
-        )
+        with torch.no_grad(), ops.evaluating(self._model):
+            self._made = ops.shared_copy(self._model)
+            made = self._shifted(level)
+            return made is not None and _near(made(image - level), self._model(image))
+
+    def _shifted(self, level: Levels) -> nn.Module | None:
+        if self._front is not None:
+            front, level = self._front[1].moved(level)
+            self._made.set_submodule(self._front[0], front)
+        name, layer = self._first or ("", None)
+        moved = None if layer is None else _moved(layer, level)
+        if moved is None or not name:
+            return moved
+        self._made.set_submodule(name, moved)
+        return self._made
 
     def __call__(self, level: Levels) -> nn.Module:
         """The network of the difference to this level; the network itself for a level of zero."""
-        if not level.any():
-            return self._model
-        layer = _moved(self._layer, level, self._image)
-        assert layer is not None
-        if not self._name:
-            return layer
-        self._made.set_submodule(self._name, layer)
-        return self._made
+        made = self._shifted(level) if level.any() else self._model
+        assert made is not None
+        return made
 
 
 def _near(found: Tensor, wanted: Tensor) -> bool:
     return bool((found - wanted).abs().amax() <= _CLOSE * wanted.abs().amax())
 
 
-def _moved(layer: nn.Conv2d | nn.Linear, level: Levels, image: Images) -> nn.Module | None:
+def _moved(layer: nn.Conv2d | nn.Linear, level: Levels) -> nn.Module | None:
     weight, bias = layer.weight.detach(), layer.bias
     shift = torch.zeros(len(weight), dtype=weight.dtype, device=weight.device)
     shift = shift if bias is None else shift + bias.detach()
     if isinstance(layer, nn.Linear):
-        pixels = level.expand_as(image).flatten(1)[0]
-        if len(pixels) != layer.in_features:
+        plane, rest = divmod(layer.in_features, level.shape[1])
+        if rest:
             return None
+        pixels = level.flatten().repeat_interleave(plane)
         return _matrix(layer, shift + weight @ pixels.to(weight))
     if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
         return None

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from xai_exp.compute import ops
 from xai_exp.config import InputError, Range, configured
-from xai_exp.types import Explainer, Images
+from xai_exp.types import Explainer, Images, Levels
 
 _CLOSE = 1e-4  # share of the largest output by which a changed copy may differ
 BINARY = (
@@ -89,7 +89,7 @@ class _Prepared(nn.Module):
 
     def __init__(self, how: Preprocessing) -> None:
         super().__init__()
-        self.size = how.size
+        self.how, self.size = how, how.size
         self.plain = how.mean == 0.0 and how.std == 1.0
         for name, value in (("mean", how.mean), ("std", how.std)):
             self.register_buffer(name, torch.as_tensor(value, dtype=torch.float32).view(-1, 1, 1))
@@ -98,6 +98,11 @@ class _Prepared(nn.Module):
         if self.size is not None and tuple(images.shape[-2:]) != tuple(self.size):
             images = _resized(images, self.size)
         return images if self.plain else (images - self.mean) / self.std
+
+    def moved(self, level: Levels) -> tuple[nn.Module, Levels]:
+        """The linear part, and what becomes of one level for each channel."""
+        linear = _Prepared(Preprocessing(std=self.how.std, size=self.size)).to(self.std.device)
+        return linear, level if self.plain else (level - self.mean) / self.std
 
 
 def _resized(images: Tensor, size: Size) -> Tensor:

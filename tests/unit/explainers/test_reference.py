@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from xai_exp.compute import ops
 from xai_exp.config import InputError
 from xai_exp.data.land.settlements import Settlements
 from xai_exp.explainers.deeplift.deeplift import DeepLIFT
@@ -11,6 +12,7 @@ from xai_exp.explainers.gradients.gradients import Gradient, InputXGradient, Int
 from xai_exp.explainers.lrp.lrp import LRP
 from xai_exp.explainers.perturbation.windows import Occlusion
 from xai_exp.explainers.reference import Referred, Shifting, referred
+from xai_exp.models.asked import Asked, Preprocessing
 from xai_exp.removal.imputers import Constant
 
 TARGETS = torch.tensor([0, 1, 2, 0])
@@ -46,6 +48,23 @@ def test_a_matrix_product_takes_the_level_too(images):
         model = nn.Sequential(nn.Flatten(), nn.Linear(162, 3)).double()
     b = torch.tensor([0.2, 0.7], dtype=torch.float64).view(1, 2, 1, 1)
     torch.testing.assert_close(Shifting(model, b, images[:1])(b)(images - b), model(images))
+
+
+@pytest.mark.parametrize("size", [None, (9, 9), (12, 7)])
+def test_units_and_sizes_in_front_of_a_network_are_shifted_with_it(images, size):
+    before = Preprocessing(mean=(0.4, 0.5), std=(0.2, 0.3), size=(9, 9)).module(2).double()
+    model = Asked(before, network())
+    if size is not None:
+        images = nn.functional.interpolate(images, size, mode="bilinear")
+    levels = ops.border_level(images)
+    shifting = Shifting(model, levels, images[:1])
+    for row in range(4):
+        b, image = levels[row : row + 1], images[row : row + 1]
+        torch.testing.assert_close(shifting(b)(image - b), model(image), rtol=1e-6, atol=1e-6)
+    found = Referred(DeepLIFT(), "border")(model, images, TARGETS).sum((1, 2))
+    rows = torch.arange(4)
+    wanted = (model(images) - model(levels.expand_as(images)))[rows, TARGETS]
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_a_gradient_is_what_it_was_and_times_input_is_times_the_difference(images):
