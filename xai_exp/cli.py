@@ -182,6 +182,32 @@ def sync(arguments: Sequence[str]) -> None:
     sys.stdout.write(f"{new} runs sent, {known} were there\n")
 
 
+def survey(arguments: Sequence[str]) -> None:
+    """Say what people have answered to a survey: its page of results and a table."""
+    words = Arguments(prog="python -m xai_exp survey", description=survey.__doc__)
+    words.add_argument("answers", nargs="*", type=Path, help="files that the survey's page saved")
+    words.add_argument(
+        "--key", default="reports/survey.key.json", type=Path, help="beside its page"
+    )
+    words.add_argument("--out", type=Path, help="the folder to write to; that of the key")
+    given = words.parse_args(arguments)
+    from xai_exp.survey import answers, key, results
+
+    known = key.read(given.key)
+    page, table, said = results.written(known, answers.read(given.answers, known))
+    from xai_exp.files import whole, write_whole
+    from xai_exp.report.pages import index
+
+    folder = given.out or given.key.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{given.key.name.removesuffix('.key.json')}-results.html"
+    with index.lock(folder), whole(path.with_suffix(".csv")) as part:
+        table.to_csv(part, index=False)
+        write_whole(path, page)
+    index.write(folder)
+    sys.stdout.write(f"{said}\nreport: {path}\n")
+
+
 COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "check": check,
     "explain": explain,
@@ -189,6 +215,7 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "doctor": doctor,
     "report": report,
     "stability": stability,
+    "survey": survey,
     "sync": sync,
     "ui": ui,
 }

@@ -117,7 +117,7 @@ def _strongest(wins: Array, *, penalised: bool) -> Array:
 
 
 def _weights(strengths: Array, asked: Array) -> Array:
-    """n p (1 - p) of every two things."""
+    """N p (1 - p) of every two things."""
     chance = special.expit(strengths[:, None] - strengths)
     return asked * chance * (1 - chance)
 

@@ -53,7 +53,7 @@ def data(maps: Sequence[Maps]) -> str:
                 {
                     "name": name,
                     "heatmaps": {
-                        tables.words(method): _encoded(_signed(drawn[:many]))
+                        tables.words(method): _encoded(signed(drawn[:many]))
                         for method, drawn in list(heatmaps.items())[:_MOST_MAPS]
                     },
                 }
@@ -76,7 +76,7 @@ def _images(maps: Sequence[Maps]) -> int:
     return max(_FEWEST_IMAGES, _ROOM // max(1, each))
 
 
-def _signed(heatmaps: np.ndarray) -> np.ndarray:
+def signed(heatmaps: np.ndarray) -> np.ndarray:
     """Each map in -127..127, its 99.5 % quantile at the end of the scale."""
     ends = np.array([gallery.limit(torch.from_numpy(one)) for one in heatmaps])[:, None, None]
     return (np.clip(np.nan_to_num(heatmaps / ends), -1, 1) * 127).round().astype(np.int8)
