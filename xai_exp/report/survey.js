@@ -1,31 +1,12 @@
-"use strict";
 const data = JSON.parse(document.getElementById("survey").textContent);
 const $ = id => document.getElementById(id), pairs = data.kind === "pairs";
-const bytes = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));
-const mix = (a, b, t) => a.map((v, i) => v + (b[i] - v) * t);
-const colour = v => mix([255, 255, 255], v < 0 ? [11, 74, 143] : [165, 15, 34], Math.min(1, Math.abs(v)));
-const drawn = (count, paint, label) => {
-  const canvas = document.createElement("canvas"), [height, width] = data.size;
-  canvas.width = width; canvas.height = height;
-  canvas.setAttribute("role", "img"); canvas.setAttribute("aria-label", label);
-  const context = canvas.getContext("2d"), picture = context.createImageData(width, height);
-  for (let i = 0; i < width * height; i++) picture.data.set([...paint(i), 255], 4 * i);
-  context.putImageData(picture, 0, 0);
-  return canvas;
-};
 const image = name => {
   const levels = bytes(data.pictures[name]), n = data.colours;
-  return drawn(n, i => n === 1 ? [levels[i], levels[i], levels[i]] : levels.subarray(3 * i, 3 * i + 3), "picture");
+  return drawn(data.size, i => n === 1 ? [levels[i], levels[i], levels[i]] : levels.subarray(3 * i, 3 * i + 3), "picture");
 };
 const heatmap = name => {
   const values = new Int8Array(bytes(data.maps[name]).buffer);
-  return drawn(1, i => colour(values[i] / 127), "heatmap");
-};
-const made = (tag, text = "", ...inside) => {
-  const one = document.createElement(tag);
-  one.textContent = text;
-  one.append(...inside);
-  return one;
+  return drawn(data.size, i => colour(values[i] / 127), "heatmap");
 };
 // The same rater always gets the same form and order.
 const hash = text => { let h = 2166136261; for (const c of text) h = Math.imul(h ^ c.codePointAt(0), 16777619) >>> 0; return h; };

@@ -70,9 +70,9 @@ def preferred(key: Key, answers: Sequence[Answers]) -> Preferred:
     return Preferred(
         methods=methods,
         strengths=strengths,
-        chosen={name: crossed_interval(_chosen(key, answers, name)) for name in methods},
+        chosen={name: _share(_chosen(key, answers, name)) for name in methods},
         alpha=krippendorff_alpha(first),
-        left=crossed_interval(left),
+        left=_share(left),
         metrics={name: _agreement(key, answers, name, methods, strengths) for name in key.scores},
     )
 
@@ -99,7 +99,7 @@ def guessed(key: Key, answers: Sequence[Answers]) -> Guessed:
     said = _table(key, answers, lambda _, choice, __: float(named.index(choice)))
     return Guessed(
         chance=1 / len(named),
-        right={name: crossed_interval(table) for name, table in right.items()},
+        right={name: _share(table) for name, table in right.items()},
         effect={
             name: crossed_interval(table - right[key.placebo])
             for name, table in right.items()
@@ -124,6 +124,13 @@ def _table(key: Key, answers: Sequence[Answers], told: Told) -> np.ndarray:
             for one in answers
         ]
     )
+
+
+def _share(table: np.ndarray) -> Interval:
+    """The mean of zeros and ones, and an interval that ends where shares do."""
+    found = crossed_interval(table)
+    low, high = (float(np.clip(end, 0, 1)) for end in (found.low, found.high))
+    return found._replace(low=low, high=high)
 
 
 def _chosen(key: Key, answers: Sequence[Answers], method: str) -> np.ndarray:
@@ -158,7 +165,7 @@ def _agreement(
 
     means = np.array([sign * _mean(key, metric, method) for method in methods])
     order = rank_correlation(means[None], strengths.strengths[None])[0]
-    return Agreement(crossed_interval(_table(key, answers, told)), float(order))
+    return Agreement(_share(_table(key, answers, told)), float(order))
 
 
 def _score(key: Key, metric: str, network: int, method: str, image: int) -> float:

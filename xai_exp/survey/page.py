@@ -16,6 +16,7 @@ _WORDS = {
     PAIRS: "Which heatmap shows better why the network says so?",
     GUESSES: "Which rule does this network go by?",
 }
+_SECONDS = {PAIRS: 6, GUESSES: 20}  # that a question takes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +79,8 @@ def made(asked: Asked) -> tuple[str, Key]:
         "forms": forms,
     }
     text = json.dumps(data).replace("<", "\\u003c")
-    summary = f"{len(items)} questions, about {max(1, len(items) // 10)} minutes."
+    minutes = max(2, len(items) * _SECONDS[key.kind] // 60)
+    summary = f"{len(items)} questions, about {minutes} minutes."
     page = document.filled("survey.html", title=_escaped(asked.title), summary=summary, data=text)
     return page, key
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from xai_exp.survey.design import Guess, Material, Pair
     from xai_exp.tracking import Kept
 
+_SKILL = "part_skill"  # 1 is the truth
+
 
 class Survey(Report):
     """Write the page that asks people, and the key of what it shows.
@@ -180,18 +182,23 @@ def material(job: "Experiment", mine: "Mapping[str, Kept]", mechanism: str) -> "
         images=beside["images"],
         says=[classes[int(target)] for target in rows["target"]],
         heatmaps=heatmaps,
-        scores=_scores(mine, len(rows)),
+        scores=_scores(mine, len(rows), known=TRUTH if TRUTH in heatmaps else None),
     )
 
 
-def _scores(mine: "Mapping[str, Kept]", count: int) -> "dict[str, dict[str, np.ndarray]]":
-    """By metric and explainer, an image each."""
+def _scores(
+    mine: "Mapping[str, Kept]", count: int, known: str | None
+) -> "dict[str, dict[str, np.ndarray]]":
+    """By metric and explainer, an image each; exact truth has the skill of exact truth."""
     found: dict[str, dict[str, np.ndarray]] = {}
     for name, kept in mine.items():
         for metric, rows in kept.scores.groupby("metric", sort=False):
             scores = rows.sort_values("image")["score"].to_numpy(float)
             if len(scores) == count:
                 found.setdefault(str(metric), {})[name] = scores
+    if known and _SKILL in found:
+        others = list(found[_SKILL].values())
+        found[_SKILL][known] = 0 * others[0] + 1  # missing where equal shares are true as well
     return found
 
 
