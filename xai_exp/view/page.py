@@ -41,7 +41,8 @@ def made(settings: Sequence[Setting], title: str, images: int) -> str:
         name for one in settings for net in one.networks.values() for name in net.explained
     }
     networks = sum(len(one.networks) for one in settings)
-    summary = f"{len(settings)} settings, {networks} networks, {len(explainers)} explainers."
+    counts = {"setting": len(settings), "network": networks, "explainer": len(explainers)}
+    summary = ", ".join(f"{n} {name}{'s' * (n != 1)}" for name, n in counts.items()) + "."
     return document.filled("view.html", title=html.escape(title), summary=summary, data=text)
 
 

@@ -1,6 +1,6 @@
 """What tracking holds of explanations, as a person looks at it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +11,7 @@ from xai_exp.tracking import Kept, Tracker, collect
 
 _SHORTEST = 4  # characters of a run's id
 _NAMED = 8  # studies that a line names
+_USED = "study."  # how the tags of studies begin that use a run again
 _PARTS = ("worth/objects", "shown/objects")
 
 
@@ -80,17 +81,23 @@ def chosen(tracker: Tracker, what: str) -> list[Kept]:
         raise InputError("view: got a store without explanations; allowed: one with some")
     if not what:
         return every
-    found = [one for one in every if one.tags.get("study") == what]
+    found = [one for one in every if what in _studies(one)]
     if not found and len(what) >= _SHORTEST:
         found = [one for one in every if one.run.startswith(what)]
     if not found:
-        studies = sorted({one.tags["study"] for one in every if one.tags.get("study")})
+        studies = sorted({name for one in every for name in _studies(one)})
         more = f" and {len(studies) - _NAMED} more" if len(studies) > _NAMED else ""
         known = ", ".join(studies[:_NAMED]) + more if studies else "none is there"
         raise InputError(
             f"view: got {what}; allowed: a study ({known}), the beginning of a run's id, or nothing"
         )
     return found
+
+
+def _studies(one: Kept) -> set[str]:
+    """The study that a run was made for, and those that have used it again."""
+    used = {tag.removeprefix(_USED) for tag in one.tags if tag.startswith(_USED)}
+    return used | ({one.tags["study"]} if one.tags.get("study") else set())
 
 
 def settings(kept: Sequence[Kept]) -> list[Setting]:
@@ -147,11 +154,15 @@ def _rows(one: Kept) -> pd.DataFrame:
 
 def _network(label: str, one: Kept, arrays: Mapping[str, np.ndarray]) -> Network:
     told = [
-        f"label {row['label']}, said {row['prediction']}, explained {row['target']}"
+        f"label {row['label']}{_class(row)}, said {row['prediction']}, explained {row['target']}"
         for row in _rows(one).to_dict("records")
     ]
     worth = arrays.get(_PARTS[0])
     return Network(name=label, accuracy=one.accuracy, told=told, worth=worth)
+
+
+def _class(row: Mapping[Hashable, object]) -> str:
+    return f" ({row['class']})" if isinstance(row.get("class"), str) else ""
 
 
 def _explained(one: Kept, arrays: Mapping[str, np.ndarray]) -> Explained:
