@@ -50,7 +50,7 @@ def written(key: Key, answers: Sequence[Answers]) -> tuple[str, pd.DataFrame, st
 
 
 def _preferred(key: Key, found: Preferred) -> tuple[str, list[Section], Rows]:
-    order = [found.methods[place] for place in np.argsort(-found.strengths.strengths)]
+    order = [found.methods[int(place)] for place in np.argsort(-found.strengths.strengths)]
     strengths = {name: found.strengths.strength(found.methods.index(name)) for name in order}
     alone = Interval(found.alpha.mean, found.alpha.low, found.alpha.high, found.alpha.n)
     rows: list[tuple[str, str, Interval]] = [("strength", *one) for one in strengths.items()]
@@ -123,11 +123,13 @@ def _strengths(key: Key, found: Preferred, strengths: Mapping[str, Interval]) ->
 def _drawn(key: Key, found: Mapping[str, Interval]) -> Figure:
     figure, axes = ink.canvas(0.6 + 0.26 * len(found))
     axes.axvline(0, color=ink.SOFT, linewidth=0.8)
-    for place, (name, one) in enumerate(reversed(found.items())):
+    names = list(found)[::-1]
+    for place, name in enumerate(names):
+        one = found[name]
         colour = ink.SOFT if name in key.controls else ink.BLUE
         axes.hlines(place, one.low, one.high, color=colour, linewidth=1.5)
         axes.plot(one.mean, place, "o", ms=4, color=colour)
-    axes.set_yticks(range(len(found)), [_told(key, name) for name in reversed(found)])
+    axes.set_yticks(range(len(found)), [_told(key, name) for name in names])
     axes.set_xlabel("strength (right: preferred)")
     ink.plain(axes, grid="x")
     return figure

@@ -130,11 +130,11 @@ def _place(
         number += 1
         key = f"{name} ({number})"
     if key not in found:
-        files = _rows(one).get("file", pd.Series(dtype=object))
+        rows = _rows(one).to_dict("records")
         found[key] = Setting(
             name=key,
             images=arrays["images"],
-            files=[str(file) for file in files if isinstance(file, str)],
+            files=[row["file"] for row in rows if isinstance(row.get("file"), str)],
             parts=_numbered(arrays.get("parts")),
         )
     return found[key]
