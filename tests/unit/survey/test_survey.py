@@ -186,6 +186,9 @@ def test_the_command_writes_a_page_and_a_table_and_a_sheet_says_the_same(pairs, 
     assert "Of the methods people prefer good, clearly to " in said
     text = (tmp_path / "s-results.html").read_text()
     assert "5 people, 180 answers" in text
+    assert '<p class="headline">Of the methods people prefer good, clearly' in (
+        tmp_path / "index.html"
+    ).read_text("utf-8")
     assert "allow for how the 5 raters differ" in text
     assert (tmp_path / "s-results.csv").read_text().count("\n") == 1 + 4 + 4 + 1 + 1 + 2
 
