@@ -182,6 +182,71 @@ def sync(arguments: Sequence[str]) -> None:
     sys.stdout.write(f"{new} runs sent, {known} were there\n")
 
 
+def survey(arguments: Sequence[str]) -> None:
+    """Say what people have answered to a survey: its page of results and a table."""
+    words = Arguments(prog="python -m xai_exp survey", description=survey.__doc__)
+    words.add_argument("answers", nargs="*", type=Path, help="files that the survey's page saved")
+    words.add_argument(
+        "--key", default="reports/survey.key.json", type=Path, help="beside its page"
+    )
+    words.add_argument("--out", type=Path, help="the folder to write to; that of the key")
+    given = words.parse_args(arguments)
+    from xai_exp.survey import answers, key, results
+
+    known = key.read(given.key)
+    page, table, said = results.written(known, answers.read(given.answers, known))
+    from xai_exp.files import whole, write_whole
+    from xai_exp.report.pages import index
+
+    folder = given.out or given.key.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{given.key.name.removesuffix('.key.json')}-results.html"
+    with index.lock(folder), whole(path.with_suffix(".csv")) as part:
+        table.to_csv(part, index=False)
+        write_whole(path, page)
+    index.write(folder)
+    sys.stdout.write(f"{said}\nreport: {path}\n")
+
+
+def view(arguments: Sequence[str]) -> None:
+    """Look at stored heatmaps: one page, served on this machine only, or written as a file."""
+    words = Arguments(prog="python -m xai_exp view", description=view.__doc__)
+    words.add_argument("what", nargs="?", default="", help="a study or a run's id; all if none")
+    words.add_argument("--root", default="mlruns", help="where tracking keeps its files")
+    words.add_argument("--experiment", default="xai_exp", help="the experiment in MLflow")
+    words.add_argument("--images", default=64, type=int, help="of each setting, the first ones")
+    words.add_argument("--out", type=Path, help="write the page to this file, to be sent to others")
+    words.add_argument("--port", type=int, help="on 127.0.0.1; any free one if none")
+    given = words.parse_args(arguments)
+    _refuse_no_runs("--root", given.root)
+    from xai_exp.tracking import MLflow
+    from xai_exp.view import page, stored
+
+    tracker = MLflow(root=given.root, experiment=given.experiment).open(make=False)
+    found = stored.settings(stored.chosen(tracker, given.what))
+    text = page.made(found, f"Heatmaps of {given.what or given.root}", given.images)
+    if given.out:
+        from xai_exp.files import write_whole
+
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(given.out, text)
+        sys.stdout.write(f"page: {given.out} ({len(text) / 1e6:.1f} MB)\n")
+        return
+    _serve(text, given.port)
+
+
+def _serve(text: str, port: int | None) -> None:
+    from xai_exp.view.serving import server
+
+    with server(text, port) as shown:
+        sys.stdout.write(f"http://127.0.0.1:{shown.server_port}/\nCtrl-C stops it\n")
+        sys.stdout.flush()
+        try:
+            shown.serve_forever()
+        except KeyboardInterrupt:
+            sys.stdout.write("\nstopped\n")
+
+
 COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "check": check,
     "explain": explain,
@@ -189,8 +254,10 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "doctor": doctor,
     "report": report,
     "stability": stability,
+    "survey": survey,
     "sync": sync,
     "ui": ui,
+    "view": view,
 }
 
 

@@ -1,13 +1,17 @@
 """The list of all pages, and what the command line says of it."""
 
+import base64
+import io
 import re
 from threading import Thread
 
+import numpy as np
 import pytest
 from filelock import FileLock
+from PIL import Image
 
 from xai_exp.cli import main
-from xai_exp.report.pages import index
+from xai_exp.report.pages import browser, index
 from xai_exp.studies import publish
 
 
@@ -39,6 +43,30 @@ def test_every_page_is_linked_with_its_answers_the_named_studies_first(tmp_path)
     assert '<li class="not-judged"><span class="badge">Not judged:</span> b: c' in text
     assert not re.search(r"https?://", text)
     assert index.write(tmp_path).read_text() == text
+
+
+def test_a_page_s_picture_is_its_thumbnail_and_nothing_else_is(tmp_path):
+    drawn = browser.thumbnail(
+        [
+            browser.Maps(
+                setting="own",
+                images=np.full((1, 8, 8), 100, np.uint8),
+                masks=None,
+                captions=["0"],
+                models={"cnn": {"up": np.ones((1, 8, 8)), "down": -np.ones((1, 8, 8))}},
+            )
+        ]
+    )
+    for name, content in (("good", drawn), ("bad", "https://example.org/a.png")):
+        meta = f'<meta name="thumbnail" content="{content}"></head>'
+        (tmp_path / f"{name}.html").write_text(page(name).replace("</head>", meta))
+    text = index.write(tmp_path).read_text()
+    assert text.count("<img") == 1
+    assert f'src="{drawn}"' in text
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(drawn.partition(",")[2]))))
+    assert pixels.shape == (64, 3 * 64 + 2 * 4, 3)
+    seen = [pixels[9, 9 + 68 * place].tolist() for place in range(3)]
+    assert seen == [[100, 100, 100], [165, 15, 34], [11, 74, 143]]
 
 
 def test_a_page_waits_until_no_other_process_writes_it_and_is_linked(tmp_path):

@@ -1,6 +1,7 @@
 """One page that links all studies of a folder with their answers: reports/index.html."""
 
 import html
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from html.parser import HTMLParser
@@ -15,6 +16,7 @@ STUDIES = (
     *("certified", "edge_filter"),
 )
 REPLICATIONS = ("samek2017", "sixt2020", "bluecher2024", "xaitris", "nlesc2020")
+_PICTURE = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]+")
 _NAME = "index.html"
 _TITLE = "Which explanation of an image classifier can be trusted?"
 _SUMMARY = "Each study with its answer; its page has the numbers, plots and how to repeat it."
@@ -29,6 +31,7 @@ class Entry(NamedTuple):
         headline: the answer in one sentence.
         claims: each claim's answer and text.
         day: of its making; empty if it does not say.
+        picture: a small one, as a data URI; empty if it has none.
     """
 
     file: str
@@ -36,6 +39,7 @@ class Entry(NamedTuple):
     headline: str
     claims: Sequence[tuple[str, str]]
     day: str = ""
+    picture: str = ""
 
 
 def lock(folder: Path) -> AbstractContextManager[None]:
@@ -79,7 +83,8 @@ def _grouped(found: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:
 def _read(path: Path) -> Entry:
     parser = _Head()
     parser.feed(path.read_text("utf-8").partition("</head>")[0])
-    return Entry(path.name, parser.title or path.stem, parser.headline, parser.claims, parser.day)
+    title = parser.title or path.stem
+    return Entry(path.name, title, parser.headline, parser.claims, parser.day, parser.picture)
 
 
 class _Head(HTMLParser):
@@ -87,7 +92,7 @@ class _Head(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__()
-        self.title = self.headline = self.day = ""
+        self.title = self.headline = self.day = self.picture = ""
         self.claims: list[tuple[str, str]] = []
         self._inside = False
 
@@ -98,6 +103,8 @@ class _Head(HTMLParser):
         content = given.get("content") or ""
         if tag == "meta" and given.get("name") == "description":
             self.headline = content
+        if tag == "meta" and given.get("name") == "thumbnail" and _PICTURE.fullmatch(content):
+            self.picture = content
         if tag == "meta" and given.get("name") == "date":
             self.day = content
         if tag == "meta" and given.get("name") == "answer":

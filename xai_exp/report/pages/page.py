@@ -108,6 +108,7 @@ def render(study: Study) -> str:
         "extras": study.extras,
         "pairs": [comparisons.pair(study.scores, one) for one in study.pairs],
         "images": browser.data(study.maps),
+        "thumbnail": browser.thumbnail(study.maps),
         "failed": tables.failed(study.scores),
         "skipped": tables.skipped(study.skipped),
         "broken": tables.broken(study.broken),
