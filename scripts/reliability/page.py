@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.reliability.reference import BOUND
+
 _DOCS = Path(__file__).resolve().parents[2] / "docs"
 _NUMBERS = Path(__file__).resolve().parent
 _UNKNOWN = "Not measured yet."
@@ -20,6 +22,7 @@ def page() -> str:
     """The page's text."""
     words = (_DOCS / "reliability-words.md").read_text("utf-8")
     made = {"chaos": _UNKNOWN, "lines": _UNKNOWN, "files": _UNKNOWN, "wrong": ""}
+    made |= {"threads": _threads(_numbers("threads") or []), "bound": f"{BOUND:g}"}
     if killed := _numbers("chaos"):
         made["chaos"] = _chaos(killed)
     if tried := _numbers("fuzz"):
@@ -52,6 +55,15 @@ def _chaos(told: Mapping[str, Any]) -> str:
         for one in told["commands"]
     ]
     return _table(heads.split(" | "), rows)
+
+
+def _threads(told: Sequence[Mapping[str, Any]]) -> str:
+    if not told:
+        return _UNKNOWN
+    heads = ["deterministic", "threads", "seconds", "largest difference from one thread"]
+    names = ("deterministic", "threads", "seconds")
+    rows = [[*(str(one[n]).lower() for n in names), f"{one['apart']:.1g}"] for one in told]
+    return _table(heads, rows)
 
 
 def _ended(told: Mapping[str, Mapping[str, Any]]) -> str:
