@@ -33,6 +33,8 @@ def device(name: str) -> torch.device:
         return torch.device("cuda" if _cuda() else "cpu")
     try:
         chosen = torch.device(name)
+        if chosen.type == "cpu" and name != "cpu":
+            raise NotImplementedError("there is one")
         torch.zeros(1, device=chosen).item()  # there are devices that compute nothing
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         allowed = ["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]

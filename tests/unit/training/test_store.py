@@ -1,6 +1,7 @@
 """The store of trained networks: keys, whole files, one trainer at a time."""
 
 import json
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -178,13 +179,15 @@ def test_of_two_processes_that_want_one_model_one_trains_and_the_other_waits_and
     assert sorted("trains model k: waiting for it" in line for line in said) == [False, True]
 
 
-def test_the_lock_of_a_killed_process_is_free(tmp_path):
+def test_the_lock_of_a_killed_process_is_free(tmp_path, begun):
     code = (
         "import os, signal, sys; from pathlib import Path\n"
         "from xai_exp.training.store import ModelStore\n"
         "with ModelStore(root=Path(sys.argv[1])).lock('k'): os.kill(os.getpid(), signal.SIGKILL)"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    process = begun(tmp_path, tmp_path, code=code)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
     with ModelStore(root=tmp_path).lock("k"):
         pass
 
