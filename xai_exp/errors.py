@@ -89,6 +89,9 @@ def arranged(words: Sequence[str], parser: argparse.ArgumentParser) -> list[str]
 
     parser.error = refuse
     given = parser.parse_args(found)
+    alone = [word for word in ("resolve", "package") if getattr(given, word)]
+    if alone and not (given.cfg or given.help):
+        raise InputError(f"--{alone[0]}: got it alone; allowed: with --cfg job")
     if given.shell_completion and not _COMPLETION.search(" ".join(given.overrides)):
         raise InputError("-sc: got nothing to do; allowed: -sc install=bash, or uninstall=bash")
     return found
@@ -153,6 +156,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _from_hydra(message: str, conf: Path, arguments: Sequence[str]) -> str:
     several = _AMBIGUOUS.search(message)
     if several:
+        if line := _of_a_sweep(conf, arguments):
+            return line
         return _unreadable(several.group(1), "one value, or -m to try each of several, or ")
     missing = _MISSING.search(message)
     if missing:
@@ -177,6 +182,23 @@ def _from_hydra(message: str, conf: Path, arguments: Sequence[str]) -> str:
     if key and not line:
         return _unknown_key(key.group(1), conf, arguments)
     return line or f"{' '.join(message.split())}; allowed: what python -m xai_exp --help tells of"
+
+
+def _of_a_sweep(conf: Path, arguments: Sequence[str]) -> str:
+    """What is wrong in a sweep beside its lists of values; empty if nothing is.
+
+    Hydra takes a sweep that it can't compose for a single run, and then its lists for the mistake.
+    """
+    words = [a for a in arguments if "=" in a and "," not in a and not a.startswith("-")]
+    if not any(word.startswith("sweep=") for word in words):
+        return ""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        try:
+            compose("config", overrides=words, return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            return _from_hydra(str(error), conf, words)
+    return ""
 
 
 def _of_group(message: str, conf: Path) -> str:

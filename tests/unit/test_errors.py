@@ -158,12 +158,19 @@ def test_places_that_are_not_there_or_have_no_name_are_refused_and_nothing_is_ma
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("study=${oc.env:NOPE_OF_NONE}", "study: got what can't be resolved (KeyError raised while"),
+        (
+            "study=${oc.env:NOPE_OF_NONE}",
+            "study: got what can't be resolved (KeyError raised while",
+        ),
         ("images=${images}", "images: got what can't be resolved (Recursive interpolation"),
         ("images=${nope}", "images: got what can't be resolved (Interpolation key 'nope'"),
         ("hydra/launcher=nope", "unknown hydra/launcher: got 'nope'; allowed: basic, "),
         ("=3", "got a word that begins with =; allowed: GROUP=NAME"),
         ("~model model.width=2", "model.width: got a key of model, which ~model leaves out; "),
+        (
+            "sweep=seeds seed=1,2 hydra.sweeper.trails=3",
+            "unknown key: got 'hydra.sweeper.trails'",
+        ),
         (
             "sweep=seeds hydra.sweeper.space.seed=[1,2]",
             "hydra.sweeper.space.seed: got [1,2], where there is something of another kind",
@@ -185,6 +192,13 @@ def test_what_the_configuration_itself_can_not_take_is_said_with_what_it_can(wor
     assert line is not None
     assert line.startswith(said)
     assert "; allowed: " in line
+
+
+@pytest.mark.parametrize("words", [["--resolve"], ["--package", "x"]])
+def test_what_says_how_to_show_is_refused_where_nothing_is_shown(words):
+    with pytest.raises(InputError, match="got it alone; allowed: with --cfg job"):
+        errors.arranged(words, get_args_parser())
+    assert errors.arranged([*words, "--cfg", "job"], get_args_parser())
 
 
 def test_a_processor_has_no_number():
