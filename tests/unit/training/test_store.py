@@ -212,8 +212,21 @@ def test_a_finished_network_whose_files_are_broken_is_found(tmp_path, fault):
     assert not kept.finished("k")
 
 
-def test_cut_accuracies_are_measured_again(tmp_path):
+@pytest.mark.parametrize("told", ['{"data": 0.', '{"data": 2}', '{"data": NaN}', '{"data": "x"}'])
+def test_accuracies_that_are_cut_or_none_are_measured_again(tmp_path, told):
     kept = ModelStore(root=tmp_path)
     kept.accuracy("k", "data", lambda: 0.5)
-    (tmp_path / "k" / "accuracy.json").write_text('{"data": 0.')
+    (tmp_path / "k" / "accuracy.json").write_text(told)
     assert kept.accuracy("k", "data", lambda: 0.25) == 0.25
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"accuracy": -1}, {"validation_accuracy": float("nan")}, {"history": "x"}]
+)
+def test_a_result_that_no_training_comes_to_is_a_fault(tmp_path, wrong):
+    kept = ModelStore(root=tmp_path)
+    kept.save("k", nn.Linear(2, 2), RESULT)
+    assert not kept.fault("k")
+    path = tmp_path / "k" / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | wrong))
+    assert kept.fault("k").startswith("files that can't be read (")
