@@ -200,7 +200,7 @@ FAULTS = (
         name="jobs out of memory",
         harm=_nothing,
         said="Slurm: job .* ended as",
-        words=("hydra.launcher.mem_gb=null", "hydra.launcher.additional_parameters.mem=200M"),
+        words=("hydra.launcher.mem_gb=null", "+hydra.launcher.additional_parameters.mem=200M"),
         whole=False,
     ),
     Fault(name="a job preempted", harm=_preempted),

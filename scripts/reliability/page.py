@@ -23,6 +23,7 @@ def page() -> str:
     words = (_DOCS / "reliability-words.md").read_text("utf-8")
     made = {"chaos": _UNKNOWN, "lines": _UNKNOWN, "files": _UNKNOWN, "wrong": ""}
     made |= {"threads": _threads(_numbers("threads") or []), "bound": f"{BOUND:g}"}
+    made["cluster"] = _cluster(_numbers("cluster") or [])
     if killed := _numbers("chaos"):
         made["chaos"] = _chaos(killed)
     if tried := _numbers("fuzz"):
@@ -63,6 +64,15 @@ def _threads(told: Sequence[Mapping[str, Any]]) -> str:
     heads = ["deterministic", "threads", "seconds", "largest difference from one thread"]
     names = ("deterministic", "threads", "seconds")
     rows = [[*(str(one[n]).lower() for n in names), f"{one['apart']:.1g}"] for one in told]
+    return _table(heads, rows)
+
+
+def _cluster(told: Sequence[Mapping[str, Any]]) -> str:
+    if not told:
+        return _UNKNOWN
+    heads = ["fault", "times", "seconds", "failed and said", "lost, doubled or silent"]
+    keys = ("fault", "times", "seconds", "failed and said")
+    rows = [[*(str(one.get(n, 1)) for n in keys), "; ".join(one["wrong"]) or "0"] for one in told]
     return _table(heads, rows)
 
 
