@@ -111,7 +111,7 @@ def _store() -> dict[str, float]:
         return told
 
 
-def _files(root: Path) -> dict[str, float]:
+def _files(root: Path) -> dict[str, Any]:
     """Bytes of heatmaps an image and of scores a row, files of a run."""
     (maps,) = root.rglob("heatmaps.npz")
     scores = pd.read_parquet(maps.with_name("scores.parquet"))

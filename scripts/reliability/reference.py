@@ -87,7 +87,8 @@ def main() -> None:
     """Store both anew."""
     with machine.settled(deterministic=True):
         made = json.dumps(machine.fingerprint())
-    np.savez_compressed(STORED, machine=np.array(made), **computed(RUN, deterministic=True))
+    arrays: dict[str, Any] = {"machine": np.array(made), **computed(RUN, deterministic=True)}
+    np.savez_compressed(STORED, **arrays)
     THREADS.write_text(json.dumps(list(_compared()), indent=1) + "\n")
 
 

@@ -48,6 +48,7 @@ def submitted(made: Any, batch: Sequence[Sequence[str]], first: int) -> list[Any
         InputError: where there is no Slurm, or it refuses what the settings ask for.
     """
     import submitit
+    from submitit.core.utils import FailedJobError
 
     told = dict(made.params)
     folder, times = told.pop("submitit_folder"), told.pop("max_num_timeout")
@@ -63,7 +64,7 @@ def submitted(made: Any, batch: Sequence[Sequence[str]], first: int) -> list[Any
         )
         executor.update_parameters(**named)
         return list(executor.map_array(made, *zip(*given, strict=True)))
-    except (RuntimeError, OSError, submitit.core.utils.FailedJobError) as error:
+    except (RuntimeError, OSError, FailedJobError) as error:
         said = " ".join(str(error).split())[:300]
         raise InputError(
             f"hydra/launcher: got no job from Slurm ({said}); allowed: settings that this cluster "
