@@ -4,10 +4,10 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test elsewhere lint type ui sweep dashboard study replications bench docs equals networks formats peers tools witnesses accuracy screenshots chaos fuzz audit release lock clean
+.PHONY: help setup run test elsewhere lint type ui sweep dashboard study replications bench docs equals networks formats peers tools witnesses accuracy screenshots chaos fuzz test-cluster audit release lock clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "error: python3 is %d.%d; allowed: 3.11 or newer (make PYTHON=python3.12 ...)" % sys.version_info[:2])'
@@ -118,6 +118,13 @@ chaos: $(STAMP)  ## kill commands 200 times, go on, compare bit for bit (an hour
 
 fuzz: $(STAMP)  ## 1,000 command lines from the schema, 300 damaged files (an hour or more)
 	$(BIN)/python -m scripts.reliability.fuzz --out scripts/reliability/fuzz.json
+	$(BIN)/python -m scripts.reliability.page
+
+CLUSTER := /tmp/xai_exp_cluster
+test-cluster: $(STAMP)  ## sweeps by a one-node Slurm, PostgreSQL, an MLflow server, hurt on the way (half an hour; apt: postgresql slurm-wlm munge)
+	$(BIN)/python -m pip install --quiet psycopg2-binary
+	PATH=$$PATH:/usr/sbin scripts/cluster.sh start $(CLUSTER)
+	PATH=$$PATH:/usr/sbin $(BIN)/python -m scripts.reliability.cluster $(CLUSTER) --out scripts/reliability/cluster.json; code=$$?; scripts/cluster.sh stop $(CLUSTER); exit $$code
 	$(BIN)/python -m scripts.reliability.page
 
 audit: $(STAMP)  ## known holes of the pinned versions (pip-audit; fails where a version can't be looked up)

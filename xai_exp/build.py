@@ -71,6 +71,7 @@ class Settings:
     models: str = "mlruns/models"
     least_accuracy: Annotated[float, Range(0, 1)] = 0.0
     reuse: bool = True
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
         """A study is a name of files and runs, and networks lie in a folder with a name."""
@@ -79,9 +80,14 @@ class Settings:
         refuse_empty("models", self.models)
 
     @property
+    def order(self) -> dict[str, bool]:
+        """How sums are taken, where that is asked for: what was made otherwise has other bits."""
+        return {"deterministic": True} if self.deterministic else {}
+
+    @property
     def deciding(self) -> dict[str, Any]:
         """Those that decide an explainer's scores."""
-        told: dict[str, Any] = {"target": self.target, "seed": self.seed}
+        told: dict[str, Any] = {"target": self.target, "seed": self.seed, **self.order}
         if self.precision != "float32":
             told["precision"] = self.precision
         if self.value != "logit":  # what keys of before there was a choice stand for
@@ -153,6 +159,7 @@ class Experiment:
                 "model": identity(self.architecture),
                 "trainer": identity(self.trainer),
                 "seed": self.settings.seed,
+                **self.settings.order,
             }
         )
 
@@ -173,7 +180,8 @@ class Experiment:
     @cached_property
     def former_model_key(self) -> str | None:
         """The model's key of when keys said where code lives; None if something changed since."""
-        if not former.unchanged([self.dataset, self.architecture, self.trainer]):
+        known = former.unchanged([self.dataset, self.architecture, self.trainer])
+        if not known or self.settings.deterministic:
             return None
         told = {key: former.described(self.described[key]) for key in ("dataset", *_LEARNING)}
         for name in self._unseen:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
@@ -50,6 +51,12 @@ _UNKNOWN_KEY = re.compile(r"Could not (?:override|delete from config)[:.]? ?'([^
 _UNKNOWN_CHOICE = re.compile(r"Could not (?:find|load) '([^']+)/([^'/]*)'")
 _NO_CHOICE = re.compile(r"Key '(\w+)' is not in struct")
 _AMBIGUOUS = re.compile(r"Ambiguous value for argument '(.*)'\n")
+_UNRESOLVED = re.compile(
+    "Interpolation key '[^']*' not found|Recursive interpolation|Unsupported interpolation type .+"
+    "|Environment variable '[^']*' not found|.*while resolving interpolation.*"
+)
+_FULL_KEY = re.compile(r"full_key: (\S+)")
+_OTHER_KIND = re.compile(r"Error merging override \+*([^\s=]+)=(.*)")
 _MISSING = re.compile(r"Missing mandatory value: (\S+)")
 
 
@@ -82,6 +89,9 @@ def arranged(words: Sequence[str], parser: argparse.ArgumentParser) -> list[str]
 
     parser.error = refuse
     given = parser.parse_args(found)
+    alone = [word for word in ("resolve", "package") if getattr(given, word)]
+    if alone and not (given.cfg or given.help):
+        raise InputError(f"--{alone[0]}: got it alone; allowed: with --cfg job")
     if given.shell_completion and not _COMPLETION.search(" ".join(given.overrides)):
         raise InputError("-sc: got nothing to do; allowed: -sc install=bash, or uninstall=bash")
     return found
@@ -116,6 +126,8 @@ def _without_choice(arguments: Sequence[str], conf: Path) -> str:
     """The line for a group that is given something else than the name of a choice."""
     pairs = [word.lstrip("+").partition("=") for word in arguments if "=" in word]
     named = [pair for pair in pairs if pair[0] == "hydra" or (conf / pair[0]).is_dir()]
+    if any(not key for key, *_ in pairs):
+        return "got a word that begins with =; allowed: GROUP=NAME or KEY=VALUE"
     wrong = [pair for pair in named if not _CHOICE.fullmatch(pair[2]) or pair[2] in _NO_NAMES]
     group, _, value = wrong[-1] if wrong else ("GROUP", "", "")
     found = f"{value}, which is no name" if value else "no name"
@@ -144,17 +156,49 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _from_hydra(message: str, conf: Path, arguments: Sequence[str]) -> str:
     several = _AMBIGUOUS.search(message)
     if several:
+        if line := _of_a_sweep(conf, arguments):
+            return line
         return _unreadable(several.group(1), "one value, or -m to try each of several, or ")
     missing = _MISSING.search(message)
     if missing:
         return (
             f"{missing.group(1)}: got nothing; allowed: {missing.group(1)}=VALUE, it has no default"
         )
+    unresolved = _UNRESOLVED.search(message)
+    if unresolved:
+        where = _FULL_KEY.search(message)
+        return (
+            f"{where[1] if where else 'the configuration'}: got what can't be resolved "
+            f"({unresolved[0]}); allowed: a value, or ${{KEY}} of a key that there is"
+        )
+    other = _OTHER_KIND.search(message)
+    if other:
+        return (
+            f"{other[1]}: got {other[2]}, where there is something of another kind; allowed: a "
+            "value of that kind (python -m xai_exp --cfg all)"
+        )
     line = _of_group(message, conf)
     key = _UNKNOWN_KEY.search(message)
     if key and not line:
         return _unknown_key(key.group(1), conf, arguments)
-    return line or " ".join(message.split())
+    return line or f"{' '.join(message.split())}; allowed: what python -m xai_exp --help tells of"
+
+
+def _of_a_sweep(conf: Path, arguments: Sequence[str]) -> str:
+    """What is wrong in a sweep beside its lists of values; empty if nothing is.
+
+    Hydra takes a sweep that it can't compose for a single run, and then its lists for the mistake.
+    """
+    words = [a for a in arguments if "=" in a and "," not in a and not a.startswith("-")]
+    if not any(word.startswith("sweep=") for word in words):
+        return ""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        try:
+            compose("config", overrides=words, return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            return _from_hydra(str(error), conf, words)
+    return ""
 
 
 def _of_group(message: str, conf: Path) -> str:
@@ -180,7 +224,10 @@ def _of_group(message: str, conf: Path) -> str:
 
 
 def _choices(conf: Path, group: str) -> list[str]:
-    return sorted(path.stem for path in (conf / group).glob("*.yaml"))
+    """The names of a group: ours are files, Hydra's own (hydra/launcher) are in its store."""
+    if (conf / group).is_dir():
+        return sorted(path.stem for path in (conf / group).glob("*.yaml"))
+    return sorted(name.removesuffix(".yaml") for name in ConfigStore.instance().list(group))
 
 
 def _unreadable(argument: str, others: str = "") -> str:
@@ -219,6 +266,8 @@ def _listed(name: str, allowed: Sequence[str]) -> str:
 def _unknown_key(key: str, conf: Path, arguments: Sequence[str]) -> str:
     """The line for a key that the configuration does not have."""
     parent, _, name = key.rpartition(".")
+    if (group := key.split(".")[0]) and f"~{group}" in arguments:
+        return f"{key}: got a key of {group}, which ~{group} leaves out; allowed: one of the two"
     node = OmegaConf.select(_without(key, conf, arguments), parent) if parent else None
     if isinstance(node, DictConfig):
         return unknown(f"key of {parent}", name, [str(k) for k in node if k != "_target_"])

@@ -84,6 +84,11 @@ def run(experiment: Experiment) -> float | list[float]:
         InputError: when it asks for something that can't be.
     """
     machine.tune_allocator()
+    with machine.settled(deterministic=experiment.settings.deterministic):
+        return _run(experiment)
+
+
+def _run(experiment: Experiment) -> float | list[float]:
     watched = progress.current()
     console = watched.console if watched else Console()
     device = machine.device(experiment.settings.device)

@@ -11,6 +11,7 @@ import json
 import random
 import shutil
 import sqlite3
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -36,7 +37,9 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "study and its page": (*TINY, "explainer=[gradient,sobel]", "study=mine", _REPORT),
     "sweep": (*_TRIALS, *TINY, "explainer=[gradient,sobel]", "objective=gradient/sparseness"),
     "report": ("report", "--name", "page"),
+    "sync": ("sync", "--uri", "sqlite:///server/mlflow.db"),
 }
+_SERVER = "from xai_exp.tracking import MLflow; MLflow(root='server').store()"
 _AGAIN = 3  # the most starts that finishing what was killed may take
 
 
@@ -65,10 +68,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def attacked(name: str, place: Path, kills: int, seed: int) -> dict[str, Any]:
     """One command, killed so often: what came of it."""
     (place / "before").mkdir(parents=True)
-    if name == "report":
+    if name in ("report", "sync"):
         done = ended((*TINY, "explainer=[gradient,sobel]"), place / "before")
         assert done.code == 0, done.err
-    shutil.copytree(place / "before", place / "whole")
+    if name == "sync":
+        _unsent(place / "before")
+    _copied(place / "before", place / "whole")
     whole = ended(COMMANDS[name], place / "whole")
     assert whole.code == 0, whole.err
     expected, drawn = state(place / "whole"), random.Random(f"{seed} {name}")
@@ -77,7 +82,7 @@ def attacked(name: str, place: Path, kills: int, seed: int) -> dict[str, Any]:
     for number in range(kills):
         moment = drawn.random() * whole.seconds
         folder = place / f"kill{number}"
-        shutil.copytree(place / "before", folder)
+        _copied(place / "before", folder)
         killed = ended(COMMANDS[name], folder, kill_after=moment)
         row["kills" if killed.code == -9 else "ended before"] += 1
         lost, mended = resumed(COMMANDS[name], folder, expected)
@@ -86,6 +91,25 @@ def attacked(name: str, place: Path, kills: int, seed: int) -> dict[str, Any]:
         row["lost"] += [f"killed after {moment:.2f} s: {one}" for one in lost]
         shutil.rmtree(folder)
     return row
+
+
+def _unsent(folder: Path) -> None:
+    """As if a server had gone away before it had any of the runs; it has lost all that it had."""
+    subprocess.run([sys.executable, "-c", _SERVER], cwd=folder, check=True)
+    with closing(sqlite3.connect(folder / "mlruns" / "mlflow.db")) as there:
+        marked = "SELECT 'unsent_to', 'http://127.0.0.1:9', run_uuid FROM runs"
+        there.execute(f"INSERT INTO tags (key, value, run_uuid) {marked}")
+        there.commit()
+
+
+def _copied(before: Path, folder: Path) -> None:
+    """A folder of the same contents, whose server keeps its files there."""
+    shutil.copytree(before, folder)
+    if (folder / "server").is_dir():
+        with closing(sqlite3.connect(folder / "server" / "mlflow.db")) as there:
+            moved = "artifact_location = replace(artifact_location, ?, ?)"
+            there.execute(f"UPDATE experiments SET {moved}", (str(before), str(folder)))
+            there.commit()
 
 
 def resumed(
@@ -114,6 +138,11 @@ def state(folder: Path) -> dict[str, Any]:
             *(weights[name].numpy().tobytes() for name in sorted(weights))
         )
     found |= _runs(folder / "mlruns" / "mlflow.db")
+    if (folder / "server").is_dir():
+        server = _runs(folder / "server" / "mlflow.db")
+        found |= {f"server's {name}": one for name, one in server.items()}
+        waiting = "SELECT count(*) FROM tags WHERE key = 'unsent_to'"
+        found["not sent"] = _rows(folder / "mlruns" / "mlflow.db", waiting)
     trials = folder / "mlruns" / "optuna.db"
     if trials.is_file():
         states = "SELECT number, state FROM trials ORDER BY number"

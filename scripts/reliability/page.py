@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.reliability.reference import BOUND
+
 _DOCS = Path(__file__).resolve().parents[2] / "docs"
 _NUMBERS = Path(__file__).resolve().parent
 _UNKNOWN = "Not measured yet."
@@ -20,6 +22,8 @@ def page() -> str:
     """The page's text."""
     words = (_DOCS / "reliability-words.md").read_text("utf-8")
     made = {"chaos": _UNKNOWN, "lines": _UNKNOWN, "files": _UNKNOWN, "wrong": ""}
+    made |= {"threads": _threads(_numbers("threads") or []), "bound": f"{BOUND:g}"}
+    made["cluster"] = _cluster(_numbers("cluster") or [])
     if killed := _numbers("chaos"):
         made["chaos"] = _chaos(killed)
     if tried := _numbers("fuzz"):
@@ -52,6 +56,24 @@ def _chaos(told: Mapping[str, Any]) -> str:
         for one in told["commands"]
     ]
     return _table(heads.split(" | "), rows)
+
+
+def _threads(told: Sequence[Mapping[str, Any]]) -> str:
+    if not told:
+        return _UNKNOWN
+    heads = ["deterministic", "threads", "seconds", "largest difference from one thread"]
+    names = ("deterministic", "threads", "seconds")
+    rows = [[*(str(one[n]).lower() for n in names), f"{one['apart']:.1g}"] for one in told]
+    return _table(heads, rows)
+
+
+def _cluster(told: Sequence[Mapping[str, Any]]) -> str:
+    if not told:
+        return _UNKNOWN
+    heads = ["fault", "times", "seconds", "failed and said", "lost, doubled or silent"]
+    keys = ("fault", "times", "seconds", "failed and said")
+    rows = [[*(str(one.get(n, 1)) for n in keys), "; ".join(one["wrong"]) or "0"] for one in told]
+    return _table(heads, rows)
 
 
 def _ended(told: Mapping[str, Mapping[str, Any]]) -> str:

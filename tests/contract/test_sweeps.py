@@ -1,5 +1,6 @@
 """Every sweep composes, says what it is, and proposes only what can be built."""
 
+from functools import cache
 from pathlib import Path
 
 import optuna
@@ -16,9 +17,12 @@ CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(path.stem for path in (CONF / "sweep").glob("*.yaml"))
 
 
+@cache
 def composed(*words):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", list(words), return_hydra_config=True)
+        config = compose("config", list(words), return_hydra_config=True)
+    OmegaConf.set_readonly(config, True)  # one composition serves all tests
+    return config
 
 
 def plan(config):

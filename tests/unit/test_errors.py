@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
 from xai_exp import errors
+from xai_exp.compute import machine
 from xai_exp.config import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -35,35 +38,29 @@ for arguments in json.loads(sys.argv[1]):
 """
 
 
-def commands(folder, *several, common=("tracking=off", "models=models", "trainer=quick")):
-    """What `sys.exit` got and what stood on stderr, for each list of arguments."""
-    asked = json.dumps([[*arguments, *common] for arguments in several])
-    done = subprocess.run(
-        [sys.executable, "-c", _COMMANDS, asked],
-        cwd=folder,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def check(folder, cases, **common):
+@pytest.fixture
+def check(begun):
     """Every command ends with the one line that begins as given and contains the rest."""
-    found = commands(folder, *(shlex.split(arguments) for arguments, _ in cases), **common)
-    for (arguments, (start, *rest)), (said, stderr) in zip(cases, found, strict=True):
-        assert isinstance(said, str), (arguments, said, stderr)
-        assert said.startswith(f"error: {start}"), (arguments, said)
-        assert "allowed: " in said
-        assert "\n" not in said
-        assert not stderr, (arguments, stderr)
-        for word in rest:
-            assert word in said, (arguments, said)
+
+    def check(folder, cases, common=("tracking=off", "models=models", "trainer=quick")):
+        asked = json.dumps([[*shlex.split(arguments), *common] for arguments, _ in cases])
+        process = begun(folder, asked, code=_COMMANDS, environment={"COLUMNS": "200"})
+        out, err = process.communicate()
+        assert process.returncode == 0, err[-3000:]
+        found = [json.loads(line) for line in out.splitlines()]
+        for (arguments, (start, *rest)), (said, stderr) in zip(cases, found, strict=True):
+            assert isinstance(said, str), (arguments, said, stderr)
+            assert said.startswith(f"error: {start}"), (arguments, said)
+            assert "allowed: " in said
+            assert "\n" not in said
+            assert not stderr, (arguments, stderr)
+            for word in rest:
+                assert word in said, (arguments, said)
+
+    return check
 
 
-def test_names_that_do_not_exist_are_answered_with_those_that_do(tmp_path):
+def test_names_that_do_not_exist_are_answered_with_those_that_do(tmp_path, check):
     check(
         tmp_path,
         [
@@ -82,7 +79,7 @@ def test_names_that_do_not_exist_are_answered_with_those_that_do(tmp_path):
     )
 
 
-def test_values_of_the_wrong_type_or_out_of_range_are_named(tmp_path):
+def test_values_of_the_wrong_type_or_out_of_range_are_named(tmp_path, check):
     check(
         tmp_path,
         [
@@ -104,7 +101,7 @@ def test_values_of_the_wrong_type_or_out_of_range_are_named(tmp_path):
     )
 
 
-def test_groups_objectives_and_places_that_can_not_be_are_named_before_work_begins(tmp_path):
+def test_groups_objectives_and_places_that_can_not_be_are_named_before_work_begins(tmp_path, check):
     check(
         tmp_path,
         [
@@ -130,7 +127,7 @@ def test_groups_objectives_and_places_that_can_not_be_are_named_before_work_begi
     assert not list(tmp_path.rglob("*.pt"))
 
 
-def test_places_that_are_not_there_or_have_no_name_are_refused_and_nothing_is_made(tmp_path):
+def test_places_that_are_not_there_or_have_no_name_are_refused_and_nothing_is_made(tmp_path, check):
     check(
         tmp_path,
         [
@@ -158,6 +155,57 @@ def test_places_that_are_not_there_or_have_no_name_are_refused_and_nothing_is_ma
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            "study=${oc.env:NOPE_OF_NONE}",
+            "study: got what can't be resolved (KeyError raised while",
+        ),
+        ("images=${images}", "images: got what can't be resolved (Recursive interpolation"),
+        ("images=${nope}", "images: got what can't be resolved (Interpolation key 'nope'"),
+        ("hydra/launcher=nope", "unknown hydra/launcher: got 'nope'; allowed: basic, "),
+        ("=3", "got a word that begins with =; allowed: GROUP=NAME"),
+        ("~model model.width=2", "model.width: got a key of model, which ~model leaves out; "),
+        (
+            "sweep=seeds seed=1,2 hydra.sweeper.trails=3",
+            "unknown key: got 'hydra.sweeper.trails'",
+        ),
+        (
+            "sweep=seeds hydra.sweeper.space.seed=[1,2]",
+            "hydra.sweeper.space.seed: got [1,2], where there is something of another kind",
+        ),
+    ],
+)
+def test_what_the_configuration_itself_can_not_take_is_said_with_what_it_can(words, said):
+    def resolved():
+        config = compose("config", words.split(), return_hydra_config=True)
+        OmegaConf.select(config, words.partition("=")[0])
+
+    GlobalHydra.instance().clear()
+    with (
+        initialize_config_dir(str(CONF), version_base="1.3"),
+        pytest.raises((HydraException, OmegaConfBaseException, ValueError)) as caught,
+    ):
+        resolved()
+    line = errors.one_line(caught.value, CONF, words.split())
+    assert line is not None
+    assert line.startswith(said)
+    assert "; allowed: " in line
+
+
+@pytest.mark.parametrize("words", [["--resolve"], ["--package", "x"]])
+def test_what_says_how_to_show_is_refused_where_nothing_is_shown(words):
+    with pytest.raises(InputError, match="got it alone; allowed: with --cfg job"):
+        errors.arranged(words, get_args_parser())
+    assert errors.arranged([*words, "--cfg", "job"], get_args_parser())
+
+
+def test_a_processor_has_no_number():
+    with pytest.raises(InputError, match="device: got 'cpu:1'; allowed: one of auto, cpu"):
+        machine.device("cpu:1")
+
+
 def test_to_try_several_may_be_asked_for_anywhere():
     for words in (["-m", "a=1", "b=2"], ["a=1", "-m", "b=2"], ["a=1", "b=2", "--multirun"]):
         found = errors.arranged(words, get_args_parser())
@@ -166,7 +214,7 @@ def test_to_try_several_may_be_asked_for_anywhere():
     assert errors.arranged(["a=1", "--cfg", "job"], get_args_parser()) == ["a=1", "--cfg", "job"]
 
 
-def test_data_that_do_not_fit_or_are_not_there_are_named(tmp_path):
+def test_data_that_do_not_fit_or_are_not_there_are_named(tmp_path, check):
     for name in ("a/1.png", "a/2.png", "a/3.png", "b/1.png", "b/2.png"):
         path = tmp_path / "data" / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,13 +4,18 @@ import ctypes
 import ctypes.util
 import os
 import platform
+import re
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from xai_exp.config import InputError
 
@@ -28,6 +33,8 @@ def device(name: str) -> torch.device:
         return torch.device("cuda" if _cuda() else "cpu")
     try:
         chosen = torch.device(name)
+        if chosen.type == "cpu" and name != "cpu":
+            raise NotImplementedError("there is one")
         torch.zeros(1, device=chosen).item()  # there are devices that compute nothing
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         allowed = ["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
@@ -66,6 +73,30 @@ def refuse_slow(precision: str, device: torch.device) -> None:
         )
 
 
+@contextmanager
+def settled(*, deterministic: bool) -> Iterator[None]:
+    """Within, if so asked, sums are taken in one order, whatever number of threads there is.
+
+    Torch and the libraries of linear algebra compute on one thread; where torch has a kernel that
+    sums in no certain order (on a GPU) it takes another one, or raises if it has none.
+    """
+    if not deterministic:
+        yield
+        return
+    threads, before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        torch.set_num_threads(threads)
+
+
+_LIBRARIES = ("numpy", "scipy", "torchvision", "pytorch-lightning", "scikit-learn")
+_ALGEBRA = re.compile(r"(?:Math Kernel Library Version|MKL-DNN|OpenBLAS) v?[\d.]+")
 _FLAGS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
 
 
@@ -79,13 +110,29 @@ def fingerprint() -> dict[str, str]:
         "machine.threads": str(torch.get_num_threads()),
         "machine.processor": _processor(),
         "machine.kernels": torch.backends.cpu.get_cpu_capability(),
+        "machine.bfloat16": _units(),
         "machine.torch": torch.__version__,
+        "machine.algebra": _algebra(),
+        "machine.libraries": ", ".join(f"{name} {version(name)}" for name in _LIBRARIES),
     }
     if flags := [f"{name}={os.environ[name]}" for name in _FLAGS if name in os.environ]:
         found["machine.flags"] = " ".join(flags)
     if _cuda():
         found["machine.gpu"] = torch.cuda.get_device_name()
     return found
+
+
+@cache
+def _units() -> str:
+    """Where trainings with precision=auto compute in bfloat16."""
+    kinds = ["cpu", *(["cuda"] if _cuda() else [])]
+    return ", ".join(k for k in kinds if computes_bfloat16(torch.device(k))) or "nowhere"
+
+
+@cache
+def _algebra() -> str:
+    """The libraries that torch was built with for products of matrices and convolutions."""
+    return ", ".join(_ALGEBRA.findall(torch.__config__.show()))
 
 
 @cache

@@ -78,7 +78,8 @@ def explain(arguments: Sequence[str]) -> None:
         own = [word for word in settings if word.startswith("dataset.")]
         made = _made(given, ["dataset.count=60", *(word for word in settings if word not in own)])
         ready = _weighted(made, _declared(own), opened)
-    found = _explained(made, ready, _target_of(given.settings), opened)
+    with machine.settled(deterministic=made.settings.deterministic):
+        found = _explained(made, ready, _target_of(given.settings), opened)
     given.out.mkdir(parents=True, exist_ok=True)
     for line in [*ready.notes, *_saved(found, given.out, opened)]:
         sys.stdout.write(f"{line}\n")

@@ -100,4 +100,12 @@ def _noter(config: DictConfig) -> Callable[[str, Any], None]:
     except Exception as error:
         _log.warning("trial %d can't be noted in the storage (%s)", found[1], line(error))
         return lambda *_: None
-    return partial(storage.set_trial_user_attr, trial)
+    return partial(_keep, storage, trial)
+
+
+def _keep(storage: optuna.storages.BaseStorage, trial: int, key: str, value: Any) -> None:  # noqa: ANN401
+    """Note something; a database that broke off is asked once more."""
+    try:
+        storage.set_trial_user_attr(trial, key, value)
+    except optuna.exceptions.StorageInternalError:
+        storage.set_trial_user_attr(trial, key, value)

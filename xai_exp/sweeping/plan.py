@@ -1,6 +1,7 @@
 """What a sweep is asked to do: its settings, its storage, its sampler."""
 
 import json
+import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,10 +11,12 @@ import filelock
 import optuna
 from optuna import pruners, samplers, storages
 from optuna.storages import journal
+from sqlalchemy import event
 
 from xai_exp.config import InputError, Range, configured
 
 _BEGUN = "begun with"
+_PATIENCE = 60  # seconds that a database may be busy or away
 Direction = Literal["maximize", "minimize"]
 PRUNERS = {
     "median": lambda: pruners.MedianPruner(n_startup_trials=4),
@@ -162,15 +165,35 @@ def opened(where: str) -> storages.BaseStorage:
             lock: Any = _Lock(path)
             backend = journal.JournalFileBackend(str(path), lock_obj=lock)
             return storages.JournalStorage(backend)
-        waits = {"timeout": 60} if where.startswith("sqlite") else {}
         with filelock.FileLock(_beside(where)):
-            return storages.RDBStorage(where, engine_kwargs={"connect_args": waits})
+            return _database(where)
     except Exception as error:
         raise InputError(
             f"sweep storage: got {where.rpartition('@')[2]}, which can't be used "
             f"({' '.join(str(error).split())[:200]}); allowed: a database's URL, the path of a "
             "journal, or null"
         ) from error
+
+
+def _database(where: str) -> storages.RDBStorage:
+    """A database, whose server may be started anew meanwhile: connections are made again."""
+    if where.startswith("sqlite"):
+        return storages.RDBStorage(where, engine_kwargs={"connect_args": {"timeout": _PATIENCE}})
+    made = storages.RDBStorage(where, engine_kwargs={"pool_pre_ping": True})
+    event.listen(made.engine, "do_connect", _connected)
+    return made
+
+
+def _connected(dialect: Any, _: Any, given: Any, named: Any) -> Any:  # noqa: ANN401
+    """A connection, asked for again while a server that was there is away."""
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return dialect.connect(*given, **named)
+        except dialect.loaded_dbapi.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(1)
 
 
 def _beside(where: str) -> Path:

@@ -154,9 +154,29 @@ class ModelStore:
 
 
 def _result(told: Mapping[str, Any]) -> TrainingResult:
-    """What result.json says of training."""
+    """What result.json says of training.
+
+    Raises:
+        ValueError: for what no training comes to.
+    """
     fields = {name: value for name, value in told.items() if name != _WEIGHTS}
-    return TrainingResult(**{**fields, "history": tuple(fields["history"])})
+    found = TrainingResult(**{**fields, "history": tuple(fields["history"])})
+    _share(found.accuracy)
+    _share(found.validation_accuracy)
+    if not all(isinstance(row, Mapping) for row in found.history):
+        raise ValueError("history: not a row an epoch")
+    return found
+
+
+def _share(value: Any) -> float:  # noqa: ANN401
+    """A number in 0..1, which NaN is not.
+
+    Raises:
+        ValueError: for another.
+    """
+    if not 0 <= (number := float(value)) <= 1:
+        raise ValueError(f"{number} is no share")
+    return number
 
 
 def _numbers(path: Path) -> dict[str, float]:
@@ -164,7 +184,7 @@ def _numbers(path: Path) -> dict[str, float]:
     if not path.is_file():
         return {}
     try:
-        return {str(name): float(value) for name, value in json.loads(path.read_text()).items()}
+        return {str(name): _share(value) for name, value in json.loads(path.read_text()).items()}
     except (ValueError, AttributeError, TypeError):
         _log.warning("%s is broken: accuracies are measured again", path)
         return {}

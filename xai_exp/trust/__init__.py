@@ -13,9 +13,9 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import _locate
 from hydra.core.object_type import ObjectType
 from hydra.experimental.callback import Callback
-from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from xai_exp.config import InputError, is_configured
@@ -76,7 +76,7 @@ def configured_class(name: object, path: str) -> type:
     """
     _refuse_target(path, name)
     try:
-        found = get_object(str(name))
+        found = _locate(str(name))  # as get_object does, which writes into the log as well
     except Exception as error:
         raise InputError(
             f"{path}._target_: got {name}, which can't be imported "
@@ -162,7 +162,7 @@ def _refuse_in_hydra(hydra: Mapping[str, Any]) -> None:
     if not isinstance(callbacks, Mapping):
         raise InputError(f"hydra.callbacks: got {callbacks}; allowed: names with callbacks")
     for name, node in callbacks.items():
-        found = get_object(node["_target_"]) if isinstance(node, Mapping) else None
+        found = _locate(node["_target_"]) if isinstance(node, Mapping) else None
         if not isinstance(found, type) or not issubclass(found, Callback) or not _own(found):
             raise InputError(f"hydra.callbacks.{name}: got {node}; allowed: a callback of a study")
     for name in ("job_logging", "hydra_logging"):

@@ -251,17 +251,14 @@ def test_the_ui_command_names_the_runs_and_what_is_unusual(tracker):
     assert "--experiment" not in words
 
 
-def test_a_database_that_several_processes_make_at_once_is_whole(tmp_path):
+def test_a_database_that_several_processes_make_at_once_is_whole(tmp_path, begun):
     code = (
         "import sys; from xai_exp.tracking import MLflow\n"
         "t = MLflow(root=sys.argv[1]).open()\n"
         "print(t.experiment, t.client.create_run(t.experiment).info.run_id)"
     )
-    command = [sys.executable, "-c", code, str(tmp_path / "new" / "mlruns")]
-    processes = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(4)
-    ]
+    root = tmp_path / "new" / "mlruns"
+    processes = [begun(tmp_path, root, code=code) for _ in range(4)]
     said = [process.communicate(timeout=600) for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, said
     assert len({out.split()[0] for out, _ in said}) == 1

@@ -1,6 +1,7 @@
 """The store of trained networks: keys, whole files, one trainer at a time."""
 
 import json
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -178,13 +179,15 @@ def test_of_two_processes_that_want_one_model_one_trains_and_the_other_waits_and
     assert sorted("trains model k: waiting for it" in line for line in said) == [False, True]
 
 
-def test_the_lock_of_a_killed_process_is_free(tmp_path):
+def test_the_lock_of_a_killed_process_is_free(tmp_path, begun):
     code = (
         "import os, signal, sys; from pathlib import Path\n"
         "from xai_exp.training.store import ModelStore\n"
         "with ModelStore(root=Path(sys.argv[1])).lock('k'): os.kill(os.getpid(), signal.SIGKILL)"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    process = begun(tmp_path, tmp_path, code=code)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
     with ModelStore(root=tmp_path).lock("k"):
         pass
 
@@ -209,8 +212,21 @@ def test_a_finished_network_whose_files_are_broken_is_found(tmp_path, fault):
     assert not kept.finished("k")
 
 
-def test_cut_accuracies_are_measured_again(tmp_path):
+@pytest.mark.parametrize("told", ['{"data": 0.', '{"data": 2}', '{"data": NaN}', '{"data": "x"}'])
+def test_accuracies_that_are_cut_or_none_are_measured_again(tmp_path, told):
     kept = ModelStore(root=tmp_path)
     kept.accuracy("k", "data", lambda: 0.5)
-    (tmp_path / "k" / "accuracy.json").write_text('{"data": 0.')
+    (tmp_path / "k" / "accuracy.json").write_text(told)
     assert kept.accuracy("k", "data", lambda: 0.25) == 0.25
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"accuracy": -1}, {"validation_accuracy": float("nan")}, {"history": "x"}]
+)
+def test_a_result_that_no_training_comes_to_is_a_fault(tmp_path, wrong):
+    kept = ModelStore(root=tmp_path)
+    kept.save("k", nn.Linear(2, 2), RESULT)
+    assert not kept.fault("k")
+    path = tmp_path / "k" / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | wrong))
+    assert kept.fault("k").startswith("files that can't be read (")

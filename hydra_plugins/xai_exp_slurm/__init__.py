@@ -1,0 +1,1 @@
+"""Jobs of Slurm as a plugin of Hydra."""

@@ -1,0 +1,91 @@
+"""A job of Slurm comes to an end of its own, whatever Slurm or its accounting says."""
+
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.utils import JobReturn, JobStatus
+
+from xai_exp.config import InputError
+from xai_exp.sweeping import slurm
+
+CONF = Path(__file__).parents[3] / "conf"
+
+
+def answers(monkeypatch, **told):
+    """Each program's (exit code, stdout, stderr); one that is not named is not installed."""
+
+    def run(command, **_):
+        if command[0] not in told:
+            raise FileNotFoundError(command[0])
+        return subprocess.CompletedProcess(command, *told[command[0]])
+
+    monkeypatch.setattr(slurm.subprocess, "run", run)
+
+
+@pytest.mark.parametrize(
+    ("told", "state"),
+    [
+        ([(0, "CANCELLED by 0\n", "")], "CANCELLED"),
+        ([(0, "OUT_OF_MEMORY\n", ""), (0, "JobState=RUNNING", "")], "OUT_OF_MEMORY"),
+        ([(1, "", "disabled"), (0, "JobId=7 JobState=PENDING R", "")], "PENDING"),
+        ([(0, "\n", ""), (1, "", "error: Invalid job id specified")], slurm.GONE),
+        ([(1, "", "disabled"), (1, "", "Unable to contact slurm controller")], ""),
+        ([], ""),
+    ],
+)
+def test_a_state_is_asked_of_accounting_and_else_of_the_controller(monkeypatch, told, state):
+    answers(monkeypatch, **dict(zip(("sacct", "scontrol"), told, strict=False)))
+    assert slurm.state_of("7_1") == state
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time that passes by sleeping alone."""
+    now = [100.0]
+    monkeypatch.setattr(slurm.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(slurm.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    return now
+
+
+def job(folder, result=None):
+    paths = SimpleNamespace(folder=folder, result_pickle=folder / "r", stderr=folder / "log")
+    return SimpleNamespace(job_id="7_1", paths=paths, result=lambda: result)
+
+
+def test_a_cancelled_job_is_a_failed_one_that_says_so(monkeypatch, clock, tmp_path):
+    states = iter(["RUNNING", "", "RUNNING"])
+    monkeypatch.setattr(slurm, "state_of", lambda _: next(states, "CANCELLED"))
+    found = slurm.ended(job(tmp_path))
+    assert found.status == JobStatus.FAILED
+    with pytest.raises(RuntimeError, match="Slurm: job 7_1 ended as CANCELLED without a result"):
+        found.return_value  # noqa: B018
+    assert clock[0] < 200
+
+
+def test_a_job_that_is_queued_again_is_waited_for(monkeypatch, clock, tmp_path):
+    def state(_):
+        if clock[0] > 200:
+            (tmp_path / "r").touch()
+        return "PREEMPTED" if clock[0] < 115 else "PENDING"
+
+    monkeypatch.setattr(slurm, "state_of", state)
+    done = JobReturn(status=JobStatus.COMPLETED)
+    assert slurm.ended(job(tmp_path, done)) is done
+    assert clock[0] > 200
+
+
+def test_without_slurm_a_batch_is_refused_in_one_line(monkeypatch, tmp_path):
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", ["hydra/launcher=slurm_gpu"], return_hydra_config=True)
+    launcher = config.hydra.launcher
+    assert (launcher.gpus_per_node, launcher.additional_parameters) == (1, {"requeue": True})
+    params = {key: value for key, value in launcher.items_ex(resolve=False) if key != "_target_"}
+    params["submitit_folder"] = str(tmp_path / "jobs")
+    made = slurm.job(params)
+    with pytest.raises(InputError, match=r"got no job from Slurm .*; allowed: settings that"):
+        slurm.submitted(made, [["seed=1"]], 0)
