@@ -26,6 +26,10 @@ GROUPS = {
     "models": ("model", "Networks: classes", "`model.FIELD=VALUE`"),
     "imputers": ("imputer", "Ways to remove pixels: classes", "`imputer.FIELD=VALUE`"),
 }
+_DEFAULTS = {
+    "explainer": " Defaults, cost and paper: [explainers](../explainers.md).",
+    "metric": " Defaults, direction and family: [metrics](../metrics.md).",
+}
 TYPES = ("data", "explaining", "measuring")
 _TARGET = re.compile(r"^\s+_target_: (xai_exp[\w.]+)$", re.M)
 _TOP_TARGET = re.compile(r"^_target_: (xai_exp[\w.]+)$", re.M)
@@ -168,9 +172,10 @@ def targets(group: str) -> list[str]:
 def _classes(group: str, title: str, how: str) -> str:
     head = (
         f"# {title}\n\nEvery class that `{group}=NAME` can make; its arguments are the fields, "
-        f"changed by {how}.\n\n"
+        f"changed by {how}.{_DEFAULTS.get(group, '')}\n\n"
     )
-    return head + "\n".join(f"::: {name}\n" for name in targets(group))
+    options = "    options: {show_root_full_path: true}\n"
+    return head + "\n".join(f"::: {name}\n{options}" for name in targets(group))
 
 
 def _types() -> str:

@@ -100,7 +100,7 @@ def sources():
 
 def quoted():
     text = (DOCS / "troubleshooting.md").read_text("utf-8")
-    return re.findall(r"^```text\n(.*)\n```", text, re.M)
+    return re.findall(r"^```error\n(.*)\n```", text, re.M)
 
 
 @pytest.mark.parametrize("line", quoted()[1:], ids=lambda line: line[:40])
