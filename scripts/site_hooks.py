@@ -36,6 +36,7 @@ _TOP_TARGET = re.compile(r"^_target_: (xai_exp[\w.]+)$", re.M)
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
 _TITLED = re.compile(r"^```(\w+) ([\w./-]+)$", re.M)
 _EXAMPLE = re.compile(r"(?<![^\n])(>>> .*(?:\n.+)*)")
+_ERROR = re.compile(r"\A```error(.*)\Z", re.S)
 _FENCE = re.compile(r"^```.*?^```$", re.M | re.S)
 
 
@@ -97,10 +98,9 @@ def readable(text: str, place: str) -> str:
     """
     parts, end = [], 0
     for fence in _FENCE.finditer(text):
-        parts += [
-            _linked(text[end : fence.start()], place),
-            _TITLED.sub(r'```\1 title="\2"', fence[0]),
-        ]
+        parts.append(_linked(text[end : fence.start()], place))
+        shown = _TITLED.sub(r'```\1 title="\2"', fence[0])
+        parts.append(_ERROR.sub(r'<div class="error" markdown>\n\n```text\1\n\n</div>', shown))
         end = fence.end()
     return "".join([*parts, _linked(text[end:], place)])
 

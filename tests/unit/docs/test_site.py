@@ -63,6 +63,7 @@ def test_only_links_to_what_is_beside_the_pages_are_taken_away(hooks):
     made = hooks.readable(text, "python.md")
     assert made.startswith("a [b](nowhere.md) [c](lrp.md#x)\n")
     assert '```python title="a/b.py"\n[d](../conf)\n' in made
+    assert "```text\nx: got" in hooks.readable("```error\nx: got\n```\n", "troubleshooting.md")
     assert hooks.readable("[n](2.ipynb)", "tutorials/1.md") == "[n](2.md)"
 
 
