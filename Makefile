@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test elsewhere lint type ui sweep dashboard study replications bench docs equals networks formats peers tools witnesses accuracy screenshots chaos fuzz test-cluster audit release lock clean
+.PHONY: help setup run test elsewhere lint type ui sweep dashboard study replications bench docs site tutorials equals networks formats peers tools witnesses accuracy screenshots chaos fuzz test-cluster audit release lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,7 +75,17 @@ docs: $(STAMP)  ## write the generated pages of docs/ anew, run the commands of 
 	$(BIN)/python scripts/explainer_table.py
 	$(BIN)/python scripts/equals_table.py
 	$(BIN)/python scripts/insight_page.py
+	$(BIN)/python scripts/explanations.py
 	$(BIN)/python -m pytest -q tests/e2e/test_docs.py
+
+tutorials: $(STAMP)  ## run the notebooks of docs/tutorials and store what their cells give (minutes)
+	$(BIN)/python scripts/tutorials.py
+
+SITE := mkdocs-material==9.8.2 mkdocstrings-python==2.0.11
+site: $(STAMP)  ## docs/ as a site in build/site, for reading offline (an environment of its own)
+	$(PYTHON) -m venv .venv/site && .venv/site/bin/python -m pip install --quiet $(SITE)
+	.venv/site/bin/python -m mkdocs build --strict
+	@echo "open build/site/index.html"
 
 equals: $(STAMP)  ## our heatmaps against every library's that aliases.md names (an environment of its own)
 	$(PYTHON) -m venv .venv/equals && .venv/equals/bin/python -m pip install --quiet -c constraints.txt -e '.[dev]' grad-cam shap saliency lime

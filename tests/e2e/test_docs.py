@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,7 @@ def test_a_newcomer_can_follow_the_page(page: Path, copy: Path) -> None:
 
 @pytest.mark.slow
 def test_the_python_page_is_a_script_that_runs(tmp_path: Path) -> None:
-    blocks = BLOCK.findall((ROOT / "docs" / "python.md").read_text())
-    code = [text for language, place, text in blocks if language == "python" and not place]
+    code = written("python")
     (tmp_path / "page.py").write_text("\n".join(code))
     run(f"PYTHONPATH={ROOT} {sys.executable} page.py", tmp_path)
     assert len(code) > 4
@@ -64,6 +64,38 @@ def test_users_of_other_libraries_can_follow_their_page(tmp_path: Path) -> None:
         run(command.replace("python ", f"PYTHONPATH={ROOT} {sys.executable} ", 1), tmp_path)
     assert len(pages) == 3
     assert commands
+
+
+def written(page: str) -> list[str]:
+    """The Python of a page."""
+    blocks = BLOCK.findall((ROOT / "docs" / f"{page}.md").read_text())
+    return [text for language, place, text in blocks if language == "python" and not place]
+
+
+TINY = {
+    "1-from-pixels-to-an-answer": {"COUNT": 200, "SAMPLES": 200, "IMAGES": 4},
+    "2-my-network-and-pictures": {"EPOCHS": 1, "TILES": 6, "STEPS": 2},
+    "3-a-sweep-and-its-stability": {
+        **{"TRIALS": 2, "COUNT": 200, "SAMPLES": 200, "IMAGES": 4, "LEAST": 0.0},
+    },
+}
+
+
+@pytest.mark.slow
+def test_the_tutorials_run_from_top_to_bottom(tmp_path: Path, begun: Callable) -> None:
+    notebooks = sorted((ROOT / "docs" / "tutorials").glob("*.ipynb"))
+    assert [path.stem for path in notebooks] == sorted(TINY)
+    code = f"import json, sys\nsys.path.insert(0, {str(ROOT / 'scripts')!r})\nimport tutorials\n"
+    for path in notebooks:
+        code += f"told = json.load(open({str(path)!r}))\n"
+        code += f"made = tutorials.executed(told, {TINY[path.stem]!r})\n"
+        code += "print(sum(len(cell.get('outputs', ())) for cell in told['cells']))\n"
+    code += "\n".join(written("exact-truth"))
+    told = begun(tmp_path, code=code)
+    out, err = told.communicate()
+    assert told.returncode == 0, out[-3000:] + err[-3000:]
+    assert [int(line) > 3 for line in re.findall(r"^\d+$", out, re.M)] == [True] * len(notebooks)
+    assert list((tmp_path / "my_images").rglob("*.png"))
 
 
 def run(command: str, folder: Path) -> None:
