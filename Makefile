@@ -113,8 +113,9 @@ peers: $(STAMP)  ## our files by MMdnn's emitter and DIANNA's RISE (environments
 	$(BIN)/python scripts/formats_peers.py dianna .venv/dianna/bin/python
 	$(if $(OPENVX),$(BIN)/python scripts/formats_peers.py openvx $(OPENVX))
 
-tools: $(STAMP)  ## other libraries in environments of their own, on the same work, into docs/tools.md (an hour)
+tools: $(STAMP)  ## other libraries in environments of their own, on the same work, into docs/tools.md and aliases.md (an hour)
 	$(BIN)/python scripts/tools_table.py
+	$(BIN)/python scripts/bridges_table.py
 
 accuracy: $(STAMP)  ## train the default models to their target accuracy (half an hour)
 	$(BIN)/python -m pytest -q -m accuracy tests/accuracy

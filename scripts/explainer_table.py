@@ -149,7 +149,7 @@ def aliases() -> dict[str, str]:
             header = []
         elif not header:
             header = cells
-        elif not cells[0].startswith("---"):
+        elif not cells[0].startswith("---") and "here" in header:
             row = dict(zip(header, cells, strict=True))
             found |= dict.fromkeys(named(row["here"]), elsewhere(row))
     return found

@@ -65,14 +65,29 @@ TOOLS = [
 
 def main(words: list[str]) -> int:
     """Measure, and write the page."""
-    if "--page" not in words:
+    names = [tool.name for tool in TOOLS]
+    strange = [one for one in words if one not in (*names, "--page")]
+    if strange:
+        print(f"tools: got {strange[0]!r}; allowed: --page, {', '.join(names)}", file=sys.stderr)
+        return 1
+    asked = [] if "--page" in words else wanted(words)
+    if any(script(tool).exists() for tool in asked):
         trained()
-        for tool in TOOLS:
-            if tool.name in words or (not words and tool.name not in told.kept()):
-                page.keep(tool.name, measured(tool))
-                print(tool.name, file=sys.stderr, flush=True)
+    for tool in asked:
+        page.keep(tool.name, measured(tool))
+        print(tool.name, file=sys.stderr, flush=True)
     page.write()
     return 0
+
+
+def wanted(words: list[str]) -> list[Tool]:
+    """The tools that are named; if none is, those that are not measured to the end."""
+    return [tool for tool in TOOLS if tool.name in words or (not words and unmeasured(tool))]
+
+
+def script(tool: Tool) -> Path:
+    """What a user writes for one heatmap; a tool that makes none has no such script."""
+    return ROOT / "scripts" / "tools" / "heatmaps" / f"one_{tool.name}.py"
 
 
 def unmeasured(tool: Tool) -> bool:
@@ -100,9 +115,9 @@ def measured(tool: Tool) -> dict[str, Any]:
             return {**found, "problem": problem}
     else:
         found["installs"] = True
-    tools = ROOT / "scripts" / "tools"
-    if not (tools / "heatmaps" / f"one_{tool.name}.py").exists():
+    if not script(tool).exists():
         return found
+    tools = ROOT / "scripts" / "tools"
     with tempfile.TemporaryDirectory() as folder:
         command = [python, tools / "measure.py", tool.name, MODELS]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

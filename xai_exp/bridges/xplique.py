@@ -17,8 +17,9 @@ LIBRARY = Library(module="xplique", package="xplique", extra="xplique", tested="
 
 @configured
 class Xplique(Unpriced):
-    """What a class of xplique.attributions says (Fel et al. 2022), summed over channels.
+    """What a class of xplique.attributions says (Fel et al. 2022), channels by its own reducer.
 
+    Gradients are the mean or the largest of channels there: arguments=["reducer=sum"] is as ours.
     What the library refuses, breaks on or gets wrong stays as it is. Cost: the library does not
     state it.
 

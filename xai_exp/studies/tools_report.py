@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _ROOT = Path(__file__).resolve().parents[2]
 KEPT = _ROOT / "scripts" / "tools.json"
+PYTHONS = _ROOT / "scripts" / "tools_pythons.json"
 _GOLDEN = _ROOT / "tests" / "golden" / "measured.json"
 NETWORKS = ("cnn", "functional", "resnet18", "mobilenet", "vit")
 TOOL_HEADS = ("tool", "version", "released", "installs", "methods", "lines", "wrong", "skill")
@@ -89,6 +90,11 @@ def kept() -> dict[str, Any]:
     return {name: found[name] for name in TITLES if name in found}
 
 
+def pythons() -> dict[str, dict[str, str]]:
+    """By tool and Python: empty where it installs and is imported, else what stood in the way."""
+    return json.loads(PYTHONS.read_text("utf-8")) if PYTHONS.exists() else {}
+
+
 def outcome(trial: Mapping[str, Any]) -> str:
     """One trial in a word."""
     if trial["stops"]:
@@ -121,7 +127,6 @@ def tool_rows(found: Mapping[str, Any]) -> Iterator[list[str]]:
             lines += f" ({script['problem']})"
         if one["installs"] and one.get("problem"):
             lines = f"not measured: {one['problem']}"
-        installs = "yes" if one["installs"] else f"no: {one['problem']}"
         if name in ("innvestigate", "deepexplain"):
             equal = sum(
                 any(name[:8] in label.lower() for label in mine["errors"])
@@ -132,10 +137,29 @@ def tool_rows(found: Mapping[str, Any]) -> Iterator[list[str]]:
         yield [
             TITLES[name],
             one["pinned"].partition("==")[2] if one["pinned"] else "this one",
-            one["released"] or "", installs, str(one.get("offered") or ""), lines,
+            one["released"] or "", installs(name, one), str(one.get("offered") or ""), lines,
             f"{wrongs} of {answers}" if answers else "",
             f"{skill[1]:.2f} ({skill[0]})" if skill else "",
         ]  # fmt: skip
+
+
+def installs(name: str, one: Mapping[str, Any]) -> str:
+    """On which of the Pythons that were tried, and what stood in the way on the others.
+
+    >>> installs("of no name", {"installs": False, "problem": "no wheel"})
+    'no: 3.11 (no wheel)'
+    """
+    on = {"3.11": "" if one["installs"] else one["problem"], **pythons().get(name, {})}
+    order = sorted(on, key=lambda version: [int(part) for part in version.split(".")])
+    failed: dict[str, list[str]] = {}
+    for version in order:
+        if on[version]:
+            failed.setdefault(on[version].replace("|", "/"), []).append(version)
+    good = [version for version in order if not on[version]]
+    bad = [f"{', '.join(versions)} ({why})" for why, versions in failed.items()]
+    return "; ".join(
+        [*([", ".join(good)] if good else []), *(["no: " + ", ".join(bad)] if bad else [])]
+    )
 
 
 def method_rows(found: Mapping[str, Any]) -> Iterator[list[str]]:

@@ -16,6 +16,7 @@ from xai_exp.types.shapes import (
     Players,
     Positions,
     Subsets,
+    Unions,
 )
 
 
@@ -114,6 +115,15 @@ class Scenes(Protocol):
 
     def parts(self) -> Parts:
         """The exact coverage of every part."""
+        ...
+
+
+@runtime_checkable
+class InUnions(Protocol):
+    """Scenes whose players come in unions, such as the roofs of a block."""
+
+    def in_unions(self) -> tuple[Drawing, Unions, Parts]:
+        """Players drawn by themselves, each one's union (-1: not there), the pixels of each."""
         ...
 
 

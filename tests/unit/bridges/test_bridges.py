@@ -8,7 +8,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from xai_exp.bridges import captum, dianna, grad_cam, library, lime, quantus, shap, zennit
+from xai_exp.bridges import (
+    captum,
+    dianna,
+    grad_cam,
+    library,
+    lime,
+    quantus,
+    shap,
+    xplique,
+    zennit,
+)
 from xai_exp.config import InputError
 from xai_exp.explainers import activation, deeplift, gradients, lrp
 from xai_exp.explainers.modified import DeconvNet, GuidedBackprop
@@ -205,6 +215,48 @@ def test_diannas_rise_is_ours_as_well_as_the_draws_allow(single):
     theirs = dianna.Dianna(arguments=("n_masks=4000", "feature_res=4", "p_keep=0.5"))
     mine = RISE(imputer=BLACK, masks=4000, cells=4, keep=0.5, centred=False)
     assert apart(single, theirs, mine, count=1) < 0.1
+
+
+@here(dianna)
+def test_diannas_kernel_shap_gives_all_of_its_own_segments_a_value(single):
+    """It cuts superpixels of its own, so that heatmaps cannot be equal: only that it answers."""
+    theirs = dianna.Dianna(method="KernelSHAP", arguments=("n_segments=4", "nsamples=50"))
+    found = theirs(single.model, single.images[:1], single.targets[:1])
+    assert found.shape == single.images[:1, 0].shape
+    assert bool(found.isfinite().all())
+    assert bool(found.any())
+
+
+XPLIQUE = {
+    "GradientInput": (("reducer=sum",), gradients.InputXGradient()),
+    "IntegratedGradients": (
+        ("steps=32", "reducer=sum"), gradients.IntegratedGradients(steps=32, method="trapezoid"),
+    ),
+    "Occlusion": (
+        ("patch_size=4", "patch_stride=4"),
+        Occlusion(imputer=BLACK, size=4, stride=4, shared=False),
+    ),
+}  # fmt: skip
+
+
+@here(xplique)
+@pytest.mark.parametrize("method", XPLIQUE)
+def test_xpliques_method_is_ours_of_the_same_name(single, method):
+    arguments, mine = XPLIQUE[method]
+    assert apart(single, xplique.Xplique(method=method, arguments=arguments), mine) < 1e-5
+
+
+@here(xplique)
+def test_xpliques_rise_is_ours_as_well_as_the_draws_allow(single):
+    theirs = xplique.Xplique(method="Rise", arguments=("nb_samples=4000", "grid_size=4"))
+    mine = RISE(imputer=BLACK, masks=4000, cells=4, keep=0.5, centred=False)
+    assert apart(single, theirs, mine, count=1) < 0.1
+
+
+@here(xplique)
+def test_xplique_cannot_change_torchs_layers_and_the_bridge_does_not_hide_it(single):
+    with pytest.raises(ValueError, match="clone_function"):
+        xplique.Xplique(method="GuidedBackprop")(single.model, single.images, single.targets)
 
 
 @here(quantus)

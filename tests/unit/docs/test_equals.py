@@ -40,6 +40,8 @@ def table_rows(text):
 def promised():
     """(ours, library) of each name that is not in italics."""
     for row in table_rows((ROOT / "docs" / "aliases.md").read_text()):
+        if "here" not in row:  # the bridges' own table, which is measured
+            continue
         ours = re.findall(r"`(?:explainer=)?([^`]+)`", row["here"])
         if IN_GOLDEN & set(ours):
             continue

@@ -162,6 +162,13 @@ def test_every_order_of_removal_has_its_line():
     assert [line.get_label() for line in axes.lines] == words
 
 
+def test_a_single_epoch_has_a_single_tick():
+    figure = learning([{"epoch": 1, "train_loss": 1.0, "validation_accuracy": 0.5}])
+    for axes in figure.axes:
+        low, high = axes.get_xlim()
+        assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [1.0]
+
+
 def test_learning_curves_show_every_epoch_that_has_a_value():
     history = [
         {"epoch": 1, "train_loss": 2.0},

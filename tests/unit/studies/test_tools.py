@@ -1,6 +1,7 @@
 """What is said of other tools is what was measured, and the page is made from it."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,36 @@ def test_the_lines_that_a_user_writes_are_those_of_the_script():
         if "script" in one and path.exists():
             lines = [line for line in path.read_text("utf-8").splitlines() if line.strip()]
             assert one["script"]["lines"] == sum("from given" not in line for line in lines), name
+
+
+@pytest.fixture(scope="module")
+def table():
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        import tools_table
+
+        return tools_table
+    finally:
+        sys.path.pop(0)
+
+
+def test_make_tools_goes_on_with_what_is_missing_or_was_stopped(table, monkeypatch):
+    stopped = {"installs": True, "problem": "the measurement ended with -9: "}
+    failed = {"installs": False, "problem": "no wheel"}
+    kept = {tool.name: {"installs": True} for tool in table.TOOLS} | {"lime": stopped}
+    kept |= {"lucid": failed}
+    del kept["shap"]
+    monkeypatch.setattr(told, "kept", lambda: kept)
+    assert [tool.name for tool in table.wanted([])] == ["shap", "lime"]
+    assert [tool.name for tool in table.wanted(["lucid"])] == ["lucid"]
+
+
+def test_a_tool_that_there_is_not_is_refused(table, capsys):
+    assert table.main(["limes"]) == 1
+    assert "tools: got 'limes'; allowed: --page, xai_exp, captum" in capsys.readouterr().err
+
+
+def test_what_was_tried_on_which_python_is_told_once(monkeypatch):
+    monkeypatch.setattr(told, "pythons", lambda: {"lucid": {"3.13": "no wheel", "3.12": ""}})
+    assert told.installs("lucid", MADE["lucid"]) == "3.12; no: 3.11, 3.13 (no wheel)"
+    assert told.installs("captum", MADE["captum"]) == "3.11"

@@ -360,6 +360,13 @@ class Land:
         there = torch.cat([self._roof_there, self.present[:, ROADS:]], 1)
         return Layered(base=base, layers=layers), torch.where(there, unions, -1)
 
+    def in_unions(self) -> tuple[Drawing, Unions, Parts]:
+        """Each roof in its block's union; its pixels are those that it changes, its shadow, too."""
+        drawing, unions = self.by_roof()
+        assert isinstance(drawing, Layered)
+        reached = (drawing.layers.abs().amax(2) > 1e-6).to(drawing.base)
+        return drawing, unions, reached
+
     def _layers(self, *, single: bool) -> tuple[Images, Layers]:
         grain = ground.fine(self.keys, self.pixels)
         found, earth = self._surface(None, grain, single=single), self._earth(grain)

@@ -36,6 +36,7 @@ from xai_exp.types import (
     Layers,
     Parts,
     Scenes,
+    Unions,
 )
 
 PerObject = Float[Tensor, "batch object"]
@@ -198,6 +199,15 @@ class Scene:
     def present(self) -> Keep:
         """Which parts each scene has."""
         return self._pieces[2]
+
+    def in_unions(self) -> tuple[Drawing, Unions, Parts]:
+        """Each object, those of one shape (discs, triangles, ...) in a union; a tag is its own."""
+        objects = dataclasses.replace(self, division="objects")
+        unions = self.sides.masked_fill(self.sides == 0, -1)
+        if self.tagged:
+            tag = torch.where(objects.present[:, -1:], int(self.sides.max()) + 1, -1)
+            unions = torch.cat([unions[:, :-1], tag], 1)
+        return objects.drawing(), unions, objects.parts()
 
     def render(self, keep: Keep | None = None) -> Images:
         """Draw the scenes, without the parts that `keep` leaves out."""

@@ -10,9 +10,11 @@ from xai_exp.explainers.lrp.deep_taylor import DeepTaylor
 from xai_exp.explainers.lrp.excitation import ExcitationBackprop
 from xai_exp.explainers.lrp.lrp import LRP
 from xai_exp.explainers.lrp.pattern import PatternAttribution, PatternNet
+from xai_exp.explainers.lrp.rap import RAP
 
 __all__ = [
     "LRP",
+    "RAP",
     "AttentionRollout",
     "AttnLRP",
     "ComposedLRP",

@@ -285,8 +285,8 @@ class ZBox:
     It is written as (x - low) w+ + (x - high) w-, whose terms have one sign: none cancel.
     """
 
-    low: float = 0.0
-    high: float = 1.0
+    low: float | Tensor = 0.0  # a number, or one an image
+    high: float | Tensor = 1.0
 
     @property
     def cost(self) -> Cost:

@@ -7,6 +7,7 @@ image that go together; what stands in for them is an imputer.
 from xai_exp.explainers.perturbation.lime import LIME
 from xai_exp.explainers.perturbation.masks import ExtremalPerturbation, MeaningfulPerturbation
 from xai_exp.explainers.perturbation.owen import Owen
+from xai_exp.explainers.perturbation.owen_parts import OwenParts
 from xai_exp.explainers.perturbation.partition import PartitionSHAP
 from xai_exp.explainers.perturbation.sensitivity import HSIC, SobolIndices
 from xai_exp.explainers.perturbation.shapley import KernelSHAP, ShapleySampling
@@ -21,6 +22,7 @@ __all__ = [
     "MeaningfulPerturbation",
     "Occlusion",
     "Owen",
+    "OwenParts",
     "PartitionSHAP",
     "ShapleySampling",
     "SobolIndices",

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 from tqdm import tqdm
 
 from xai_exp.config import InputError, Range, configured
@@ -201,7 +202,7 @@ def _curve(table: pd.DataFrame, axis: str, samples: int) -> Figure:
     axes.plot(table.iloc[:, 0], table.iloc[:, 1], "o-", color=ink.BLUE, ms=4)
     low = float(table.iloc[:, 0].min())
     axes.set(xlabel=axis, ylabel="validation accuracy", xscale="log" if low > 0 else "linear")
-    axes.yaxis.set_major_formatter("{x:.0%}")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_title(f"each trained on {samples:,} images seen", fontsize=ink.SIZE)
     ink.plain(axes)
     return figure

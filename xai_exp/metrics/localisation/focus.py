@@ -27,7 +27,9 @@ class Focus:
     itself, another one of the same target and two of other targets, all from the case; the score is
     the mean over `mosaics` draws. Tiles are averaged down to half their size, so that the mosaic
     has the size that the network knows; the paper joins whole images, which only networks without
-    a fixed size take. Partners are drawn by the images' own keys, not by their order.
+    a fixed size take. Partners are drawn by the images' own keys, not by their order. Quantus (0.6
+    and its main branch of August 2026 have the same file) takes mosaics as given; on the same ones
+    it gives this number.
 
     Cost: `mosaics` explanations an image. No forward pass of its own, no mask.
 

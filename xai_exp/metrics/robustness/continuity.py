@@ -132,7 +132,8 @@ class Continuity:
     Pitfalls: the heatmap SHOULD move with the object, so this compares with others, not with 0;
     see equivariance for the part that is not due to the motion. What comes in repeats the edge
     (Quantus fills with black, which may be an object of its own, begins where the whole image is
-    pushed out, and never looks at the image itself). Undefined for explainers that know only the
+    pushed out, and never looks at the image itself; its main branch of August 2026 has the file of
+    0.6). Undefined for explainers that know only the
     images they were bound to (exact_mask), and for images that no move changes.
     """
 
@@ -171,7 +172,8 @@ class Consistency:
 
     - nearest: the `count` heatmaps of highest cosine to this one; equal cosines all count in part.
     - top_n_sign: the same signs at each image's own `count` most relevant pixels, in order. (The
-      function of that name in Quantus takes the first five pixels, whatever is relevant.)
+      function of that name in Quantus takes the first five pixels, whatever is relevant, in 0.6
+      as in its main branch of August 2026.)
 
     Range 0..1, HIGHER is better. Cost: none; the clean forward pass, which metrics share.
 

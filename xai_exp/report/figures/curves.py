@@ -67,7 +67,7 @@ def learning(history: Sequence[Mapping[str, int | float]]) -> Figure:
     right.set(xlabel="epoch", ylabel="accuracy")
     right.yaxis.set_major_formatter(PercentFormatter(1.0))
     for axes in (left, right):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         if axes.lines:
             axes.legend(frameon=False)
         _quiet(axes)

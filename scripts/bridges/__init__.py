@@ -1,0 +1,1 @@
+"""What each bridge is held against, and how."""
