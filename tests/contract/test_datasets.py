@@ -1,7 +1,9 @@
 """Every dataset's YAML composes, names all fields of its class, and keeps the protocol."""
 
 import struct
+from copy import deepcopy
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +38,14 @@ def files(tmp_path_factory):
     return root
 
 
-def composed(name, files):
+@cache
+def composition(name):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", [f"dataset={name}"]).dataset
+        return compose("config", [f"dataset={name}"]).dataset
+
+
+def composed(name, files):
+    config = deepcopy(composition(name))
     if "count" in config:
         config.count = 300
     if "root" in config.keys():  # noqa: SIM118 (`in config` is false of ???)

@@ -6,6 +6,7 @@ opposite is the worst one, and noise is worth nothing.
 """
 
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,11 +24,14 @@ OTHERS = ["dataset", "model", "trainer", "explainer", "tracking"]
 BACKGROUND, BRIGHT, COUNT, SIDE, CLASSES = 0.3, 0.9, 12, 16, 3
 
 
+@cache
 def composed(*names):
     constant = ["imputer=constant", f"imputer.value={BACKGROUND}"]
     with initialize_config_dir(str(CONF), version_base=None):
         absent = [f"~{group}" for group in OTHERS]
-        return compose("config", [*absent, *constant, f"metric=[{','.join(names)}]"]).metric
+        config = compose("config", [*absent, *constant, f"metric=[{','.join(names)}]"]).metric
+    OmegaConf.set_readonly(config, True)  # one composition serves all tests
+    return config
 
 
 def members(preset):

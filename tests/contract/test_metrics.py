@@ -1,12 +1,14 @@
 """Every YAML in conf/metric and conf/imputer is composed, instantiated and run; found by itself."""
 
 from dataclasses import fields, replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from xai_exp.compute import ops
 from xai_exp.data.scenes.scene import Scene
@@ -33,9 +35,12 @@ def scenes():
     )
 
 
+@cache
 def composed(*overrides):
     with initialize_config_dir(str(CONF), version_base=None):
-        return compose("config", [*(f"~{group}" for group in OTHERS), *overrides])
+        config = compose("config", [*(f"~{group}" for group in OTHERS), *overrides])
+    OmegaConf.set_readonly(config, True)  # one composition serves all tests
+    return config
 
 
 @pytest.fixture

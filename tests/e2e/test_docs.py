@@ -1,10 +1,8 @@
 """The how-to pages do what they say: their files are written and their commands run."""
 
-import os
 import re
+import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +11,18 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted((ROOT / "docs").glob("add-a*.md")), ROOT / "docs" / "sweep.md"]
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def run(run_module: Callable) -> Callable:
+    """A line of a page, `python -m ...`, with the package from `path`."""
+
+    def run(line: str, folder: Path, path: Path = ROOT) -> None:
+        python, _, module, *words = shlex.split(line.replace("\\\n", " "))
+        assert python == "python", line
+        run_module(folder, module, *words, path=path, cold=module == "pytest")
+
+    return run
 
 
 @pytest.fixture
@@ -25,28 +35,30 @@ def copy(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_newcomer_can_follow_the_page(page: Path, copy: Path) -> None:
+def test_a_newcomer_can_follow_the_page(page: Path, copy: Path, run: Callable) -> None:
     commands = 0
     for language, place, text in BLOCK.findall(page.read_text()):
         if place:
             (copy / place).write_text(text)
         elif language == "bash":
             commands += 1
-            run(text.replace("python ", f"{sys.executable} ", 1), copy)
+            run(text, copy, path=copy)
     assert commands > 0
 
 
 @pytest.mark.slow
-def test_the_python_page_is_a_script_that_runs(tmp_path: Path) -> None:
+def test_the_python_page_is_a_script_that_runs(tmp_path: Path, begun: Callable) -> None:
     code = written("python")
     (tmp_path / "page.py").write_text("\n".join(code))
-    run(f"PYTHONPATH={ROOT} {sys.executable} page.py", tmp_path)
+    script(begun, tmp_path / "page.py")
     assert len(code) > 4
     assert (tmp_path / "heatmaps.npz").is_file()
 
 
 @pytest.mark.slow
-def test_users_of_other_libraries_can_follow_their_page(tmp_path: Path) -> None:
+def test_users_of_other_libraries_can_follow_their_page(
+    tmp_path: Path, run: Callable, begun: Callable
+) -> None:
     pages = sorted((ROOT / "docs").glob("from-*.md"))
     commands = []
     for page in pages:
@@ -58,10 +70,10 @@ def test_users_of_other_libraries_can_follow_their_page(tmp_path: Path) -> None:
     alone = "exec(compile(open(page).read(), page, 'exec'), {'__name__': page})"
     each = f"import sys\nfor page in sys.argv[1:]: {alone}\n"
     (tmp_path / "pages.py").write_text(each)
-    names = " ".join(page.name for page in pages)
-    run(f"PYTHONPATH={ROOT} {sys.executable} pages.py {names}", tmp_path)
+    names = [page.name for page in pages]
+    script(begun, tmp_path / "pages.py", *names)
     for command in commands:
-        run(command.replace("python ", f"PYTHONPATH={ROOT} {sys.executable} ", 1), tmp_path)
+        run(command, tmp_path)
     assert len(pages) == 3
     assert commands
 
@@ -98,9 +110,7 @@ def test_the_tutorials_run_from_top_to_bottom(tmp_path: Path, begun: Callable) -
     assert list((tmp_path / "my_images").rglob("*.png"))
 
 
-def run(command: str, folder: Path) -> None:
-    settings = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        command, shell=True, cwd=folder, env=settings, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+def script(begun: Callable, path: Path, *words: str) -> None:
+    process = begun(path.parent, *words, script=str(path))
+    out, err = process.communicate()
+    assert process.returncode == 0, out[-3000:] + err[-3000:]

@@ -32,11 +32,10 @@ def ended(folder, *arguments, **keys):
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
+def store(tmp_path_factory, run_module):
     """A folder with one finished experiment."""
     folder = tmp_path_factory.mktemp("store")
-    code, said, errors = ended(folder, *TINY)
-    assert code == 0, said + errors
+    run_module(folder, "xai_exp", *TINY)
     return folder
 
 
@@ -49,21 +48,22 @@ def copied(store, tmp_path):
 REPORT = "+hydra.callbacks.report={_target_: xai_exp.studies.callbacks.Report, title: x}"
 
 
-def test_a_study_whose_page_cannot_be_written_does_not_end_as_if_all_were_well(tmp_path):
+def test_a_study_whose_page_cannot_be_written_does_not_end_as_if_all_were_well(
+    tmp_path, run_module
+):
     (tmp_path / "reports").write_text("a file")
-    code, said, errors = ended(tmp_path, *TINY, REPORT, "study=mine")
-    assert code == 1, said + errors
+    errors = run_module(tmp_path, "xai_exp", *TINY, REPORT, "study=mine", code=1).stderr
     assert errors.splitlines()[-1].startswith("error: ")
     assert "reports" in errors.splitlines()[-1]
     assert "Traceback" not in errors
 
 
-def test_what_a_callback_raises_is_no_warning(tmp_path):
+def test_what_a_callback_raises_is_no_warning(copied, tmp_path, run_module):
     off = [one for one in TINY if not one.startswith("tracking")] + ["tracking=off"]
-    code, _, errors = ended(tmp_path, *off, REPORT.replace("title: x", "title: 3"))
-    assert code == 0, errors  # nothing is kept, so there is nothing to report on
-    code, _, errors = ended(tmp_path, *TINY, REPORT.replace("title: x", "pairs: [[3]], title: x"))
-    assert code == 1
+    wrong = REPORT.replace("title: x", "title: 3")
+    run_module(tmp_path, "xai_exp", *off, wrong)  # nothing is kept, so there is no report
+    wrong = REPORT.replace("title: x", "pairs: [[3]], title: x")
+    errors = run_module(copied, "xai_exp", *TINY, wrong, code=1).stderr
     assert "UserWarning" in errors or errors.startswith("error: ")
 
 

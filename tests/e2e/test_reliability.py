@@ -1,9 +1,7 @@
 """`make fuzz` in short; `make chaos` takes minutes, what it compares by is looked at here."""
 
 import json
-import os
 import sqlite3
-import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -13,18 +11,12 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_odd_command_lines_and_damaged_files_end_well_or_with_one_line(tmp_path):
+def test_odd_command_lines_and_damaged_files_end_well_or_with_one_line(tmp_path, begun):
     told = tmp_path / "fuzz.json"
     amount = ["--lines", "6", "--files", "2", "--out", str(told)]
-    done = subprocess.run(
-        [sys.executable, "-m", "scripts.reliability.fuzz", *amount],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    process = begun(ROOT, *amount, module="scripts.reliability.fuzz")
+    out, err = process.communicate()
+    assert process.returncode == 0, out[-3000:] + err[-3000:]
     found = json.loads(told.read_text())
     assert (found["lines"]["tried"], found["files"]["tried"]) == (6, 2)
     assert found["lines"]["ended"]["one line"] >= 1

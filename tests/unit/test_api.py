@@ -483,16 +483,13 @@ for line in json.loads(sys.argv[1]):
 """
 
 
-def test_whatever_is_wrong_is_said_in_one_line(tmp_path):
+def test_whatever_is_wrong_is_said_in_one_line(tmp_path, begun):
     # In a process of its own: here, types are checked before the API can.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     expected = wrong_calls()
-    command = [sys.executable, "-c", _SCRIPT, json.dumps(list(expected))]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = dict(zip(expected, map(json.loads, done.stdout.splitlines()), strict=True))
+    process = begun(tmp_path, json.dumps(list(expected)), code=_SCRIPT)
+    out, err = process.communicate()
+    assert process.returncode == 0, err[-3000:]
+    found = dict(zip(expected, map(json.loads, out.splitlines()), strict=True))
     wrong = {
         call: said
         for call, said in found.items()

@@ -190,16 +190,17 @@ def test_heatmaps_that_follow_the_exact_values_are_told_from_those_that_do_not(
         runs=(),
         left_out=0,
     )
-    found = compared(maps).tracking.set_index(["explainer", "distance"])
+    whole = compared(maps)
+    found = whole.tracking.set_index(["explainer", "distance"])
     line = found.loc[("faithful", "parts")]
     assert (line["intercept"], line["slope"], line["due"]) == pytest.approx((0, 1, 1), abs=1e-9)
     other = found.loc[("unstable", "parts")]
     assert other["intercept_low"] > 0.1
     assert abs(other["slope"]) < 0.2
-    assert tracked(compared(maps)) is not None
-    drawn = figures(maps, compared(maps))
+    assert tracked(whole) is not None
+    drawn = figures(maps, whole)
     assert len(drawn["tracking"].axes) == 2
-    page = render("a <study>", maps, compared(maps))
+    page = render("a <study>", maps, whole)
     assert "How stable are heatmaps? a &lt;study&gt;" in page
     assert "body { margin" in page
     assert "table.sortable" in page
@@ -211,10 +212,11 @@ def test_heatmaps_that_follow_the_exact_values_are_told_from_those_that_do_not(
     assert page.count("<img") == explainers * (1 + models)
     assert "http" not in page.replace("http-equiv", "")
     same = replace(maps, worth=np.broadcast_to(worth[:1], worth.shape))
-    page = render("stability", same, compared(same))
+    alike = compared(same)
+    page = render("stability", same, alike)
     assert "None of the explainers can be judged" in page
     assert page.count("<svg") == explainers + 2
-    assert "do not differ" in tracked(compared(same))
+    assert "do not differ" in tracked(alike)
     without = replace(maps, worth=None, shown={})
     assert compared(without).tracking.empty
     assert tracked(compared(without)) is None
