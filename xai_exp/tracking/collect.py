@@ -135,9 +135,9 @@ def tidy(kept: Sequence[Kept]) -> pd.DataFrame:
     )
 
 
-def _divisions(one: Kept) -> "pd.Series[str]":
+def _divisions(one: Kept) -> Any:  # noqa: ANN401
     """The grain of each score of a run."""
-    known = {name: _division(one.params, name) for name in one.scores["metric"].unique()}
+    known: Any = {name: _division(one.params, name) for name in one.scores["metric"].unique()}
     return one.scores["metric"].map(known)
 
 
