@@ -1,11 +1,14 @@
 """What is wrong in the runs of a store: broken, left unfinished by dead processes, half logged."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xai_exp.config import InputError
 from xai_exp.files import held
 from xai_exp.tracking import reading, whole
 from xai_exp.tracking.runs import KEYS, MLflow
@@ -23,8 +26,16 @@ class Fault:
 
 
 def faults(root: Path, experiment: str) -> Iterator[Fault]:
-    """Of the runs under a folder; those that a living process works on are let be."""
-    if not (root / "mlflow.db").is_file():
+    """Of the runs under a folder; those that a living process works on are let be.
+
+    Raises:
+        InputError: when the database is damaged, or has lost the runs whose files are there: no run
+            of it can be told whole, and nothing here could bring it back.
+    """
+    path = root / "mlflow.db"
+    if (lost := _lost(path, root / "artifacts")) is not None:
+        raise InputError(f"{path}: got {lost}; allowed: a copy from before, or another folder")
+    if not path.is_file():
         return
     runs = MLflow(root=str(root), experiment=experiment).store(make=False)
     for run in reading.matching(runs.client, runs.experiment, ""):
@@ -39,6 +50,24 @@ def faults(root: Path, experiment: str) -> Iterator[Fault]:
             mend = partial(runs.client.delete_run, number)
             yield Fault(words=f"run {name}: {words}", mend=mend)
     yield from _models(runs.client, runs.experiment, root)
+
+
+def _lost(database: Path, artifacts: Path) -> str | None:
+    """What is wrong with the database itself, if anything is."""
+    runs = 0
+    if database.is_file():
+        with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as asked:
+            try:
+                ((said,),) = asked.execute("PRAGMA integrity_check(1)")
+                if said != "ok":
+                    return f"a damaged database ({' '.join(said.split())})"
+                names = {name for (name,) in asked.execute("SELECT name FROM sqlite_master")}
+                if "runs" in names:
+                    ((runs,),) = asked.execute("SELECT count(*) FROM runs")
+            except sqlite3.DatabaseError as error:
+                return f"a damaged database ({error})"
+    files = sum(1 for _ in artifacts.glob("*/"))
+    return f"no run in it and the files of {files} beside it" if files and not runs else None
 
 
 def _models(client: "MlflowClient", experiment: str, root: Path) -> Iterator[Fault]:
