@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from xai_exp.compute import machine
 from xai_exp.config import InputError
 from xai_exp.data.loading import TensorSplit
 from xai_exp.types import Dataset, Split
@@ -140,6 +141,7 @@ def _began(alive: Connection, subjects: bytes, threads: int) -> None:
 
     threading.Thread(target=watch, daemon=True).start()
     torch.set_num_threads(threads)
+    machine.tune_allocator()
     _SUBJECTS[:] = pickle.loads(subjects)
 
 
