@@ -47,6 +47,10 @@ def metrics(client: "MlflowClient", run: "Run", points: "Sequence[Metric]") -> N
         client.log_batch(run.info.run_id, metrics=part)
 
 
+# What MLflow allows in the name of a run and not in that of a logged model.
+_REFUSED = str.maketrans({"/": " ", ":": " ", ".": "·", "%": " ", '"': " ", "'": " "})
+
+
 def use_model(client: "MlflowClient", run: "Run", name: str) -> None:
     """Name the model among the run's inputs."""
     from mlflow.entities import LoggedModelInput
@@ -71,7 +75,7 @@ def model(
             return one.model_id
     made = next(iter(left), None) or client.create_logged_model(
         run.info.experiment_id,
-        name=record.name.replace("/", " "),
+        name=record.name.translate(_REFUSED),
         source_run_id=run.info.run_id,
         params=dict(flat(record.params)),
         tags={"model_key": record.key},
