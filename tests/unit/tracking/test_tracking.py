@@ -51,7 +51,7 @@ def network() -> nn.Module:
 def train(tracker, key: str):
     record = Record(
         key=key,
-        name=f"cnn {key} · dropout 0.1, a: \"b\" of 5 %, it's c/d",
+        name=f'cnn {key} · dropout 0.1, a: "b" of 5 %, it\'s c/d',
         tags={"dataset": "counting", "seed": 0, "study": None},
         params={"dataset": {"_target_": "x.Y", "size": 8, "radii": [1, 2]}, "seed": 0},
         metrics={"accuracy": 0.9},
