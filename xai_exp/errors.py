@@ -49,6 +49,7 @@ _ELSEWHERE = re.compile(r"Could not (?:override|delete from config)[:.]? ?'([^'@
 _NO_GROUP = re.compile(r"config group '([^']+)' does not exist")
 _UNKNOWN_KEY = re.compile(r"Could not (?:override|delete from config)[:.]? ?'([^'@:]+)")
 _UNKNOWN_CHOICE = re.compile(r"Could not (?:find|load) '([^']+)/([^'/]*)'")
+_NO_PLACE = re.compile(r"Path not found (.+?)//")
 _NO_CHOICE = re.compile(r"Key '(\w+)' is not in struct")
 _AMBIGUOUS = re.compile(r"Ambiguous value for argument '(.*)'\n")
 _UNRESOLVED = re.compile(
@@ -104,6 +105,12 @@ def one_line(error: BaseException, conf: Path, arguments: Sequence[str]) -> str 
         if isinstance(link, InputError):
             return " ".join(str(link).split())
     for link in chain:
+        # Hydra looks for the neighbours of a choice in a folder that its name leads out to.
+        if isinstance(link, OSError) and (found := _NO_PLACE.match(str(link))):
+            group = found[1]
+            pairs = [word.lstrip("+").partition("=") for word in arguments]
+            given = [value for key, _, value in pairs if key == group]
+            return unknown(group, (given or ["/"])[-1], _choices(conf, group))
         if isinstance(link, OverrideParseException):
             return _unreadable(str(link.override))
         if isinstance(link, ValueError) and str(link).startswith("Config group override must be"):
@@ -205,7 +212,7 @@ def _of_group(message: str, conf: Path) -> str:
     """The line for a group or a choice of it that is named wrongly; empty for other mistakes."""
     choice = _UNKNOWN_CHOICE.search(message)
     if choice:
-        group, name = choice.groups()
+        group, name = _within(*choice.groups())
         return unknown(group, name, _choices(conf, group))
     elsewhere = _ELSEWHERE.search(message)
     if elsewhere:
@@ -221,6 +228,13 @@ def _of_group(message: str, conf: Path) -> str:
         names = ", ".join(_choices(conf, none.group(1)))
         return f"{none.group(1)}: got no name; allowed: {none.group(1)}=NAME with one of {names}"
     return ""
+
+
+def _within(group: str, name: str) -> tuple[str, str]:
+    """The group, and the choice as it was typed where its slashes lead out of the group."""
+    whole = f"{group}/{name}"
+    out = re.search(r"/(?=/|\.\.)", whole)
+    return (whole[: out.start()], whole[out.end() :]) if out else (group, name)
 
 
 def _choices(conf: Path, group: str) -> list[str]:

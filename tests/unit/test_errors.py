@@ -73,6 +73,8 @@ def test_names_that_do_not_exist_are_answered_with_those_that_do(tmp_path, check
             ("+model.widht=3", ("unknown key of model: got 'widht'", "mean width?")),
             ("+trainer.foo.bar=3", ("unknown key of trainer: got 'foo'", "learning_rate")),
             ("explainer=lrp +explainer.lrp.rul=z", ("unknown key of explainer.lrp", "rule")),
+            ("model=/dev/full", ("unknown model: got '/dev/full'", "lenet5")),
+            ("metric=../quick", ("unknown metric: got '../quick'", "mean quick?")),
             ("~dataset", ("dataset: got nothing", "dataset=NAME", "conf/dataset")),
             ("model=torchvision model.name=resnet19", ("model: Torchvision.name", "resnet18")),
         ],
