@@ -7,7 +7,6 @@ settlements_small (seed 0), the first test picture of its class; nothing is chos
 Heatmaps are measured from the border, where the method has a reference.
 """
 
-import argparse
 import math
 import re
 import shutil
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from readme_picture import asked
 
 import xai_exp as xe
 from xai_exp.report.figures.gallery import _QUANTILE, _RELEVANCE
@@ -41,34 +41,23 @@ One picture is no verdict: that is in [findings](findings.md). A heatmap leads t
 
 def main() -> None:
     """Train or find, explain, draw, write."""
-    words = argparse.ArgumentParser(description=__doc__)
-    words.add_argument("--store", default="mlruns/models")
-    words.add_argument("--class", dest="name", default="informal")
-    given = words.parse_args()
-    data = xe.dataset("settlements_small")
-    network = xe.train("cnn", data, seed=0, trainer={"samples": 15000}, store=given.store)
-    label = list(data.classes).index(given.name)
-    first = int((data.test.labels == label).nonzero()[0, 0])
-    scenes: Any = data.test.scenes([first])
-    known: Any = data.train.images(list(range(REFERENCES)))
+    one = asked(__doc__)
+    scenes = one.scenes
+    known: Any = one.data.train.images(list(range(REFERENCES)))
     names = re.findall(r"^  - ([a-z]\w+)$", ALL.read_text("utf-8"), re.M)
-    maps = xe.explain(network, scenes, names, reference="border", references=known)
+    maps = xe.explain(one.network, scenes, names, reference="border", references=known)
     rows: Any = xe.score(maps, ["part_skill"]).set_index("explainer")["score"]
     skills = {name: float(rows[name]) for name in maps}
     shutil.rmtree(PICTURES, ignore_errors=True)
     PICTURES.mkdir(parents=True)
     picture(scenes.render()[0].numpy()).save(PICTURES / "the_picture.png", optimize=True)
-    truth: Any = xe.worth(network, scenes)
-    parts = scenes.parts()[0].numpy()
-    areas = parts.sum((1, 2))
-    worth = np.divide(truth.shapley[0].numpy(), areas, where=areas > 0, out=0 * areas)
-    heat((worth[:, None, None] * parts).sum(0)).save(PICTURES / "the_truth.png", optimize=True)
+    heat(one.exact).save(PICTURES / "the_truth.png", optimize=True)
     for name in maps:
         heat(maps[name][0].numpy()).save(PICTURES / f"{name}.png", optimize=True)
-    said = data.classes[int(maps.predictions[0])]
+    said = one.data.classes[int(maps.predictions[0])]
     head = _HEAD.format(
-        right="right here" if said == given.name else "wrong here",
-        name=given.name,
+        right="right here" if said == one.name else "wrong here",
+        name=one.name,
         said=said,
         count=len(maps),
     )

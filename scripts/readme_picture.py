@@ -9,13 +9,14 @@ Heatmaps are measured from the border, where the method has a reference.
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
 import xai_exp as xe
 from xai_exp.report.figures.gallery import _QUANTILE, _RELEVANCE
+from xai_exp.truth.doses import spread
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "docs" / "images" / "ten.png"
@@ -33,9 +34,33 @@ TEN = {
 }
 
 
-def main() -> None:
-    """Train or find, explain, draw."""
-    words = argparse.ArgumentParser(description=__doc__)
+class Shown(NamedTuple):
+    """One picture, and the network that is asked about it.
+
+    Attributes:
+        data: with its classes.
+        network: trained on it.
+        name: the picture's class.
+        first: its number on the test split.
+        scenes: the picture alone.
+    """
+
+    data: Any
+    network: Any
+    name: str
+    first: int
+    scenes: Any
+
+    @property
+    def exact(self) -> np.ndarray:
+        """What each part is worth, evenly on its pixels."""
+        truth: Any = xe.worth(self.network, self.scenes)
+        return spread(truth.shapley, self.scenes.parts())[0].numpy()
+
+
+def asked(told: str | None) -> Shown:
+    """Train or find the network that the command line asks for, and its picture."""
+    words = argparse.ArgumentParser(description=told)
     words.add_argument("--store", default="mlruns/models")
     words.add_argument("--class", dest="name", default="informal")
     given = words.parse_args()
@@ -43,19 +68,19 @@ def main() -> None:
     network = xe.train("cnn", data, seed=0, trainer={"samples": 15000}, store=given.store)
     label = list(data.classes).index(given.name)
     first = int((data.test.labels == label).nonzero()[0, 0])
-    scenes: Any = data.test.scenes([first])
-    truth: Any = xe.worth(network, scenes)
-    maps = xe.explain(network, scenes, list(TEN), reference="border")
+    return Shown(data, network, given.name, first, data.test.scenes([first]))
+
+
+def main() -> None:
+    """Train or find, explain, draw."""
+    one = asked(__doc__)
+    maps = xe.explain(one.network, one.scenes, list(TEN), reference="border")
     scores: Any = xe.score(maps, ["part_skill"]).set_index("explainer")["score"]
-    parts = scenes.parts()[0].numpy()
-    worth = truth.shapley[0].numpy()
-    areas = parts.sum((1, 2))
-    exact = (np.divide(worth, areas, where=areas > 0, out=0 * areas)[:, None, None] * parts).sum(0)
-    right = data.classes[int(maps.predictions[0])] == given.name
-    print(f"image {first}: {given.name}, {'right' if right else 'wrong'}; {scores.to_dict()}")
+    right = one.data.classes[int(maps.predictions[0])] == one.name
+    print(f"image {one.first}: {one.name}, {'right' if right else 'wrong'}; {scores.to_dict()}")
     cells = [(TEN[n], maps[n][0], float(scores[n])) for n in TEN]
     cells.sort(key=lambda cell: -cell[2])
-    draw(scenes.render()[0].numpy(), exact, cells).savefig(PICTURE, dpi=110)
+    draw(one.scenes.render()[0].numpy(), one.exact, cells).savefig(PICTURE, dpi=110)
 
 
 def draw(image: np.ndarray, exact: np.ndarray, cells: list[Any]) -> Figure:

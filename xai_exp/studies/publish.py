@@ -218,16 +218,16 @@ def _drawn(
     marks: list[tuple[str, str, str]] = []
     for one, setting in zip(kept, collect.settings([one.params for one in kept]), strict=True):
         arrays, name = one.arrays(), one.tags["explainer"]
-        for metric in _curved(arrays):
+        for metric in collect.curved(arrays):
             title = f"{setting}: {metric.replace('_', ' ')}"
             places[title] = arrays[f"curve/{metric}/x"]
             drawn.setdefault(title, {}).setdefault(name, []).append(arrays[f"curve/{metric}/morf"])
         group = shown.setdefault(setting, _Shown(first=one.run, arrays=arrays))
-        model = f"{one.tags.get('model', '')} seed {one.tags.get('seed', '')}"
-        for told, values in _guards(arrays).items():
+        model, guards = collect.network(one), _guards(arrays)
+        for told, values in guards.items():
             if told.startswith((*_BESIDE, _CUE)):
                 truths.setdefault((setting, told), []).append(values)
-        marks += [(name, f"{setting}, {model}", line) for line in broken(_guards(arrays))]
+        marks += [(name, f"{setting}, {model}", line) for line in broken(guards)]
         if model in group.models or len(group.models) < _MODELS:
             group.models.setdefault(model, {})[name] = arrays["heatmaps"]
     curves = {
@@ -308,12 +308,6 @@ class _Shown:
     @property
     def has_images(self) -> bool:
         return "images" in self.arrays and self.arrays["images"].ndim == 4
-
-
-def _curved(arrays: Mapping[str, np.ndarray]) -> list[str]:
-    """The metrics that left a curve of the most relevant first."""
-    keys = [key.split("/") for key in arrays if key.startswith("curve/")]
-    return [key[1] for key in keys if key[2:] == ["morf"]]
 
 
 def _maps(setting: str, group: _Shown, scores: pd.DataFrame) -> Maps:

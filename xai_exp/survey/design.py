@@ -135,7 +135,9 @@ def truth_map(worth: np.ndarray, parts: np.ndarray) -> np.ndarray:
     Returns:
         (image, height, width).
     """
-    cover = parts.astype(np.float64)
-    areas = cover.sum((2, 3), keepdims=True)
-    spread = np.divide(cover, areas, out=np.zeros_like(cover), where=areas > 0)
-    return np.einsum("ip,iphw->ihw", np.nan_to_num(worth.astype(np.float64)), spread)
+    import torch
+
+    from xai_exp.truth.doses import spread
+
+    values = torch.from_numpy(np.nan_to_num(worth.astype(np.float64)))
+    return spread(values, torch.from_numpy(parts.astype(np.float64))).numpy()

@@ -100,6 +100,17 @@ def _renamed(one: Kept, names: Mapping[str, str]) -> Kept:
     return replace(one, scores=chosen.assign(metric=chosen["metric"].map(names)), arrays=arrays)
 
 
+def network(one: Kept) -> str:
+    """A network in words: its kind and its seed."""
+    return f"{one.tags.get('model', '')} seed {one.tags.get('seed', '')}"
+
+
+def curved(arrays: Mapping[str, Any]) -> list[str]:
+    """The metrics that left a curve of the most relevant first."""
+    keys = [key.split("/") for key in arrays if key.startswith("curve/")]
+    return [key[1] for key in keys if key[2:] == ["morf"]]
+
+
 def tidy(kept: Sequence[Kept]) -> pd.DataFrame:
     """The scores of many explanations, a row a score.
 

@@ -3,7 +3,7 @@
 import io
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,11 +65,26 @@ def _held(client: "MlflowClient", run: "Run") -> Kept | None:
 
 
 def _heatmaps(client: "MlflowClient", run: "Run") -> Mapping[str, np.ndarray]:
-    return artifact(client, run, "heatmaps.npz", _arrays) or {}
+    return artifact(client, run, "heatmaps.npz", _Packed) or {}
 
 
-def _arrays(path: Path) -> Mapping[str, np.ndarray]:
-    return np.load(io.BytesIO(path.read_bytes()))  # an array is unpacked when it is asked for
+class _Packed(Mapping[str, np.ndarray]):
+    """The arrays of a file, each unpacked once, when it is first asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._file: Any = np.load(io.BytesIO(path.read_bytes()))
+        self._known: dict[str, np.ndarray] = {}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._known:
+            self._known[name] = self._file[name]
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._file.files)
+
+    def __len__(self) -> int:
+        return len(self._file.files)
 
 
 def artifact(client: "MlflowClient", run: "Run", name: str, read: Callable[[Path], Any]) -> Any:  # noqa: ANN401

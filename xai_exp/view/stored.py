@@ -113,7 +113,7 @@ def settings(kept: Sequence[Kept]) -> list[Setting]:
         if arrays.get("images", np.empty(0)).ndim != 4:
             continue
         place = _place(found, name, arrays, one)
-        label = f"{one.tags.get('model', '')} seed {one.tags.get('seed', '')}"
+        label = collect.network(one)
         network = place.networks.setdefault(label, _network(label, one, arrays))
         network.explained.setdefault(one.tags["explainer"], _explained(one, arrays))
     if not found:
@@ -172,11 +172,9 @@ def _explained(one: Kept, arrays: Mapping[str, np.ndarray]) -> Explained:
         for metric, rows in one.scores.groupby("metric", sort=False)
         if len(rows) == count
     }
-    keys = [key.split("/") for key in arrays if key.startswith("curve/")]
     curves = {
-        key[1]: (arrays[f"curve/{key[1]}/x"], arrays[f"curve/{key[1]}/morf"])
-        for key in keys
-        if key[2:] == ["morf"]
+        name: (arrays[f"curve/{name}/x"], arrays[f"curve/{name}/morf"])
+        for name in collect.curved(arrays)
     }
     return Explained(
         heatmaps=arrays["heatmaps"], scores=scores, shown=arrays.get(_PARTS[1]), curves=curves

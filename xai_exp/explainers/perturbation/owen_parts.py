@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import nn
 
 from xai_exp.compute import ops
 from xai_exp.config import InputError, configured
 from xai_exp.explainers.cost import Cost
+from xai_exp.truth.doses import spread
 from xai_exp.truth.owen import owen_values
-from xai_exp.types import Effects, Heatmaps, Images, InUnions, Labels, Parts, Scenes
+from xai_exp.types import Heatmaps, Images, InUnions, Labels, Scenes
 
 
 @configured
@@ -69,11 +69,4 @@ class BoundOwenParts:
         assert isinstance(scenes, InUnions)
         drawing, unions, parts = scenes.in_unions()
         values = owen_values(model, drawing, unions, targets)
-        return spread_over(values, parts).to(images)
-
-
-def spread_over(values: Effects, parts: Parts) -> Heatmaps:
-    """Each part's value, shared by its pixels in proportion to their coverage."""
-    sizes = parts.double().sum((2, 3))
-    dense = torch.where(sizes > 0, values / sizes.clamp(min=1e-12), 0)
-    return (dense[..., None, None] * parts.double()).sum(1)
+        return spread(values, parts.double()).to(images)
