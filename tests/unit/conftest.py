@@ -3,6 +3,10 @@
 A module that defines `images` or `network` itself has its own.
 """
 
+import importlib.util
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -23,6 +27,25 @@ def network():
         torch.manual_seed(0)
         layers = nn.Conv2d(2, 5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(5 * 7 * 10, 3)
         return nn.Sequential(*layers).double()
+
+
+@pytest.fixture(scope="session")
+def script():
+    """`script(name)` is scripts/NAME.py as a module of its own; its neighbours can be imported."""
+    folder = Path(__file__).resolve().parents[2] / "scripts"
+
+    def loaded(name):
+        spec = importlib.util.spec_from_file_location(f"script_{name}", folder / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # dataclasses look their module up
+        sys.path.insert(0, str(folder))
+        try:
+            spec.loader.exec_module(module)
+        finally:
+            sys.path.remove(str(folder))
+        return module
+
+    return loaded
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """docs/architecture.md and its picture are what the imports say today."""
 
 import ast
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -10,12 +9,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
-def drawn():
-    path = ROOT / "scripts" / "architecture.py"
-    spec = importlib.util.spec_from_file_location("architecture", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def drawn(script):
+    return script("architecture")
 
 
 def test_the_page_and_the_picture_are_up_to_date(drawn):

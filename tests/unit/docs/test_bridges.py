@@ -1,7 +1,6 @@
 """The bridges' table in aliases.md says what was measured, and each difference has a reason."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,14 +9,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
-def table():
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        import bridges_table
-
-        return bridges_table
-    finally:
-        sys.path.pop(0)
+def table(script):
+    return script("bridges_table")
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
-def made():
-    spec = importlib.util.spec_from_file_location("page", ROOT / "scripts" / "insight_page.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def made(script):
+    return script("insight_page")
 
 
 def test_the_page_is_up_to_date(made):

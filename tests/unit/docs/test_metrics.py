@@ -1,6 +1,5 @@
 """docs/metrics.md is what the docstrings say today."""
 
-import importlib.util
 import re
 from pathlib import Path
 
@@ -11,11 +10,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
-def table():
-    spec = importlib.util.spec_from_file_location("table", ROOT / "scripts" / "metric_table.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def table(script):
+    return script("metric_table")
 
 
 def test_the_page_of_metrics_is_up_to_date(table):

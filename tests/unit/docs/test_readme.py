@@ -1,6 +1,5 @@
 """README's answer is what docs/findings.md says, and its relative links lead somewhere."""
 
-import importlib.util
 import re
 from pathlib import Path
 
@@ -10,11 +9,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
-def readme():
-    spec = importlib.util.spec_from_file_location("readme", ROOT / "scripts" / "readme.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def readme(script):
+    return script("readme")
 
 
 def test_the_answer_is_that_of_the_findings(readme):

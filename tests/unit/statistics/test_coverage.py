@@ -1,6 +1,5 @@
 """The simulation behind docs/coverage.md, with fewer draws: intervals hold as often as it says."""
 
-import importlib.util
 import re
 from pathlib import Path
 
@@ -12,11 +11,8 @@ DRAWS = 80
 
 
 @pytest.fixture(scope="module")
-def coverage():
-    spec = importlib.util.spec_from_file_location("coverage_page", ROOT / "scripts" / "coverage.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def coverage(script):
+    return script("coverage")
 
 
 def too_narrow(share, due=0.95):

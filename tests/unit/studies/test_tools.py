@@ -1,7 +1,5 @@
 """What is said of other tools is what was measured, and the page is made from it."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
@@ -44,17 +42,12 @@ def test_the_answer_counts_tools_stops_and_what_is_silently_wrong():
 
 
 @pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("tools_page", ROOT / "scripts/tools_page.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def page(script):
+    return script("tools_page")
 
 
-def test_the_page_is_what_was_measured(script):
-    assert script.PAGE.read_text("utf-8") == script.page(told.kept()), (
-        "scripts/tools_table.py --page"
-    )
+def test_the_page_is_what_was_measured(page):
+    assert page.PAGE.read_text("utf-8") == page.page(told.kept()), "scripts/tools_table.py --page"
 
 
 def test_the_lines_that_a_user_writes_are_those_of_the_script():
@@ -66,14 +59,8 @@ def test_the_lines_that_a_user_writes_are_those_of_the_script():
 
 
 @pytest.fixture(scope="module")
-def table():
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        import tools_table
-
-        return tools_table
-    finally:
-        sys.path.pop(0)
+def table(script):
+    return script("tools_table")
 
 
 def test_make_tools_goes_on_with_what_is_missing_or_was_stopped(table, monkeypatch):
