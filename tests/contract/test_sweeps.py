@@ -14,7 +14,10 @@ from xai_exp.sweeping.plan import Plan
 from xai_exp.sweeping.space import override, parse, suggest
 
 CONF = Path(__file__).parents[2] / "conf"
-NAMES = sorted(path.stem for path in (CONF / "sweep").glob("*.yaml"))
+NAMES = sorted(
+    str(path.relative_to(CONF / "sweep").with_suffix(""))
+    for path in (CONF / "sweep").rglob("*.yaml")
+)
 
 
 @cache
@@ -38,7 +41,7 @@ def test_it_opens_with_its_command_time_and_expected_finding(name):
     assert "2 cores: " in head
     assert "Expected" in head
     config = composed(f"sweep={name}")
-    assert config.study == name
+    assert config.study == name.replace("/", "_")
     assert config.hydra.mode.name == "MULTIRUN"
 
 

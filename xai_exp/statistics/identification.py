@@ -78,11 +78,16 @@ def identified(shown: Array, mechanisms: Sequence[int], confidence: float = 0.95
     whole = logs.sum(1).argmax(1) == true
     shares = [[(named[true == one] == two).mean() for two in set(true)] for one in set(true)]
     return Identified(
-        stratified(right, true, confidence),
+        _shares(stratified(right, true, confidence)),
         stratified(bits, true, confidence),
         float(np.mean([whole[true == one].mean() for one in set(true)])),
         np.array(shares),
     )
+
+
+def _shares(found: Interval) -> Interval:
+    """An interval of a share, which ends at 0 and 1."""
+    return found._replace(low=max(found.low, 0.0), high=min(found.high, 1.0))
 
 
 def _told(features: Array, true: Array, half: Array) -> Array:

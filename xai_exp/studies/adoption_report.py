@@ -39,6 +39,7 @@ class Adoption(Report):
 
         if self._found is None:
             self._found = pd.DataFrame(self._trials())
+            self.beside("trials", self._found)
         return self._found
 
     def extras(self) -> "Sequence[Section]":

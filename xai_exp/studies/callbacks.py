@@ -19,6 +19,8 @@ from omegaconf import DictConfig
 from xai_exp.show import progress
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from xai_exp.build import Experiment
     from xai_exp.report.pages.page import Section
     from xai_exp.studies.publish import Question
@@ -170,6 +172,14 @@ class Report(_Study):
                 skipped=self.skipped,
             ),
         )
+
+    def beside(self, name: str, table: "pd.DataFrame") -> None:
+        """Write a table beside the page, FOLDER/STUDY.NAME.csv, for whoever cites it."""
+        from xai_exp.studies.publish import write_table
+
+        size = self.composed[0].hydra.runtime.choices.get("size")
+        study = page_name(self.jobs[0].settings.study or "report", size)
+        write_table(Path(self.folder), study, name, table)
 
     def answer(self) -> str:
         """The answer in one sentence, where that is more than how many claims hold."""

@@ -3,12 +3,11 @@
 import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from xai_exp.studies.callbacks import Report, page_name
+from xai_exp.studies.callbacks import Report
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,21 +72,8 @@ class Certified(Report):
             found = {name: identified(one, true) for name, one in shown.shares.items()}
             best = sorted(found, key=lambda name: -found[name].rate.mean)
             self._found = shown, {name: found[name] for name in best}
-            self._kept()
+            self.beside("identified", tidy(*self._found))
         return self._found
-
-    def _kept(self) -> None:
-        """Write the table beside the page, for whoever cites it."""
-        from xai_exp.files import whole
-
-        study, size = self.jobs[0].settings.study or "certified", self._size()
-        path = Path(self.folder) / f"{page_name(study, size)}.identified.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole(path) as part:
-            tidy(*self._identified()).to_csv(part, index=False)
-
-    def _size(self) -> object:
-        return self.composed[0].hydra.runtime.choices.get("size")
 
     def answer(self) -> str:
         """The best explainer, beside the ceiling and chance."""

@@ -1,12 +1,13 @@
 """What heatmaps foretell: a shortcut in the network, a wrong answer; callbacks of Hydra."""
 
+import itertools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xai_exp.studies.callbacks import Report, page_name
+from xai_exp.studies.callbacks import Report
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from xai_exp.tracking import Kept
 
 TRUTH = "exact truth"
+_CONFIDENCE = "confidence"
 _NEEDED = (
     "<p>A network is drawn, and n of its heatmaps; the alarm is raised where the mean share that "
     "they give to the tag is above what heatmaps of networks without a shortcut ({sound}) reach in "
@@ -68,7 +70,7 @@ class Detection(Report):
         if counts.get(self.sound, 0) < 2 or len(counts) < 2:
             return []
         needed = needed_by(values, self.sound, self.alarms, self.power, self.most)
-        self._kept(needed)
+        self.beside("needed", needed)
         return [Section("How many heatmaps show the shortcut?", self._listed(needed, counts))]
 
     def _values(self, doses: Sequence[float]) -> "dict[str, dict[float, Array]]":
@@ -87,16 +89,6 @@ class Detection(Report):
             name: {dose: np.array(rows) for dose, rows in sorted(by.items())}
             for name, by in found.items()
         }
-
-    def _kept(self, needed: "pd.DataFrame") -> None:
-        """Write the table beside the page, for whoever cites it."""
-        from xai_exp.files import whole
-
-        size = self.composed[0].hydra.runtime.choices.get("size")
-        name = page_name(self.jobs[0].settings.study or "detection", size)
-        Path(self.folder).mkdir(parents=True, exist_ok=True)
-        with whole(Path(self.folder) / f"{name}.needed.csv") as part:
-            needed.to_csv(part, index=False)
 
     def _listed(self, needed: "pd.DataFrame", counts: Mapping[float, int]) -> str:
         from xai_exp.report import tables
@@ -160,29 +152,70 @@ class Foretelling(Report):
 
     def extras(self) -> "Sequence[Section]":
         """The table of AUROC by explainer, once for each setting of the test images."""
+        import pandas as pd
+
         from xai_exp.report.pages.page import Section
 
         groups: dict[str, list[int]] = {}
         for place, job in enumerate(self.jobs):
             groups.setdefault(str(job.data_key), []).append(place)
-        found = []
+        found, rows = [], []
         for places in groups.values():
             jobs, left = [self.jobs[p] for p in places], [self.left[p] for p in places]
             setting = str(jobs[0].described["dataset"].get("test_city", jobs[0].names["dataset"]))
             title = f"Do heatmaps foretell wrong answers? ({setting})"
-            found.append(Section(title, foretold(jobs, left, self.least_accuracy)))
+            told = told_wrong(jobs, left, self.least_accuracy)
+            found.append(Section(title, foretold(told)))
+            rows.append(told.table().assign(setting=setting))
+        self.beside("foretold", pd.concat(rows))
         return found
 
 
-def foretold(
+@dataclass(frozen=True)
+class Told:
+    """How far scores tell wrong answers of several networks.
+
+    Attributes:
+        auroc: by score, the network's confidence among them: (network) AUROC, NaN where all
+            answers are right or all are wrong.
+        images: how many each network answered.
+        wrong: the share of answers that are wrong, 0..1.
+    """
+
+    auroc: "Mapping[str, Array]"
+    images: int
+    wrong: float
+
+    def table(self) -> "pd.DataFrame":
+        """A row a score, the best first: AUROC and what it is above confidence's, with intervals.
+
+        Without rows where there is nothing to tell.
+        """
+        import pandas as pd
+
+        from xai_exp.statistics import mean_interval
+
+        heads = [*itertools.product(("auroc", "more"), ("mean", "low", "high"))]
+        columns = ["score", *("_".join(one) for one in heads), "networks"]
+        beside = self.auroc[_CONFIDENCE]
+        if not len(beside) or np.isnan(beside).all():
+            return pd.DataFrame(columns=columns)
+        order = sorted(self.auroc, key=lambda name: -float(np.nanmean(self.auroc[name])))
+        rows = []
+        for name in order:
+            one, more = mean_interval(self.auroc[name]), mean_interval(self.auroc[name] - beside)
+            ends = (max(one.low, 0.0), min(one.high, 1.0))
+            rows.append((name, one.mean, *ends, *more[:3], len(beside)))
+        return pd.DataFrame(rows, columns=columns)
+
+
+def told_wrong(
     jobs: "Sequence[Experiment]", left: "Sequence[Mapping[str, Kept]]", least_accuracy: float = 0.0
-) -> str:
-    """The table of AUROC over networks."""
-    from xai_exp.report import tables
-    from xai_exp.statistics import mean_interval
+) -> Told:
+    """AUROC of every explainer and of confidence, of networks that are good enough."""
     from xai_exp.statistics.detection import auroc
 
-    found: dict[str, list[float]] = {"confidence": []}
+    found: dict[str, list[float]] = {_CONFIDENCE: []}
     wrong_ones, images = [], 0
     for job, mine in zip(jobs, left, strict=True):
         if not mine or next(iter(mine.values())).accuracy < least_accuracy:
@@ -190,7 +223,7 @@ def foretold(
         owned, allowed, confident, wrong = _asked(job)
         wrong_ones.append(wrong)
         images = len(wrong)
-        found["confidence"].append(auroc(confident, wrong))
+        found[_CONFIDENCE].append(auroc(confident, wrong))
         for name, kept in mine.items():
             heatmaps = kept.arrays()["heatmaps"].astype(float)
             inside = np.einsum("nphw,nhw->np", owned, heatmaps)
@@ -198,19 +231,26 @@ def foretold(
             total = abs(inside).sum(1) + abs(rest)
             share = abs(inside[:, allowed]).sum(1) / np.where(total > 0, total, 1)
             found.setdefault(name, []).append(auroc(share, wrong))
-    beside = np.array(found["confidence"])
-    if not len(beside) or np.isnan(beside).all():
+    whole = {name: np.array(one) for name, one in found.items()}
+    share = float(np.mean(wrong_ones)) if wrong_ones else float("nan")
+    return Told(auroc=whole, images=images, wrong=share)
+
+
+def foretold(told: Told) -> str:
+    """The table of AUROC over networks, for a page."""
+    from xai_exp.report import tables
+
+    rows = told.table().to_dict("records")
+    if not rows:
         return "<p>No network gives right and wrong answers here: there is nothing to foretell.</p>"
     body = []
-    for name in sorted(found, key=lambda one: -float(np.nanmean(found[one]))):
-        one, more = mean_interval(found[name]), mean_interval(np.array(found[name]) - beside)
-        cells = [
-            tables.cell(f"{two.mean:.2f}{tables.between(two.low, two.high)}", two.mean)
-            for two in (one, more)
-        ]
-        body.append([tables.cell(tables.words(name)), *cells])
-    share = float(np.mean(wrong_ones)) if wrong_ones else float("nan")
-    words = _FORETOLD.format(networks=len(wrong_ones), images=images, wrong=share)
+    for row in rows:
+        cells = []
+        for name in ("auroc", "more"):
+            mean, low, high = (float(row[f"{name}_{end}"]) for end in ("mean", "low", "high"))
+            cells.append(tables.cell(f"{mean:.2f}{tables.between(low, high)}", mean))
+        body.append([tables.cell(tables.words(row["score"])), *cells])
+    words = _FORETOLD.format(networks=rows[0]["networks"], images=told.images, wrong=told.wrong)
     heads = ["score", "AUROC", "more than confidence"]
     return words + tables.table(heads, body, name="foretold")
 

@@ -171,6 +171,13 @@ def write(folder: Path, name: str, page: str, scores: pd.DataFrame | None = None
     return path
 
 
+def write_table(folder: Path, study: str, name: str, table: pd.DataFrame) -> None:
+    """Write FOLDER/STUDY.NAME.csv, a table that a page has, as numbers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with whole(folder / f"{study}.{name}.csv") as part:
+        table.to_csv(part, index=False)
+
+
 def versions() -> dict[str, str]:
     """Of what a report was made with, and on what machine."""
     found = {"python": platform.python_version()}

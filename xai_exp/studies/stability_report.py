@@ -69,7 +69,7 @@ def report(
     from xai_exp.show import stability as shown
     from xai_exp.stability import tables
     from xai_exp.stability.maps import gathered
-    from xai_exp.studies.publish import write
+    from xai_exp.studies.publish import write, write_table
     from xai_exp.tracking import Record
     from xai_exp.training.store import model_key
 
@@ -101,13 +101,16 @@ def report(
         figures=figures,
     )
     text = page.render(study, maps, found)
+    told = {key: one for key, one in found.tables().items() if len(one)}
     if folder is not None:
         path = write(folder, study, text)
+        for key, one in told.items():
+            write_table(folder, study, key, one)
         console.print(f"report: {path}", highlight=False, soft_wrap=True)
     run = tracker.reported(record.key) or tracker.record_report(
         record,
         pages={"stability": text},
-        tables={key: one for key, one in found.tables().items() if len(one)},
+        tables=told,
     )
     if run:
         console.print(f"report run {run}", highlight=False)

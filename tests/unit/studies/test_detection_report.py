@@ -95,9 +95,12 @@ def test_a_heatmap_on_what_a_person_uses_foretells_right_answers(monkeypatch):
     monkeypatch.setattr(detection_report, "_asked", lambda _: asked)
     heatmaps = np.where(wrong[:, None, None], [[0.1, 0.9]], [[-0.9, 0.1]])
     kept = {"good": SimpleNamespace(accuracy=1.0, arrays=lambda: {"heatmaps": heatmaps})}
-    page = detection_report.foretold([None, None], [kept, kept])
+    told = detection_report.told_wrong([None, None], [kept, kept])
+    page = detection_report.foretold(told)
     assert page.index(">good<") < page.index(">confidence<")
     assert ">1.00<" in page
     assert "0.75" in page
     monkeypatch.setattr(detection_report, "_asked", lambda _: (*asked[:3], np.zeros(4, bool)))
-    assert "nothing to foretell" in detection_report.foretold([None], [kept])
+    told = detection_report.told_wrong([None], [kept])
+    assert "nothing to foretell" in detection_report.foretold(told)
+    assert told.table().empty
