@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test elsewhere lint type ui sweep dashboard study replications bench docs site tutorials equals networks formats peers tools witnesses accuracy screenshots chaos fuzz test-cluster audit release lock clean
+.PHONY: help setup run test elsewhere lint type ui sweep dashboard study tuning replications bench docs site tutorials equals networks formats peers tools witnesses accuracy screenshots chaos fuzz test-cluster audit release lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ study: $(STAMP)  ## the five studies and reports/index.html (half an hour on 2 c
 	for name in $(STUDIES); do $(BIN)/python -m xai_exp experiment=$$name $(if $(SIZE),size=$(SIZE)) || exit 1; done; \
 	wait $$beside || { tail -n 5 reports/beside.log; exit 1; }
 	$(BIN)/python -m xai_exp.report --index
+
+tuning: $(STAMP)  ## eight families of explainers, 40 trials each, judged on other networks (half an hour)
+	$(BIN)/python scripts/tuning.py
 
 replications: $(STAMP)  ## five published findings put to the test (an hour; SIZE=full, SIZE=tiny likewise)
 	for name in $(REPLICATIONS); do $(BIN)/python -m xai_exp experiment=$$name $(if $(SIZE),size=$(SIZE)) || exit 1; done

@@ -4,5 +4,7 @@ These trackers write and never find: with them nothing is reused, and studies ha
 """
 
 from xai_exp.tracking.beside.csv_files import Csv
+from xai_exp.tracking.beside.tensorboard import TensorBoard
+from xai_exp.tracking.beside.wandb import WandB
 
-__all__ = ["Csv"]
+__all__ = ["Csv", "TensorBoard", "WandB"]

@@ -11,6 +11,7 @@ from torch import nn
 
 from xai_exp.config import configured, refuse_empty
 from xai_exp.files import locked, whole
+from xai_exp.tracking.beside.once import numbers
 from xai_exp.tracking.entries import flat
 from xai_exp.tracking.interface import Link, Nowhere, Number, Record
 from xai_exp.tracking.told import provenance
@@ -107,7 +108,5 @@ def _facts(record: Record) -> Iterator[tuple[str, str, str]]:
             yield "tag", str(name), str(value)
     for name, value in flat(record.params):
         yield "param", name, value
-    for name, value in record.metrics.items():
-        ends = value if isinstance(value, Mapping) else {"mean": value}
-        for part, number in ends.items():
-            yield "metric", name if part == "mean" else f"{name}.{part}", str(number)
+    for name, number in numbers(record).items():
+        yield "metric", name, str(number)

@@ -1,0 +1,160 @@
+"""Runs for Weights & Biases, kept on this machine until they are sent."""
+
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from xai_exp.config import configured, refuse_empty
+from xai_exp.tracking.beside.once import facts, library, numbers, once
+from xai_exp.tracking.interface import Link, Nowhere, Number, Record
+from xai_exp.types import Images
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+Mode = Literal["offline", "online"]
+
+
+@configured
+class WandB:
+    """Runs for Weights & Biases under `root`; nothing is found again.
+
+    Args:
+        root: the folder that they are written into.
+        project: the name under which they are listed.
+        mode: offline (`wandb sync ROOT/wandb/offline-run-*` sends them later) or online (after
+            `wandb login`).
+        figures: whether each run has its pictures.
+    """
+
+    root: str = "mlruns/wandb"
+    project: str = "xai_exp"
+    mode: Mode = "offline"
+    figures: bool = True
+
+    def __post_init__(self) -> None:
+        """An empty name would mean the current folder."""
+        refuse_empty("tracking.root", self.root)
+        refuse_empty("tracking.project", self.project)
+
+    def open(self) -> "Sent":
+        """A tracker that writes into the folder, and sends from there if it is online."""
+        library("wandb", "wandb")
+        return Sent(
+            folder=Path(self.root).expanduser(),
+            project=self.project,
+            mode=self.mode,
+            figures=self.figures,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sent(Nowhere):
+    """Writes runs by wandb; a run's id is its type and its key."""
+
+    folder: Path
+    project: str
+    mode: Mode
+    figures: bool = True
+
+    def record_training(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        record: Record,
+        *,
+        network: nn.Module,  # noqa: ARG002
+        example: Images,  # noqa: ARG002
+        history: Sequence[Mapping[str, Number]],
+    ) -> Link | None:
+        """A run of type `train`, with its history by epoch."""
+        with self._written("train", record) as run:
+            for row in history if run else ():
+                run.log({k: v for k, v in row.items() if k != "epoch"}, step=int(row["epoch"]))
+        return Link(run=record.key, model="")
+
+    def record_explanation(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        record: Record,
+        *,
+        link: Link | None,  # noqa: ARG002
+        heatmaps: Mapping[str, np.ndarray],  # noqa: ARG002
+        scores: pd.DataFrame,
+        anew: bool = False,  # noqa: ARG002
+    ) -> str | None:
+        """A run of type `explain`, with the table of its scores."""
+        with self._written("explain", record) as run:
+            if run:
+                import wandb
+
+                run.log({"scores": wandb.Table(dataframe=scores)})
+        return record.key
+
+    def record_report(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        record: Record,
+        *,
+        pages: Mapping[str, str],
+        tables: Mapping[str, pd.DataFrame],
+    ) -> str | None:
+        """A run of type `report`, with its pages and tables."""
+        with self._written("report", record) as run:
+            if run:
+                import wandb
+
+                told = {name: wandb.Html(page) for name, page in pages.items()}
+                run.log({**told, **{k: wandb.Table(dataframe=one) for k, one in tables.items()}})
+        return record.key
+
+    def ui_command(self, runs: Iterable[str] = ()) -> str:  # noqa: ARG002  # pyright: ignore[reportIncompatibleMethodOverride]
+        """What sends what was written, unless that is done already."""
+        return f"wandb sync {self.folder}/wandb/offline-run-*" if self.mode == "offline" else ""
+
+    @contextmanager
+    def _written(self, kind: str, record: Record) -> Iterator[Any]:
+        """A run that has what runs of all types have; None where it is written already."""
+        with once(self.folder, kind, record.key) as new:
+            if not new:
+                yield None
+                return
+            import wandb
+
+            run = wandb.init(
+                project=self.project,
+                id=f"{kind}-{record.key[:12]}",
+                name=record.name,
+                job_type=kind,
+                notes=record.note,
+                config=facts(record),
+                dir=str(self.folder),
+                mode=self.mode,
+                reinit="create_new",
+                settings=wandb.Settings(
+                    console="off",
+                    silent=True,
+                    disable_git=True,
+                    disable_code=True,
+                    x_disable_stats=True,
+                    x_disable_meta=True,
+                ),
+            )
+            with run:
+                run.summary.update({k: v for k, v in numbers(record).items() if v == v})
+                for name, draw in record.figures.items() if self.figures else ():
+                    run.log({name: wandb.Image(_picture(draw()))})
+                yield run
+
+
+def _picture(figure: "Figure") -> "Image.Image":
+    """A figure as pixels; wandb takes figures of pyplot only, which is not used here."""
+    from PIL import Image
+
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png")
+    return Image.open(stream)
