@@ -7,6 +7,7 @@ import math
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 
@@ -45,3 +46,24 @@ def test_the_number_of_images_in_a_finding_s_text_is_that_of_its_line():
     section = TEXT.partition("<!-- study: lrp_vs_sensitivity")[2].partition("\n## ")[0]
     said = {study: images for study, images, *_ in FOUND}["lrp_vs_sensitivity"]
     assert re.search(r"x 10 seeds, (\d+)\s+images each", section)[1] == said
+
+
+KEPT = sorted({path.name.split(".")[0] for path in (ROOT / "docs" / "results").iterdir()})
+
+
+@pytest.mark.parametrize("study", KEPT)
+def test_the_tables_say_what_the_kept_results_say(script, study):
+    findings = script("findings")
+    assert findings.block(study) == findings.written(study)
+
+
+@pytest.mark.parametrize("study", sorted(set(KEPT) & {study for study, *_ in FOUND}))
+def test_kept_results_are_of_no_other_networks_and_images_than_their_line_says(study):
+    path = ROOT / "docs" / "results" / f"{study}.parquet"
+    if not path.is_file():
+        pytest.skip("a study that keeps tables only")
+    scores = pd.read_parquet(path, columns=["image", "seed", "model"])
+    images, seeds, networks = next(rest for name, *rest in FOUND if name == study)
+    assert scores["image"].nunique() == int(images)
+    assert set(scores["seed"]) <= {int(one) for one in seeds.split(",")}
+    assert scores["model"].nunique() <= int(networks)  # those that are too inaccurate are left out

@@ -78,6 +78,25 @@ def test_a_map_of_the_exact_values_is_perfect(case, margin):
     assert PartOrder(against="shapley", margin=margin)(case)[:2].tolist() == [1, 1]
 
 
+@pytest.mark.parametrize(("division", "cells"), [("grid_2", 2), ("grid", 4), ("grid_8", 8)])
+def test_a_grid_of_so_many_cells_a_side_has_a_linear_networks_weights_by_cell(
+    case, division, cells
+):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(24 * 24, 3))
+    case = replace(case, model=model)
+    empty = case.scenes.render(torch.zeros_like(case.scenes.present))
+    weights = model[1].weight.detach()[case.targets].view(-1, 24, 24)
+    by_pixel = (weights * (case.images - empty)[:, 0]).double()
+    side = 24 // cells
+    wanted = by_pixel.unflatten(2, (cells, side)).unflatten(1, (cells, side)).sum((2, 4)).flatten(1)
+    found = exact_truth(case, division, None).shapley
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+    per_pixel = (wanted / side**2).view(-1, cells, cells).float()
+    right = per_pixel.repeat_interleave(side, 1).repeat_interleave(side, 2)
+    scores = PartSkill(division=division, margin=0)(replace(case, heatmaps=right))
+    assert scores[:2].sub(1).abs().max() < 1e-4  # others may have content in one cell only
+
+
 def test_with_the_other_sign_signs_and_orders_are_wrong_and_shares_are_not(case):
     case = replace(case, heatmaps=-faithful(case))
     assert float(PartShapley()(case)[:3].max()) < 1e-5
