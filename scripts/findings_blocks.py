@@ -335,6 +335,35 @@ def tuned(found: Results, config: DictConfig) -> str:  # noqa: ARG001
     )
 
 
+def adopted(found: Results, config: DictConfig) -> str:  # noqa: ARG001
+    """On which networks methods work, and what a heatmap of some of them takes."""
+    trials = found.tables["trials"]
+    networks = list(trials["architecture"].unique())
+    counts: Any = trials.groupby(["architecture", "outcome"]).size().unstack(fill_value=0)
+    outcomes = [one for one in ("works", "refused", "broken") if one in counts]
+    sums = [[name, *(str(counts.loc[name, one]) for one in outcomes)] for name in networks]
+    total = ", ".join(f"{(trials['outcome'] == one).sum()} {one}" for one in outcomes)
+    lead = f"{trials['explainer'].nunique()} methods, {len(trials)} trials: {total}."
+    by = {(row["explainer"], row["architecture"]): row for row in trials.to_dict("records")}
+    body = [
+        [words(name), *(_milliseconds(by[name, one]) for one in networks)]
+        for name in TIMED
+        if (name, networks[0]) in by
+    ]
+    return "\n\n".join(
+        [
+            lead,
+            table(["network", *outcomes], sums),
+            "Milliseconds for a heatmap of 32x32 pixels, the faster of two runs:",
+            table(["method", *networks], body),
+        ]
+    )
+
+
+def _milliseconds(row: Mapping[Any, Any]) -> str:
+    return f"{1000 * row['seconds']:.2g}" if row["outcome"] == "works" else str(row["outcome"])
+
+
 def stable(found: Results, config: DictConfig) -> str:  # noqa: ARG001
     """Likeness of heatmaps, whether they follow the network, and of the explainers' order."""
     likeness = found.tables["similarity"]
@@ -401,6 +430,20 @@ MECHANISM = {
     "part_skill": "Skill",
     "false_relevance": "False relevance, the share on parts that surely do not count (0 is best)",
 }
+TIMED = (
+    "gradient",
+    "lrp",
+    "deeplift",
+    "grad_cam",
+    "attn_lrp",
+    "smoothgrad",
+    "integrated_gradients",
+    "occlusion",
+    "lime",
+    "kernel_shap",
+    "rise",
+    "extremal_perturbation",
+)
 BLOCKS: dict[str, Callable[[Results, DictConfig], str]] = {
     "exact_truth": truth,
     "lrp_vs_sensitivity": removal,
@@ -423,4 +466,5 @@ BLOCKS: dict[str, Callable[[Results, DictConfig], str]] = {
     "nlesc2020": judged,
     "stability": stable,
     "tuning": tuned,
+    "adoption": adopted,
 }

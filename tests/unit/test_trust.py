@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -15,6 +16,7 @@ FEW = ["tracking=off", "dataset=digits", "explainer=gradient", "metric=sparsenes
 
 EVIL = """
 from pathlib import Path
+from types import SimpleNamespace
 Path(__file__).with_name("ran").touch()
 from xai_exp.config import configured
 from xai_exp.explainers.controls import Random
@@ -125,3 +127,24 @@ def test_a_name_that_no_file_and_no_number_can_have_is_refused(name):
     config.explainer = {name: config.explainer.gradient}
     with pytest.raises(InputError, match=r"explainer: got .*; allowed: a name of letters"):
         build.experiment(config)
+
+
+def test_a_job_is_composed_once_for_its_check_and_its_run():
+    loaded = []
+
+    def load(loader, *, master_config, sweep_overrides):
+        loaded.append((loader, master_config, tuple(sweep_overrides)))
+        return OmegaConf.create({"number": len(loaded)})
+
+    once = trust._composed_once(load)
+    loader, master, other = SimpleNamespace(), OmegaConf.create({}), OmegaConf.create({})
+    jobs = [[f"seed={number}"] for number in range(3)]
+    checked = [once(loader, master, job) for job in jobs]
+    run = [once(loader, master, job) for job in jobs]
+    assert all(one is two for one, two in zip(checked, run, strict=True))
+    assert len(loaded) == 3
+    assert once(loader, master, jobs[0]) is not checked[0]  # it was given away to the first run
+    assert once(loader, other, jobs[1]) is not checked[1]
+    many = [once(loader, master, [f"images={number}"]) for number in range(300)]
+    assert len({id(one) for one in many}) == 300
+    assert len(vars(loader)["_composed"]) == 256

@@ -7,7 +7,7 @@ The whole composed configuration is looked through before anything that it names
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
@@ -16,7 +16,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import _locate
 from hydra.core.object_type import ObjectType
 from hydra.experimental.callback import Callback
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from xai_exp.config import InputError, is_configured
 
@@ -25,6 +25,7 @@ _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 _HYDRA = ("hydra._internal.core_plugins.", "hydra_plugins.", "hydra._internal.BasicSweeper")
 _STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 _UNSAFE = ("_partial_", "_args_")
+_JOBS_KEPT = 256  # configurations of jobs that are composed and wait for their turn
 _STEERING = ("LD_", "DYLD_", "PYTHON", "PATH", "XAI_EXP_")  # variables that choose what code runs
 
 
@@ -105,7 +106,8 @@ def guard() -> None:
     """Look through every configuration that Hydra composes, before Hydra acts on it.
 
     The choices of a group are read from its folder: Hydra would copy all that it has read already
-    before it lists each of them, for --help some 160 times.
+    before it lists each of them, for --help some 160 times. A job of a multirun is composed once:
+    Hydra does it for all jobs before the first begins, and would do it again for each.
     """
     if not getattr(ConfigLoaderImpl.load_configuration, "guarded", False):
         load = ConfigLoaderImpl.load_configuration
@@ -118,6 +120,25 @@ def guard() -> None:
         load_configuration.guarded = True  # pyright: ignore[reportFunctionMemberAccess]
         ConfigLoaderImpl.load_configuration = load_configuration
         ConfigLoaderImpl.get_group_options = _group_options
+        ConfigLoaderImpl.load_sweep_config = _composed_once(ConfigLoaderImpl.load_sweep_config)
+
+
+def _composed_once(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
+    """What composes a job, keeping what it composed until it is asked for the same job again."""
+
+    def load_sweep_config(
+        self: ConfigLoaderImpl, master_config: DictConfig, sweep_overrides: list[str]
+    ) -> DictConfig:
+        kept = self.__dict__.setdefault("_composed", {})
+        job = (id(master_config), *sweep_overrides)
+        if job in kept:
+            return kept.pop(job)
+        config = load(self, master_config=master_config, sweep_overrides=sweep_overrides)
+        if len(kept) < _JOBS_KEPT:
+            kept[job] = config
+        return config
+
+    return load_sweep_config
 
 
 def _group_options(
