@@ -2,10 +2,10 @@
 
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import OmegaConf
 
 from xai_exp import build, trust
@@ -16,7 +16,7 @@ FEW = ["tracking=off", "dataset=digits", "explainer=gradient", "metric=sparsenes
 
 EVIL = """
 from pathlib import Path
-from types import SimpleNamespace
+
 Path(__file__).with_name("ran").touch()
 from xai_exp.config import configured
 from xai_exp.explainers.controls import Random
@@ -137,7 +137,8 @@ def test_a_job_is_composed_once_for_its_check_and_its_run():
         return OmegaConf.create({"number": len(loaded)})
 
     once = trust._composed_once(load)
-    loader, master, other = SimpleNamespace(), OmegaConf.create({}), OmegaConf.create({})
+    loader = object.__new__(ConfigLoaderImpl)
+    master, other = OmegaConf.create({}), OmegaConf.create({})
     jobs = [[f"seed={number}"] for number in range(3)]
     checked = [once(loader, master, job) for job in jobs]
     run = [once(loader, master, job) for job in jobs]

@@ -129,7 +129,7 @@ def _composed_once(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]
     def load_sweep_config(
         self: ConfigLoaderImpl, master_config: DictConfig, sweep_overrides: list[str]
     ) -> DictConfig:
-        kept = self.__dict__.setdefault("_composed", {})
+        kept = vars(self).setdefault("_composed", {})
         job = (id(master_config), *sweep_overrides)
         if job in kept:
             return kept.pop(job)
