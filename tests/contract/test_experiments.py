@@ -54,9 +54,10 @@ def test_its_claims_are_about_what_it_scores(name):
 @pytest.mark.parametrize("size", SIZES)
 def test_it_comes_in_every_size(name, size):
     config = composed(f"experiment={name}", f"size={size}")
-    wanted = {"full": "0,1,2,3,4,5,6,7,8,9", "tiny": "0"}[size]
+    wanted = {"brief": "0,1,2", "full": "0,1,2,3,4,5,6,7,8,9", "tiny": "0"}[size]
     assert str(config.hydra.sweeper.params.seed) == wanted
-    assert config.trainer.samples == {"full": 200000, "tiny": 2000}[size]
+    own = composed(f"experiment={name}").trainer.samples
+    assert config.trainer.samples == {"brief": own, "full": 200000, "tiny": 2000}[size]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -16,7 +16,6 @@ FEW = ["tracking=off", "dataset=digits", "explainer=gradient", "metric=sparsenes
 
 EVIL = """
 from pathlib import Path
-
 Path(__file__).with_name("ran").touch()
 from xai_exp.config import configured
 from xai_exp.explainers.controls import Random
