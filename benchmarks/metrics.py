@@ -1,19 +1,19 @@
 """python -m benchmarks.metrics [--images 64] [--threads 1] [--device cpu] [--repeats 3].
 
 The cost of every metric in conf/metric over its floor, for images of 64x64: the floor is the time
-that the bare model needs for as many images as the metric sends through it, at the batch size that
-is fastest. Each metric runs on a case of its own, so nothing is shared. Times are the best of the
+that the model needs for as many images as the metric sends through it, in the fastest way that is
+known here: as it is or in fewer steps (xai_exp/compute/streamline.py), at the fastest of several
+batch sizes. Each metric runs on a case of its own, so nothing is shared. Times are the best of the
 repeats; the ratio is the median over the repeats of a metric's time over its floor's, which is
-taken right before and after it, so that a wandering clock slows both. It can be below 1: metrics
-send images through the same function in fewer steps (xai_exp/compute/streamline.py).
-Metrics that need no model have no floor: their time an image is what is printed.
+taken right before and after it, so that a wandering clock slows both. Metrics that need no model
+have no floor: their time an image is what is printed.
 
 `--quantus PYTHON` (or XAI_EXP_QUANTUS) is the Python of an environment with Quantus 0.6: its time
 for the same images, heatmaps and masks, and as many forward passes, is measured in the same run
 and stands beside how many times faster we are. Twice: as it comes, with torch's default layout of
-weights and the C library's allocator, and with the layout and the allocator that we use. Pixels are
-removed to a constant by both. The last row is all measures of localisation and complexity on one
-case, which share what they can, against the sum of Quantus' times for the same.
+weights and the C library's allocator, and with the layout and the allocator that we use. Pixels
+are removed to a constant by both. The last row is all measures of localisation and complexity on
+one case, which share what they can, against the sum of Quantus' times for the same.
 """
 
 import argparse
@@ -35,7 +35,9 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
+from benchmarks.kept import keep
 from xai_exp.compute import machine
+from xai_exp.compute.streamline import streamlined
 from xai_exp.models.cnn import CNN
 from xai_exp.types import Case, Metric
 
@@ -79,15 +81,19 @@ def main() -> None:
         for name, metric in metrics(options.metrics or ["all"]).items()
         if metric.needs <= {"parts"}
     }
+    rows: dict[str, float] = {}
     for name, metric in chosen.items():
-        line, own = row(name, metric, case, options.repeats)
+        line, own, numbers = row(name, metric, case, options.repeats)
         print(line + beside(own, [theirs.get(name, [])]), flush=True)
+        rows |= {f"{name}, {key}": value for key, value in numbers.items()}
     alone = [name for name in chosen if name in _WITHOUT_PASSES]
     if len(alone) > 1:
         own = together([chosen[name] for name in alone], case, options.repeats)
         name = f"{len(alone)} of these without passes, together"
         peers = [theirs.get(name, []) for name in alone]
         print(f"{name:36}{0.0:8.1f}{own * 1e3:10.3f}{0.0:8.2f}{'-':>7}{beside(own, peers)}")
+    if options.device == "cpu" and options.precision == "float32" and not options.metrics:
+        keep("metrics", rows)
 
 
 def beside(own: float, peers: list[list[float]]) -> str:
@@ -165,24 +171,26 @@ def metrics(names: list[str]) -> dict[str, Metric]:
         return {name: instantiate(config[name], _convert_="all") for name in config}
 
 
-def row(name: str, metric: Metric, case: Case, repeats: int) -> tuple[str, float]:
-    """One line of the table, and the seconds an image."""
+def row(name: str, metric: Metric, case: Case, repeats: int) -> tuple[str, float, dict[str, float]]:
+    """One line of the table, the seconds an image, and the numbers that are kept."""
     passes = images_through(case, metric)
-    size = best_size(case)
-    own, forward = [], [forward_time(case, size, passes)]
+    way = best_way(case)
+    own, forward = [], [forward_time(case, way, passes)]
     fast = passes <= len(case) + 1
     for _ in range(repeats * (5 if fast else 1)):
         own.append(seconds(lambda: metric(replace(case)), case.images.device))
-        forward.append(forward_time(case, size, passes))
+        forward.append(forward_time(case, way, passes))
     per_image = min(own) / len(case)
     floor = min(forward) / len(case)
     middle = median(
         2 * spent / max(1e-9, before + after)
         for spent, before, after in zip(own, forward[:-1], forward[1:], strict=True)
     )
-    ratio = f"{middle:7.3f}" if passes > len(case) + 1 else f"{'-':>7}"
+    asks = passes > len(case) + 1
+    ratio = f"{middle:7.3f}" if asks else f"{'-':>7}"
     numbers = f"{passes / len(case):8.1f}{per_image * 1e3:10.3f}{floor * 1e3:8.2f}{ratio}"
-    return f"{name:36}{numbers}", per_image
+    kept = {"ms an image": per_image * 1e3, **({"ratio": middle} if asks else {})}
+    return f"{name:36}{numbers}", per_image, kept
 
 
 def images_through(case: Case, metric: Metric) -> int:
@@ -194,17 +202,23 @@ def images_through(case: Case, metric: Metric) -> int:
     return sum(seen)
 
 
-def best_size(case: Case) -> int:
-    """The batch size of the fastest forward pass."""
-    return min(_BATCHES, key=lambda size: forward_time(case, size, 1024))
+Way = tuple[nn.Module, int]  # a network, and how many images it takes at once
+
+
+def best_way(case: Case) -> Way:
+    """The fastest forward pass: the model as it is or in fewer steps, and its batch size."""
+    models = (case.model, streamlined(case.model, case.images[:1]))
+    ways = [(model, size) for model in models for size in _BATCHES]
+    return min(ways, key=lambda way: forward_time(case, way, 1024))
 
 
 @torch.no_grad()
-def forward_time(case: Case, size: int, passes: int) -> float:
-    """How long `passes` images take in the bare model, `size` at a time."""
+def forward_time(case: Case, way: Way, passes: int) -> float:
+    """How long so many images take in a network, a batch at a time."""
+    model, size = way
     copies: Tensor = case.images.repeat(-(-size // len(case)), 1, 1, 1)[:size].contiguous()
     calls = max(1, round(passes / size)) if passes else 0
-    spent = seconds(lambda: run(case.model, copies, calls), copies.device)
+    spent = seconds(lambda: run(model, copies, calls), copies.device)
     return spent * passes / max(1, calls * size)
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.kept import keep
 from xai_exp.compute import machine
 from xai_exp.data.loading import TensorSplit
 from xai_exp.models.cnn import CNN
@@ -74,6 +75,8 @@ def main() -> None:
     )
     print(f"bare loop {median(bare) * 1e3:.2f} ms, Trainer {median(trainer) * 1e3:.2f} ms")
     print(f"ratio {ratio:.3f}")
+    if options.device == "cpu":
+        keep("training", {"a step, ms": median(trainer) * 1e3, "a step, ratio": ratio})
 
 
 def random_data(steps: int, device: torch.device) -> Random:

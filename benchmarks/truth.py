@@ -1,19 +1,18 @@
 """python -m benchmarks.truth [--images 64] [--threads 1] [--device cpu] [--repeats 3].
 
 The cost of exact truth over its floor, for images of 64x64 with k discs: the floor is 2^k images
-through the bare model at the best time of one image, over several batch sizes (the ratio can be
-below 1: passes take fewer steps, see xai_exp/compute/streamline.py). Rendering is part of the cost:
+through the model in the fastest way that benchmarks.metrics knows. Rendering is part of the cost:
 each part is drawn once, each subset is a sum of parts. Times are the best of the repeats, taken in
 turns with the floor's.
 """
 
 import argparse
-from collections.abc import Sequence
 
 import torch
 from torch import nn
 
-from benchmarks.metrics import best_size, forward_time, seconds, tiny_case
+from benchmarks.kept import keep
+from benchmarks.metrics import best_way, forward_time, seconds, tiny_case
 from xai_exp.compute import machine
 from xai_exp.data.counting import Counting
 from xai_exp.truth import games as truth
@@ -36,16 +35,19 @@ def main() -> None:
     device = torch.device(options.device)
     print(f"{options.images} images of 64x64, {options.device}, {options.threads} thread(s)")
     print(f"{'objects':>8}{'passes':>8}{'ms/image':>10}{'floor':>8}{'ratio':>7}")
-    for line in table(options.objects, options.images, options.repeats, device):
-        print(line)
+    rows: dict[str, float] = {}
+    for number in options.objects:
+        each, floor = times(number, options.images, options.repeats, device)
+        print(f"{number:8}{2**number:8}{each * 1e3:10.3f}{floor * 1e3:8.2f}{each / floor:7.3f}")
+        rows |= {f"{number} objects, ms an image": each * 1e3}
+        rows |= {f"{number} objects, ratio": each / floor}
     print("the same by how parts are drawn, over the cost of passes alone")
     for name, overlap, division in WAYS:
-        print(f"{name:>24}: {way(overlap, division, options.images, options.repeats, device):.3f}")
-
-
-def table(objects: Sequence[int], count: int, repeats: int, device: torch.device) -> list[str]:
-    """A line for each number of objects."""
-    return [row(number, count, repeats, device) for number in objects]
+        ratio = drawn_in(overlap, division, options.images, options.repeats, device)
+        print(f"{name:>24}: {ratio:.3f}")
+        rows[f"{name}, ratio"] = ratio
+    if options.device == "cpu" and options.objects == _COUNTS:
+        keep("truth", rows)
 
 
 WAYS = (
@@ -55,7 +57,9 @@ WAYS = (
 )
 
 
-def way(overlap: float, division: str, count: int, repeats: int, device: torch.device) -> float:
+def drawn_in(
+    overlap: float, division: str, count: int, repeats: int, device: torch.device
+) -> float:
     """The time of exact truth, with drawing, over that of the same passes without."""
     case = tiny_case(count, device)
     data = Counting(count=10 * count, min_objects=6, max_objects=6, overlap=overlap)
@@ -66,23 +70,21 @@ def way(overlap: float, division: str, count: int, repeats: int, device: torch.d
     own, forward = [], []
     for _ in range(repeats):
         own.append(seconds(lambda: truth.attribute(case.model, scenes, case.targets), device))
-        forward.append(forward_time(case, best_size(case), passes))
+        forward.append(forward_time(case, best_way(case), passes))
     return min(own) / min(forward)
 
 
-def row(objects: int, count: int, repeats: int, device: torch.device) -> str:
-    """One line of the table."""
+def times(objects: int, count: int, repeats: int, device: torch.device) -> tuple[float, float]:
+    """Seconds an image of exact truth, and of its passes alone."""
     case = tiny_case(count, device)
     scenes = discs(objects, count).to(device)
     model: nn.Module = case.model
-    passes, size = 2**objects * count, best_size(case)
+    passes, way = 2**objects * count, best_way(case)
     own, forward = [], []
     for _ in range(repeats):
         own.append(seconds(lambda: truth.attribute(model, scenes, case.targets), device))
-        forward.append(forward_time(case, size, passes))
-    per_image, floor = min(own) / count, min(forward) / count
-    times = f"{per_image * 1e3:10.3f}{floor * 1e3:8.2f}{per_image / floor:7.3f}"
-    return f"{objects:8}{2**objects:8}{times}"
+        forward.append(forward_time(case, way, passes))
+    return min(own) / count, min(forward) / count
 
 
 def discs(objects: int, count: int) -> Scenes:

@@ -1,0 +1,142 @@
+"""Write docs/performance.md from performance-words.md and the newest of each benchmark's results.
+
+`make bench` measures, keeps the results in benchmarks/results, and calls this.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from scripts.findings_table import table
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+RESULTS = ROOT / "benchmarks" / "results"
+MADE = "<!-- made by scripts/performance_page.py from performance-words.md: change that -->\n"
+SHOWN = (
+    *("gradient", "lrp.epsilon_plus", "lrp.z_plus", "lrp.alpha_beta", "guided_backprop"),
+    *("deeplift", "grad_cam", "full_grad", "smoothgrad", "integrated_gradients", "guided_ig"),
+    *("expected_gradients", "occlusion", "lime", "kernel_shap", "rise", "shapley_sampling"),
+)
+Rows = Mapping[str, float]
+
+
+def main() -> None:
+    """Write the page and its picture."""
+    found = {path.stem: json.loads(path.read_text())[-1] for path in RESULTS.glob("*.json")}
+    rows: dict[str, Rows] = {name: one["rows"] for name, one in found.items()}
+    words = (DOCS / "performance-words.md").read_text("utf-8")
+    told = {
+        "machine": "; ".join(sorted({one["machine"] for one in found.values()})),
+        "date": ", ".join(sorted({one["date"] for one in found.values()})),
+        "waiting": _table(rows["waiting"], {"CPU s": ".2g", "ratio": ".2g"}, "what"),
+        "truth": _table(rows["truth"], {"ms an image": ".2g", "ratio": ".2f"}, "parts"),
+        "rendering": _table(
+            rows["rendering"],
+            {
+                "images a second": ",.0f",
+                "ratio to writing": ".1f",
+                "times faster than a loop": ".0f",
+            },
+            "dataset",
+        ),
+        "step": f"{rows['training']['a step, ratio']:.2f}",
+        "step_ms": f"{rows['training']['a step, ms']:.1f}",
+        "growth": _growth(rows["growth"]),
+        **_explainers(rows["explainers"]),
+        **_metrics(rows["metrics"]),
+    }
+    (DOCS / "performance.md").write_text(MADE + words.format(**told), "utf-8")
+    draw(series(rows["growth"]))
+
+
+def _names(rows: Rows) -> list[str]:
+    return list(dict.fromkeys(name.rpartition(", ")[0] for name in rows))
+
+
+def _table(
+    rows: Rows, columns: Mapping[str, str], head: str, names: Sequence[str] | None = None
+) -> str:
+    body = []
+    for name in _names(rows) if names is None else names:
+        cells = [rows.get(f"{name}, {column}") for column in columns]
+        told = zip(cells, columns.values(), strict=True)
+        texts = ["" if cell is None else format(cell, form) for cell, form in told]
+        body.append([name.replace("_", " "), *texts])
+    return table([head, *columns], body)
+
+
+def _explainers(rows: Rows) -> dict[str, str]:
+    ratios = {name: rows[f"{name}, ratio"] for name in _names(rows)}
+    gain = "times faster than its peer"
+    peers = [value for name, value in rows.items() if name.endswith(gain)]
+    over = sorted((name for name in ratios if ratios[name] > 1.2), key=lambda name: -ratios[name])
+    columns = {"ms an image": ".2g", "ratio": ".2f", gain: ".2g"}
+    return {
+        "explainers": _table(rows, columns, "explainer", [one for one in SHOWN if one in ratios]),
+        "explainers_count": str(len(ratios)),
+        "explainers_median": f"{median(ratios.values()):.2f}",
+        "explainers_near": str(len(ratios) - len(over)),
+        "explainers_over": ", ".join(f"{n.replace('_', ' ')} {ratios[n]:.2f}" for n in over),
+        "peers": str(len(peers)),
+        "slowest": f"{min(peers):.2g}",
+        "fastest": f"{max(peers):.2g}",
+    }
+
+
+def _metrics(rows: Rows) -> dict[str, str]:
+    names = _names(rows)
+    asking = [name for name in names if f"{name}, ratio" in rows]
+    free = [rows[f"{name}, ms an image"] for name in names if name not in asking]
+    asking.sort(key=lambda name: -rows[f"{name}, ratio"])
+    return {
+        "metrics": _table(rows, {"ms an image": ".2g", "ratio": ".2f"}, "metric", asking),
+        "metrics_count": str(len(asking)),
+        "metrics_near": str(sum(rows[f"{name}, ratio"] <= 1.1 for name in asking)),
+        "free_count": str(len(free)),
+        "free_least": f"{min(free):.2g}",
+        "free_most": f"{max(free):.2g}",
+    }
+
+
+def _growth(rows: Rows) -> str:
+    body = []
+    for what, found in series(rows).items():
+        *_, before, last = sorted(found)
+        by = f"power {rows[f'{what}, power']:.2f}"
+        if what == "exact truth by parts":
+            by = f"times {(found[last] / found[before]) ** (1 / (last - before)):.2f} a part"
+        ends = [f"{1e3 * found[one]:.3g} ms at {one}" for one in (min(found), last)]
+        body.append([what, *ends, by])
+    return table(["what", "few", "many", "grows by"], body)
+
+
+def series(rows: Rows) -> dict[str, dict[int, float]]:
+    """Seconds by number, for each of what grows."""
+    found: dict[str, dict[int, float]] = {}
+    for name, value in rows.items():
+        if name.endswith(", CPU s"):
+            what, number, _ = name.rsplit(", ", 2)
+            found.setdefault(what, {})[int(number)] = value
+    return found
+
+
+def draw(found: Mapping[str, Mapping[int, float]]) -> None:
+    """CPU time over number, on logarithmic axes."""
+    with mpl.rc_context({"svg.hashsalt": "growth"}):
+        figure = Figure(figsize=(7, 4.2), layout="constrained")
+        axes = figure.add_subplot()
+        for (what, one), mark in zip(found.items(), "os^vD*", strict=True):
+            axes.plot(list(one), [1e3 * value for value in one.values()], marker=mark, label=what)
+        axes.set(xscale="log", yscale="log", xlabel="number", ylabel="CPU milliseconds")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8, frameon=False)
+        figure.savefig(DOCS / "images" / "growth.svg", metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()
