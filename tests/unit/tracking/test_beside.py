@@ -79,6 +79,9 @@ def test_tensorboard_has_scalars_histograms_pictures_and_texts_once(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     tracker = TensorBoard(root=str(tmp_path)).open()
+    half = tmp_path / "train-0123456789ab"
+    half.mkdir()
+    (half / "events.out.tfevents.0.killed").write_bytes(b"half a run")
     written_twice(tracker)
     assert str(tmp_path) in tracker.ui_command()
     found = {path.name.split("-")[0]: path for path in tmp_path.glob("*-0123456789ab")}
@@ -127,6 +130,8 @@ def records(path):
 
 def test_wandb_has_history_tables_pages_and_pictures_once_without_a_network(tmp_path):
     tracker = WandB(root=str(tmp_path)).open()
+    half = tmp_path / "wandb" / "offline-run-20200101_000000-train-0123456789ab"
+    half.mkdir(parents=True)
     written_twice(tracker)
     assert "wandb sync" in tracker.ui_command()
     assert WandB(root=str(tmp_path), mode="online").open().ui_command() == ""

@@ -1,5 +1,6 @@
 """Runs for TensorBoard: a folder each, with its scalars, texts and pictures."""
 
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,7 +99,9 @@ class Events(Nowhere):
                 return
             from torch.utils.tensorboard import SummaryWriter
 
-            with SummaryWriter(str(self.folder / f"{kind}-{record.key[:12]}")) as writer:
+            folder = self.folder / f"{kind}-{record.key[:12]}"
+            shutil.rmtree(folder, ignore_errors=True)  # half a run of a process that was killed
+            with SummaryWriter(str(folder)) as writer:
                 rows = "\n".join(f"| {name} | {value} |" for name, value in facts(record).items())
                 writer.add_text("run", f"**{record.name}**\n\n{record.note}")
                 writer.add_text("configuration", f"| key | value |\n| --- | --- |\n{rows}")

@@ -1,6 +1,7 @@
 """Runs for Weights & Biases, kept on this machine until they are sent."""
 
 import io
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -125,9 +126,12 @@ class Sent(Nowhere):
                 return
             import wandb
 
+            name = f"{kind}-{record.key[:12]}"
+            for half in (self.folder / "wandb").glob(f"offline-run-*-{name}"):
+                shutil.rmtree(half)  # of a process that was killed
             run = wandb.init(
                 project=self.project,
-                id=f"{kind}-{record.key[:12]}",
+                id=name,
                 name=record.name,
                 job_type=kind,
                 notes=record.note,
