@@ -213,6 +213,9 @@ def _of_group(message: str, conf: Path) -> str:
     choice = _UNKNOWN_CHOICE.search(message)
     if choice:
         group, name = _within(*choice.groups())
+        if (conf / group / name).is_dir():
+            inside = [f"{name}/{one}" for one in _choices(conf, f"{group}/{name}")]
+            return f"{group}: got {name!r}, a folder of choices; allowed: {', '.join(inside)}"
         return unknown(group, name, _choices(conf, group))
     elsewhere = _ELSEWHERE.search(message)
     if elsewhere:
@@ -298,6 +301,6 @@ def _without(key: str, conf: Path, arguments: Sequence[str]) -> DictConfig:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf), version_base="1.3"):
         try:
-            return compose("config", overrides=kept)
+            return compose("config", overrides=kept, return_hydra_config=bad == "hydra")
         except HydraException:
             return compose("config", overrides=[a for a in kept if a.startswith(f"{bad}=")])

@@ -73,6 +73,11 @@ def test_names_that_do_not_exist_are_answered_with_those_that_do(tmp_path, check
             ("+model.widht=3", ("unknown key of model: got 'widht'", "mean width?")),
             ("+trainer.foo.bar=3", ("unknown key of trainer: got 'foo'", "learning_rate")),
             ("explainer=lrp +explainer.lrp.rul=z", ("unknown key of explainer.lrp", "rule")),
+            ("model=cnn_with", ("model: got 'cnn_with', a folder", "allowed: cnn_with/")),
+            (
+                "experiment=granularity hydra.callbacks.report.titel=a",
+                ("unknown key of hydra.callbacks.report: got 'titel'", "mean title?"),
+            ),
             ("model=/dev/full", ("unknown model: got '/dev/full'", "lenet5")),
             ("metric=../quick", ("unknown metric: got '../quick'", "mean quick?")),
             ("~dataset", ("dataset: got nothing", "dataset=NAME", "conf/dataset")),

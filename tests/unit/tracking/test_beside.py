@@ -170,3 +170,16 @@ def test_a_run_whose_writing_failed_is_written_the_next_time(tmp_path):
         assert new
     with once.once(tmp_path, "train", "k") as new:
         assert not new
+
+
+@pytest.mark.parametrize("kind", [Csv, TensorBoard, WandB])
+def test_a_root_that_no_folder_can_be_is_found_before_work_begins(tmp_path, kind):
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(OSError, match="file"):
+        kind(root=str(file)).open()
+
+
+def test_a_project_that_wandb_would_refuse_after_training_is_refused_before():
+    with pytest.raises(InputError, match=r"got 'a/b#'; allowed: a name without # /"):
+        WandB(project="a/b#")

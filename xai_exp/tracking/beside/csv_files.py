@@ -11,7 +11,7 @@ from torch import nn
 
 from xai_exp.config import configured, refuse_empty
 from xai_exp.files import locked, whole
-from xai_exp.tracking.beside.once import numbers
+from xai_exp.tracking.beside.once import made, numbers
 from xai_exp.tracking.entries import flat
 from xai_exp.tracking.interface import Link, Nowhere, Number, Record
 from xai_exp.tracking.told import provenance
@@ -32,7 +32,7 @@ class Csv:
 
     def open(self) -> "Files":
         """A tracker that writes into the folder."""
-        return Files(folder=Path(self.root).expanduser())
+        return Files(folder=made(self.root))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,13 @@ from xai_exp.tracking.interface import Number, Record
 from xai_exp.tracking.told import provenance
 
 
+def made(root: str) -> Path:
+    """The folder that runs are written into, there before work begins."""
+    folder = Path(root).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 @contextmanager
 def once(folder: Path, kind: str, key: str) -> Iterator[bool]:
     """Whether a run is still to be written; it counts as written once this ends well."""

@@ -12,7 +12,7 @@ import pandas as pd
 from torch import nn
 
 from xai_exp.config import configured, refuse_empty
-from xai_exp.tracking.beside.once import facts, library, numbers, once
+from xai_exp.tracking.beside.once import facts, library, made, numbers, once
 from xai_exp.tracking.interface import Link, Nowhere, Number, Record
 from xai_exp.types import Images
 
@@ -31,7 +31,7 @@ class TensorBoard:
     def open(self) -> "Events":
         """A tracker that writes into the folder."""
         library("tensorboard", "tensorboard")
-        return Events(folder=Path(self.root).expanduser(), figures=self.figures)
+        return Events(folder=made(self.root), figures=self.figures)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from xai_exp.config import configured, refuse_empty
-from xai_exp.tracking.beside.once import facts, library, numbers, once
+from xai_exp.config import InputError, configured, refuse_empty
+from xai_exp.tracking.beside.once import facts, library, made, numbers, once
 from xai_exp.tracking.interface import Link, Nowhere, Number, Record
 from xai_exp.types import Images
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL import Image
 
+_NOT_IN_NAMES = frozenset("/\\#?%:")
 Mode = Literal["offline", "online"]
 
 
@@ -42,15 +43,20 @@ class WandB:
     figures: bool = True
 
     def __post_init__(self) -> None:
-        """An empty name would mean the current folder."""
+        """An empty name would mean the current folder; wandb would refuse some after training."""
         refuse_empty("tracking.root", self.root)
         refuse_empty("tracking.project", self.project)
+        if found := _NOT_IN_NAMES.intersection(self.project):
+            raise InputError(
+                f"tracking.project: got {self.project!r}; allowed: a name without "
+                f"{' '.join(sorted(found))}"
+            )
 
     def open(self) -> "Sent":
         """A tracker that writes into the folder, and sends from there if it is online."""
         library("wandb", "wandb")
         return Sent(
-            folder=Path(self.root).expanduser(),
+            folder=made(self.root),
             project=self.project,
             mode=self.mode,
             figures=self.figures,
@@ -129,30 +135,41 @@ class Sent(Nowhere):
             name = f"{kind}-{record.key[:12]}"
             for half in (self.folder / "wandb").glob(f"offline-run-*-{name}"):
                 shutil.rmtree(half)  # of a process that was killed
-            run = wandb.init(
-                project=self.project,
-                id=name,
-                name=record.name,
-                job_type=kind,
-                notes=record.note,
-                config=facts(record),
-                dir=str(self.folder),
-                mode=self.mode,
-                reinit="create_new",
-                settings=wandb.Settings(
-                    console="off",
-                    silent=True,
-                    disable_git=True,
-                    disable_code=True,
-                    x_disable_stats=True,
-                    x_disable_meta=True,
-                ),
-            )
+            try:
+                run = self._begun(kind, name, record)
+            except wandb.Error as error:
+                raise InputError(
+                    f"tracking=wandb: {' '.join(str(error).split())}; allowed: tracking.mode="
+                    "offline, or what wandb asks for"
+                ) from error
             with run:
                 run.summary.update({k: v for k, v in numbers(record).items() if v == v})
                 for name, draw in record.figures.items() if self.figures else ():
                     run.log({name: wandb.Image(_picture(draw()))})
                 yield run
+
+    def _begun(self, kind: str, name: str, record: Record) -> Any:  # noqa: ANN401
+        import wandb
+
+        return wandb.init(
+            project=self.project,
+            id=name,
+            name=record.name,
+            job_type=kind,
+            notes=record.note,
+            config=facts(record),
+            dir=str(self.folder),
+            mode=self.mode,
+            reinit="create_new",
+            settings=wandb.Settings(
+                console="off",
+                silent=True,
+                disable_git=True,
+                disable_code=True,
+                x_disable_stats=True,
+                x_disable_meta=True,
+            ),
+        )
 
 
 def _picture(figure: "Figure") -> "Image.Image":
