@@ -213,7 +213,7 @@ def _of_group(message: str, conf: Path) -> str:
     choice = _UNKNOWN_CHOICE.search(message)
     if choice:
         group, name = _within(*choice.groups())
-        if (conf / group / name).is_dir():
+        if name and (conf / group / name).is_dir():
             inside = [f"{name}/{one}" for one in _choices(conf, f"{group}/{name}")]
             return f"{group}: got {name!r}, a folder of choices; allowed: {', '.join(inside)}"
         return unknown(group, name, _choices(conf, group))

@@ -176,7 +176,7 @@ def test_places_that_are_not_there_or_have_no_name_are_refused_and_nothing_is_ma
         ("~model model.width=2", "model.width: got a key of model, which ~model leaves out; "),
         (
             "sweep=seeds seed=1,2 hydra.sweeper.trails=3",
-            "unknown key: got 'hydra.sweeper.trails'",
+            "unknown key of hydra.sweeper: got 'trails' (did you mean trials?)",
         ),
         (
             "sweep=seeds hydra.sweeper.space.seed=[1,2]",
