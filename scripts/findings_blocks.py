@@ -4,6 +4,7 @@ A block gets what a study left (`Results`) and its configuration, and returns Ma
 the truth, 0 is equal shares of all parts, which know no network.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -294,7 +295,11 @@ def judged(found: Results, config: DictConfig) -> str:
     for metric in asked:
         mine = pd.DataFrame(shown[shown["metric"] == metric])
         up = bool(mine["higher_is_better"].iloc[0])
-        rows = _wide(mine.assign(setting=_plainly(list(mine["setting"]))), "setting", up)
+        named = mine.assign(setting=_plainly(list(mine["setting"])))
+        if bool((named.groupby("setting")["mean"].nunique() <= 1).all()):  # of the network itself
+            named = named[named["explainer"] == named["explainer"].iloc[0]]
+            named = named.assign(explainer="any")
+        rows = _wide(pd.DataFrame(named), "setting", up)
         parts += [f"{words(metric).capitalize()} ({'higher' if up else 'lower'} is better):", rows]
     if any("at_least" in one or "at_most" in one for one in report["claims"]):
         parts += ["Accuracy, mean and range over networks:", _accuracies(scores)]
@@ -321,7 +326,7 @@ def tuned(found: Results, config: DictConfig) -> str:  # noqa: ARG001
     """What was chosen for each family, and its skill as tuned and as it comes on other networks."""
     chosen = found.tables["chosen"]
     body = [
-        [words(row["family"]), row["chosen"].replace("_", " "), f"{row['skill']:.2f}"]
+        [words(row["family"]), _rounded(row["chosen"]), f"{row['skill']:.2f}"]
         for row in chosen.sort_values(by="skill", ascending=False).to_dict("records")
     ]
     scores = found.scores.replace({"explainer": {"lrp_composed": "lrp"}})
@@ -333,6 +338,11 @@ def tuned(found: Results, config: DictConfig) -> str:  # noqa: ARG001
             rows,
         ]
     )
+
+
+def _rounded(chosen: str) -> str:
+    """Settings in words, numbers to two digits."""
+    return re.sub(r"\d+\.\d{3,}", lambda one: f"{float(one[0]):.2g}", chosen).replace("_", " ")
 
 
 def adopted(found: Results, config: DictConfig) -> str:  # noqa: ARG001

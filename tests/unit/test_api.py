@@ -528,3 +528,25 @@ def test_hydra_is_left_as_it_was(network, images):
     assert not GlobalHydra.instance().is_initialized()
     assert not HydraConfig.initialized()
     assert pipeline.run is not None
+
+
+def test_heatmaps_without_end_are_refused_and_some_of_them_are_said():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    images = torch.rand(3, 1, 8, 8)
+
+    def exploding(model, images, targets):  # noqa: ARG001
+        return torch.full((len(images), 8, 8), torch.inf)
+
+    def at_times(model, images, targets):  # noqa: ARG001
+        heatmaps = images[:, 0].clone()
+        heatmaps[1, 2, 3] = torch.nan
+        return heatmaps
+
+    with pytest.raises(InputError, match=r"explainer mine: .* got NaN or infinity in each of 3"):
+        xe.explain(network, images, {"mine": exploding})
+    with pytest.warns(UserWarning, match="explainer mine: 1 of 3 heatmaps hold NaN or infinity"):
+        maps = xe.explain(network, images, {"mine": at_times})
+    assert maps["mine"].isnan().sum() == 1
+    with pytest.warns(UserWarning, match=r"explainer two is skipped: .* got NaN or infinity"):
+        both = xe.explain(network, images, {"one": at_times, "two": exploding})
+    assert list(both) == ["one"]

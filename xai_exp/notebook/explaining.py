@@ -139,6 +139,7 @@ def explained(
             scoring.refuse_other_output(ready, question.value)
             with ops.evaluating(answering):
                 found = ready(answering, sample.images, sample.labels)
+            scoring.refuse_not_finite(found)
         except InputError as error:
             skipped[name] = str(error)
             continue
@@ -148,6 +149,12 @@ def explained(
         raise InputError(f"explainer {first}: {skipped[first]}")
     for name, why in skipped.items():
         warnings.warn(f"explainer {name} is skipped: {why}", stacklevel=3)
+    for name, found in maps.items():
+        if lost := int((~found.isfinite()).flatten(1).any(1).sum()):
+            warnings.warn(
+                f"explainer {name}: {lost} of {len(found)} heatmaps hold NaN or infinity",
+                stacklevel=3,
+            )
     return Heatmaps(
         maps=maps,
         explainers=used,
