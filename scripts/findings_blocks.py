@@ -64,7 +64,8 @@ def skills(
         by: the columns whose values are columns of the table.
         apart: whether each column has networks of its own.
     """
-    columns = sorted(set(scores[list(by)].astype(str).itertuples(index=False, name=None)))
+    found_in = set(scores[list(by)].astype(str).itertuples(index=False, name=None))
+    columns = sorted(found_in, key=lambda one: [_natural(part) for part in one])
     explainers = sorted(set(scores["explainer"]))
     cells = [(explainer, column) for explainer in explainers for column in columns]
     columns_of = ["explainer", *by]
@@ -83,6 +84,12 @@ def skills(
     known = [one.detectable for one in found.values() if np.isfinite(one.detectable)]
     heads = ["explainer", *(", ".join([words(one[0]), *one[1:]]) for one in columns)]
     return table(heads, body), float(np.median(known))
+
+
+def _natural(name: str) -> list[tuple[str, float]]:
+    """A key by which blocks_2 is before blocks_10."""
+    parts = re.findall(r"(\D*)(\d*\.?\d*)", name)
+    return [(words_of, float(number or 0)) for words_of, number in parts]
 
 
 def _by_network(wide: pd.DataFrame, explainer: str, column: Sequence[str], apart: bool) -> Any:  # noqa: ANN401
@@ -408,7 +415,7 @@ def _named(row: Mapping[Any, Any], name: str) -> dict[str, float]:
 
 def _wide(rows: pd.DataFrame, column: str, up: bool = True) -> str:
     """Means with their intervals by explainer and column, the best on average first."""
-    columns = sorted(rows[column].unique())
+    columns = sorted(rows[column].unique(), key=_natural)
     by = {(row["explainer"], row[column]): row for row in rows.to_dict("records")}
     means_of: Any = rows.groupby("explainer")["mean"].mean()
     order = means_of.sort_values(ascending=not up).index
