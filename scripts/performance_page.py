@@ -31,7 +31,9 @@ def main() -> None:
     rows: dict[str, Rows] = {name: one["rows"] for name, one in found.items()}
     words = (DOCS / "performance-words.md").read_text("utf-8")
     told = {
-        "machine": "; ".join(sorted({one["machine"] for one in found.values()})),
+        "machine": "; ".join(
+            sorted({one["machine"].replace(" 1 threads", " one thread") for one in found.values()})
+        ),
         "date": ", ".join(sorted({one["date"] for one in found.values()})),
         "waiting": _table(rows["waiting"], {"CPU s": ".2g", "ratio": ".2g"}, "what"),
         "truth": _table(rows["truth"], {"ms an image": ".2g", "ratio": ".2f"}, "parts"),

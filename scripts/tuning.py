@@ -50,7 +50,7 @@ def main() -> None:
         chosen[family] = best(options.folder, f"tune_{family}", options.trials)
     explainers = [next(iter(one)).split(".")[1] for one, _ in chosen.values()]
     seeds = f"seed={','.join(str(one + 1) for one in range(options.networks))}"
-    asked = [*DATA, "dataset.seed=1", "imputer=known_background", seeds]
+    asked = [*DATA, "dataset.seed=1", "imputer=known_background", "reference=border", seeds]
     asked += ["metric=part_skill", *where]
     settings = [f"{key}={word(value)}" for one, _ in chosen.values() for key, value in one.items()]
     every = ",".join([*explainers, *CONTROLS])
