@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from omegaconf import OmegaConf
 
 from xai_exp import build, trust
@@ -128,7 +129,7 @@ def test_a_name_that_no_file_and_no_number_can_have_is_refused(name):
         build.experiment(config)
 
 
-def test_a_job_is_composed_once_for_its_check_and_its_run():
+def test_a_job_is_composed_once_for_its_check_and_its_run_and_nothing_else_is_kept():
     loaded = []
 
     def load(loader, *, master_config, sweep_overrides):
@@ -136,15 +137,23 @@ def test_a_job_is_composed_once_for_its_check_and_its_run():
         return OmegaConf.create({"number": len(loaded)})
 
     once = trust._composed_once(load)
-    loader = object.__new__(ConfigLoaderImpl)
-    master, other = OmegaConf.create({}), OmegaConf.create({})
+    loader, master = object.__new__(ConfigLoaderImpl), OmegaConf.create({})
+    checked = []
+
+    def check(sweeper, batch):  # noqa: ARG001
+        checked.extend(once(loader, master, list(job)) for job in batch)
+
+    sweeper = object.__new__(BasicSweeper)
     jobs = [[f"seed={number}"] for number in range(3)]
-    checked = [once(loader, master, job) for job in jobs]
+    trust._checking(check)(sweeper, jobs)
     run = [once(loader, master, job) for job in jobs]
     assert all(one is two for one, two in zip(checked, run, strict=True))
     assert len(loaded) == 3
-    assert once(loader, master, jobs[0]) is not checked[0]  # it was given away to the first run
-    assert once(loader, other, jobs[1]) is not checked[1]
-    many = [once(loader, master, [f"images={number}"]) for number in range(300)]
-    assert len({id(one) for one in many}) == 300
-    assert len(vars(loader)["_composed"]) == 256
+    again = once(loader, master, jobs[0])
+    assert again is not checked[0]  # it was given away to the first run
+    assert once(loader, master, jobs[0]) is not again  # nobody checks, as in a sweep of Optuna's
+    assert not trust._WAITING
+    trust._checking(check)(sweeper, [[f"images={number}"] for number in range(100)])
+    assert len(trust._WAITING) == 64
+    trust._checking(check)(sweeper, [])
+    assert not trust._WAITING

@@ -7,7 +7,7 @@ The whole composed configuration is looked through before anything that it names
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
@@ -16,6 +16,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import _locate
 from hydra.core.object_type import ObjectType
 from hydra.experimental.callback import Callback
+from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
 
 from xai_exp.config import InputError, is_configured
@@ -25,7 +26,9 @@ _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 _HYDRA = ("hydra._internal.core_plugins.", "hydra_plugins.", "hydra._internal.BasicSweeper")
 _STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 _UNSAFE = ("_partial_", "_args_")
-_JOBS_KEPT = 256  # configurations of jobs that are composed and wait for their turn
+_JOBS_KEPT = 64  # of those that wait
+_WAITING: dict[tuple[object, ...], DictConfig] = {}  # jobs that are composed, until their turn
+_CHECKING: list[bool] = []  # holds one while jobs are checked
 _STEERING = ("LD_", "DYLD_", "PYTHON", "PATH", "XAI_EXP_")  # variables that choose what code runs
 
 
@@ -121,24 +124,38 @@ def guard() -> None:
         ConfigLoaderImpl.load_configuration = load_configuration
         ConfigLoaderImpl.get_group_options = _group_options
         ConfigLoaderImpl.load_sweep_config = _composed_once(ConfigLoaderImpl.load_sweep_config)
+        Sweeper.validate_batch_is_legal = _checking(Sweeper.validate_batch_is_legal)
 
 
 def _composed_once(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
-    """What composes a job, keeping what it composed until it is asked for the same job again."""
+    """What composes a job; one that is composed while jobs are checked is kept for its run."""
 
     def load_sweep_config(
         self: ConfigLoaderImpl, master_config: DictConfig, sweep_overrides: list[str]
     ) -> DictConfig:
-        kept = vars(self).setdefault("_composed", {})
         job = (id(master_config), *sweep_overrides)
-        if job in kept:
-            return kept.pop(job)
+        if job in _WAITING:
+            return _WAITING.pop(job)
         config = load(self, master_config=master_config, sweep_overrides=sweep_overrides)
-        if len(kept) < _JOBS_KEPT:
-            kept[job] = config
+        if _CHECKING and len(_WAITING) < _JOBS_KEPT:
+            _WAITING[job] = config
         return config
 
     return load_sweep_config
+
+
+def _checking(check: Callable[..., None]) -> Callable[..., None]:
+    """What checks the jobs of a multirun, the only place that composes them to throw away."""
+
+    def validate_batch_is_legal(self: Sweeper, batch: Sequence[Sequence[str]]) -> None:
+        _WAITING.clear()
+        _CHECKING.append(True)
+        try:
+            check(self, batch)
+        finally:
+            _CHECKING.clear()
+
+    return validate_batch_is_legal
 
 
 def _group_options(
