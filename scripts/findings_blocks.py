@@ -378,7 +378,10 @@ def adopted(found: Results, config: DictConfig) -> str:  # noqa: ARG001
 
 
 def _milliseconds(row: Mapping[Any, Any]) -> str:
-    return f"{1000 * row['seconds']:.2g}" if row["outcome"] == "works" else str(row["outcome"])
+    if row["outcome"] != "works":
+        return str(row["outcome"])
+    spent = 1000 * row["seconds"]
+    return f"{spent:.0f}" if spent >= 10 else f"{spent:.2g}"
 
 
 def stable(found: Results, config: DictConfig) -> str:  # noqa: ARG001
