@@ -3,19 +3,16 @@
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from torch import nn
 
 from xai_exp.config import configured, refuse_empty
 from xai_exp.files import locked, whole
 from xai_exp.tracking.beside.once import made, numbers
+from xai_exp.tracking.beside.writing import Writing
 from xai_exp.tracking.entries import flat
-from xai_exp.tracking.interface import Link, Nowhere, Number, Record
+from xai_exp.tracking.interface import Number, Record
 from xai_exp.tracking.told import provenance
-from xai_exp.types import Images
 
 _HEADS = ("run", "type", "what", "name", "value")
 
@@ -36,50 +33,26 @@ class Csv:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Files(Nowhere):
-    """Writes runs into a folder; a run's id is its key."""
+class Files(Writing):
+    """Writes runs as lines of files."""
 
-    folder: Path
-
-    def record_training(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self,
-        record: Record,
-        *,
-        network: nn.Module,  # noqa: ARG002
-        example: Images,  # noqa: ARG002
-        history: Sequence[Mapping[str, Number]],
-    ) -> Link | None:
-        """A run of type `train`, and its history."""
+    def _trained(self, record: Record, history: Sequence[Mapping[str, Number]]) -> None:
         self._add("train", record)
         self._table(f"history-{record.key}", pd.DataFrame(list(history)))
-        return Link(run=record.key, model="")
 
-    def record_explanation(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self,
-        record: Record,
-        *,
-        link: Link | None,  # noqa: ARG002
-        heatmaps: Mapping[str, np.ndarray],  # noqa: ARG002
-        scores: pd.DataFrame,
-        anew: bool = False,  # noqa: ARG002
-    ) -> str | None:
-        """A run of type `explain`, and its scores."""
+    def _explained(self, record: Record, scores: pd.DataFrame) -> None:
         self._add("explain", record)
         self._table(f"scores-{record.key}", scores)
-        return record.key
 
-    def record_report(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def _reported(
         self,
         record: Record,
-        *,
         pages: Mapping[str, str],  # noqa: ARG002
         tables: Mapping[str, pd.DataFrame],
-    ) -> str | None:
-        """A run of type `report`, and its tables."""
+    ) -> None:
         self._add("report", record)
         for name, table in tables.items():
             self._table(f"{name}-{record.key}", table)
-        return record.key
 
     def _table(self, name: str, table: pd.DataFrame) -> None:
         with whole(self.folder / f"{name}.csv") as part:

@@ -4,17 +4,14 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from torch import nn
 
 from xai_exp.config import configured, refuse_empty
 from xai_exp.tracking.beside.once import facts, library, made, numbers, once
-from xai_exp.tracking.interface import Link, Nowhere, Number, Record
-from xai_exp.types import Images
+from xai_exp.tracking.beside.writing import Writing
+from xai_exp.tracking.interface import Number, Record
 
 
 @configured
@@ -35,56 +32,35 @@ class TensorBoard:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Events(Nowhere):
-    """Writes runs into a folder; a run's id is its key."""
+class Events(Writing):
+    """Writes runs as event files, each in a folder of its own."""
 
-    folder: Path
     figures: bool = True
 
-    def record_training(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self,
-        record: Record,
-        *,
-        network: nn.Module,  # noqa: ARG002
-        example: Images,  # noqa: ARG002
-        history: Sequence[Mapping[str, Number]],
-    ) -> Link | None:
-        """A run of type `train`, with its history by epoch."""
+    def _trained(self, record: Record, history: Sequence[Mapping[str, Number]]) -> None:
+        """With its history by epoch."""
         with self._written("train", record) as writer:
             for row in history if writer else ():
                 for name, value in row.items():
                     if name != "epoch":
                         writer.add_scalar(name, value, int(row["epoch"]))
-        return Link(run=record.key, model="")
 
-    def record_explanation(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self,
-        record: Record,
-        *,
-        link: Link | None,  # noqa: ARG002
-        heatmaps: Mapping[str, np.ndarray],  # noqa: ARG002
-        scores: pd.DataFrame,
-        anew: bool = False,  # noqa: ARG002
-    ) -> str | None:
-        """A run of type `explain`: the scores of each image as a histogram a metric."""
+    def _explained(self, record: Record, scores: pd.DataFrame) -> None:
+        """With the scores of its images as a histogram a metric."""
         with self._written("explain", record) as writer:
             for metric, rows in scores.groupby("metric", sort=False) if writer else ():
                 values = rows["score"].dropna().to_numpy(float)
                 if len(values):
                     writer.add_histogram(f"scores/{metric}", values)
-        return record.key
 
-    def record_report(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def _reported(
         self,
         record: Record,
-        *,
         pages: Mapping[str, str],  # noqa: ARG002
         tables: Mapping[str, pd.DataFrame],  # noqa: ARG002
-    ) -> str | None:
-        """A run of type `report`."""
+    ) -> None:
         with self._written("report", record):
             pass
-        return record.key
 
     def ui_command(self, runs: Iterable[str] = ()) -> str:  # noqa: ARG002  # pyright: ignore[reportIncompatibleMethodOverride]
         """What shows what was written."""

@@ -5,17 +5,14 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import pandas as pd
-from torch import nn
 
 from xai_exp.config import InputError, configured, refuse_empty
 from xai_exp.tracking.beside.once import facts, library, made, numbers, once
-from xai_exp.tracking.interface import Link, Nowhere, Number, Record
-from xai_exp.types import Images
+from xai_exp.tracking.beside.writing import Writing
+from xai_exp.tracking.interface import Number, Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,60 +61,36 @@ class WandB:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sent(Nowhere):
-    """Writes runs by wandb; a run's id is its type and its key."""
+class Sent(Writing):
+    """Writes runs by wandb, whose ids are their types and keys."""
 
-    folder: Path
     project: str
     mode: Mode
     figures: bool = True
 
-    def record_training(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self,
-        record: Record,
-        *,
-        network: nn.Module,  # noqa: ARG002
-        example: Images,  # noqa: ARG002
-        history: Sequence[Mapping[str, Number]],
-    ) -> Link | None:
-        """A run of type `train`, with its history by epoch."""
+    def _trained(self, record: Record, history: Sequence[Mapping[str, Number]]) -> None:
+        """With its history by epoch."""
         with self._written("train", record) as run:
             for row in history if run else ():
                 run.log({k: v for k, v in row.items() if k != "epoch"}, step=int(row["epoch"]))
-        return Link(run=record.key, model="")
 
-    def record_explanation(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self,
-        record: Record,
-        *,
-        link: Link | None,  # noqa: ARG002
-        heatmaps: Mapping[str, np.ndarray],  # noqa: ARG002
-        scores: pd.DataFrame,
-        anew: bool = False,  # noqa: ARG002
-    ) -> str | None:
-        """A run of type `explain`, with the table of its scores."""
+    def _explained(self, record: Record, scores: pd.DataFrame) -> None:
+        """With the table of its scores."""
         with self._written("explain", record) as run:
             if run:
                 import wandb
 
                 run.log({"scores": wandb.Table(dataframe=scores)})
-        return record.key
 
-    def record_report(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self,
-        record: Record,
-        *,
-        pages: Mapping[str, str],
-        tables: Mapping[str, pd.DataFrame],
-    ) -> str | None:
-        """A run of type `report`, with its pages and tables."""
+    def _reported(
+        self, record: Record, pages: Mapping[str, str], tables: Mapping[str, pd.DataFrame]
+    ) -> None:
         with self._written("report", record) as run:
             if run:
                 import wandb
 
                 told = {name: wandb.Html(page) for name, page in pages.items()}
                 run.log({**told, **{k: wandb.Table(dataframe=one) for k, one in tables.items()}})
-        return record.key
 
     def ui_command(self, runs: Iterable[str] = ()) -> str:  # noqa: ARG002  # pyright: ignore[reportIncompatibleMethodOverride]
         """What sends what was written, unless that is done already."""
