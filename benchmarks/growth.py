@@ -40,11 +40,9 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     rows: dict[str, float] = {}
     for what, works in {
-        "LRP by images": {count: _lrp(count, 64) for count in (4, 16, 64, 256, 1024)},
+        "LRP by images": {count: _lrp(count) for count in (4, 16, 64, 256, 1024)},
         "pixel flipping by images": {count: _flipping(count) for count in (4, 16, 64, 256)},
-        "gradient by pixels of a side": {
-            side: _gradient(8, side) for side in (16, 32, 64, 128, 256)
-        },
+        "gradient by pixels of a side": {side: _gradient(side) for side in (16, 32, 64, 128, 256)},
         "integrated gradients by steps": {steps: _path(steps) for steps in (2, 8, 32, 128, 512)},
         "RISE by masks": {masks: _masks(masks) for masks in (8, 32, 128, 512, 2048)},
         "exact truth by parts": {parts: _truth(parts) for parts in (1, 2, 4, 6, 8, 10)},
@@ -70,10 +68,9 @@ def _power(found: Mapping[int, float]) -> float:
     return log(found[last] / found[first]) / log(last / first)
 
 
-def _lrp(count: int, side: int) -> Work:
+def _lrp(count: int) -> Work:
     case = tiny_case(count, CPU)
-    images = torch.rand(count, 1, side, side)
-    return lambda: LRP(rule="epsilon_plus")(case.model, images, case.targets)
+    return lambda: LRP(rule="epsilon_plus")(case.model, case.images, case.targets)
 
 
 def _flipping(count: int) -> Work:
@@ -81,9 +78,9 @@ def _flipping(count: int) -> Work:
     return lambda: PixelFlipping(imputer=GREY)(replace(case))
 
 
-def _gradient(count: int, side: int) -> Work:
+def _gradient(side: int) -> Work:
     network = CNN().build(1, (side, side), 10).eval()
-    images, targets = torch.rand(count, 1, side, side), torch.arange(count) % 10
+    images, targets = torch.rand(8, 1, side, side), torch.arange(8)
     return lambda: Gradient()(network, images, targets)
 
 

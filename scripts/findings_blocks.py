@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from xai_exp.report.tables import means, words
 from xai_exp.statistics import evened
-from xai_exp.statistics.together import Held, simultaneous
+from xai_exp.statistics.together import simultaneous
 from xai_exp.studies.validity import validity
 from xai_exp.verdicts import claims, verdict
 from xai_exp.verdicts.audit import audit
@@ -76,10 +76,10 @@ def skills(
     tables = [_by_network(wide, explainer, column, apart) for explainer, column in cells]
     groups = [column if apart else () for _, column in cells]
     found = dict(zip(cells, simultaneous(tables, groups), strict=True))
-    means = {e: np.nanmean([found[e, c].difference for c in columns]) for e in explainers}
+    averages = {e: np.nanmean([found[e, c].difference for c in columns]) for e in explainers}
     body = [
-        [words(name), *(estimate(found[name, c]) for c in columns)]
-        for name in sorted(explainers, key=lambda one: -means[one])
+        [words(name), *(between(*found[name, c][:3]) for c in columns)]
+        for name in sorted(explainers, key=lambda one: -averages[one])
     ]
     known = [one.detectable for one in found.values() if np.isfinite(one.detectable)]
     heads = ["explainer", *(", ".join([words(one[0]), *one[1:]]) for one in columns)]
@@ -100,13 +100,12 @@ def _by_network(wide: pd.DataFrame, explainer: str, column: Sequence[str], apart
     return np.asarray(mine.dropna(how="all") if apart else mine, float)
 
 
-def estimate(found: Held) -> str:
-    """A mean and its interval."""
-    if np.isnan(found.difference):
+def between(mean: float, low: float, high: float, form: str = ".2f") -> str:
+    """A mean and its interval, which is left out where it is not known."""
+    if np.isnan(mean):
         return "undefined"
-    if np.isnan(found.low):
-        return f"{found.difference:.2f}"
-    return f"{found.difference:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    whole = format(mean, form)
+    return whole if np.isnan(low) else f"{whole} [{format(low, form)}, {format(high, form)}]"
 
 
 def verdicts(scores: pd.DataFrame, config: DictConfig) -> str:
@@ -148,17 +147,11 @@ def valid(found: Results, config: DictConfig) -> str:
             [row[f"{kind}{end}"] for end in ("", "_low", "_high")]
             for kind in ("within", "means", "doses")
         ]
-        cells = [_signed(*one) for one in ends]
+        cells = [between(*one, form="+.2f") for one in ends]
         others = f"{len(row['hangs_on'].split(';'))} of {row['levels']}" if row["hangs_on"] else ""
         stands = "yes" if row["stands"] else "no"
         body.append([words(row["metric"]), *cells, others, stands])
     return table(heads, body)
-
-
-def _signed(mean: float, low: float, high: float) -> str:
-    if np.isnan(mean):
-        return "undefined"
-    return f"{mean:+.2f}" if np.isnan(low) else f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def mechanisms(found: Results, config: DictConfig) -> str:  # noqa: ARG001
@@ -223,15 +216,14 @@ def _foretold(rows: pd.DataFrame) -> str:
     settings = list(rows["setting"].unique())
     by = {(row["score"], row["setting"]): row for row in rows.to_dict("records")}
     body = [
-        [words(score), *(_ends(by[score, one], "auroc") for one in settings)]
+        [words(score), *(between(*_ends(by[score, one], "auroc")) for one in settings)]
         for score in rows["score"].unique()
     ]
     return table(["score", *settings], body)
 
 
-def _ends(row: Mapping[Any, Any], name: str) -> str:
-    mean, low, high = (row[f"{name}_{end}"] for end in ("mean", "low", "high"))
-    return f"{mean:.2f}" if np.isnan(low) else f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+def _ends(row: Mapping[Any, Any], name: str) -> tuple[float, float, float]:
+    return row[f"{name}_mean"], row[f"{name}_low"], row[f"{name}_high"]
 
 
 def blind(found: Results, config: DictConfig) -> str:  # noqa: ARG001
@@ -240,7 +232,7 @@ def blind(found: Results, config: DictConfig) -> str:  # noqa: ARG001
     body = [
         [
             words(row["explainer"]),
-            _share(row, "rate"),
+            between(*_ends(row, "rate"), form=".0%"),
             f"{row['networks']:.0%}",
             f"{row['bits_mean']:.2f}",
         ]
@@ -385,7 +377,7 @@ def _milliseconds(row: Mapping[Any, Any]) -> str:
 
 
 def stable(found: Results, config: DictConfig) -> str:  # noqa: ARG001
-    """Likeness of heatmaps, whether they follow the network, and of the explainers' order."""
+    """Likeness of heatmaps, and whether they follow the network."""
     likeness = found.tables["similarity"]
     mine = pd.DataFrame(likeness[likeness["measure"] == "spearman"])
     parts = [
@@ -397,7 +389,10 @@ def stable(found: Results, config: DictConfig) -> str:  # noqa: ARG001
         body = [
             [
                 words(row["explainer"]),
-                *(_ends(_named(row, one), one) for one in ("intercept", "slope")),
+                *(
+                    between(*(row[f"{one}{end}"] for end in ("", "_low", "_high")))
+                    for one in ("intercept", "slope")
+                ),
             ]
             for row in rows.sort_values(by="intercept").to_dict("records")
         ]
@@ -407,13 +402,6 @@ def stable(found: Results, config: DictConfig) -> str:  # noqa: ARG001
             table(["explainer", "left at 0", "slope"], body),
         ]
     return "\n\n".join(parts)
-
-
-def _named(row: Mapping[Any, Any], name: str) -> dict[str, float]:
-    return {
-        f"{name}_mean": row[name],
-        **{f"{name}_{e}": row[f"{name}_{e}"] for e in ("low", "high")},
-    }
 
 
 def _wide(rows: pd.DataFrame, column: str, up: bool = True) -> str:
@@ -427,14 +415,7 @@ def _wide(rows: pd.DataFrame, column: str, up: bool = True) -> str:
 
 
 def _cell(row: Mapping[Any, Any] | None) -> str:
-    if row is None or np.isnan(row["mean"]):
-        return "undefined"
-    return _ends({f"v_{end}": row[end] for end in ("mean", "low", "high")}, "v")
-
-
-def _share(row: Mapping[Any, Any], name: str) -> str:
-    mean, low, high = (row[f"{name}_{end}"] for end in ("mean", "low", "high"))
-    return f"{mean:.0%}" if np.isnan(low) else f"{mean:.0%} [{low:.0%}, {high:.0%}]"
+    return "undefined" if row is None else between(row["mean"], row["low"], row["high"])
 
 
 def _networks(scores: pd.DataFrame) -> str:
