@@ -365,7 +365,8 @@ def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Sample) -> E
         words = f"explainer {name} failed: {line}; the trace is in {trace}"
         return _skipped(job, name, words, line)
     scored = replace(scored, scores=_with_names(scored.scores, job.experiment.dataset))
-    record = records.explanation(job.experiment, name, sample, scored)
+    few = records.few(scored)
+    record = records.explanation(job.experiment, name, sample, few)
     run = job.tracker.record_explanation(
         replace(
             record,
@@ -379,7 +380,8 @@ def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Sample) -> E
         scores=scored.scores,
         anew=not settings.reuse,
     )
-    return Explained(name=name, key=key, scores=scored.scores, run=run, fresh=scored)
+    fresh = replace(few, curves={}, parts={})
+    return Explained(name=name, key=key, scores=scored.scores, run=run, fresh=fresh)
 
 
 def _with_names(scores: pd.DataFrame, data: Dataset) -> pd.DataFrame:

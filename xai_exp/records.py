@@ -1,6 +1,7 @@
 """What tracking keeps of each step: names, tags, parameters, numbers and pictures."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -8,6 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from xai_exp.build import Experiment
+from xai_exp.compute.chunks import in_pieces
 from xai_exp.data.loading import files_of
 from xai_exp.formats import exporting
 from xai_exp.formats.card import Card
@@ -126,6 +128,11 @@ def explanation(experiment: Experiment, name: str, sample: Sample, scored: Score
     )
 
 
+def few(scored: Scored) -> Scored:
+    """The same with as many heatmaps as a gallery shows: those of all explainers pile up."""
+    return replace(scored, heatmaps=scored.heatmaps[: gallery.ROWS].clone())
+
+
 def arrays(sample: Sample, scored: Scored) -> dict[str, np.ndarray]:
     """The heatmaps, images, masks and every part (bytes, 255 for 1), curves as curve/METRIC/NAME.
 
@@ -154,7 +161,10 @@ def _medians(scored: Scored) -> dict[str, float]:
 
 
 def _bytes(pixels: Tensor) -> np.ndarray:
-    return pixels.clamp(0, 1).mul(255).round().byte().cpu().numpy()
+    def made(some: Tensor) -> Tensor:
+        return some.clamp(0, 1).mul(255).round().byte().cpu()
+
+    return in_pieces(made, pixels).numpy()
 
 
 def comparison(
@@ -224,7 +234,7 @@ def _skipped(names: Sequence[str]) -> list[str]:
 
 
 def _masks(sample: Sample) -> Tensor | None:
-    return sample.parts.sum(1).clamp(max=1) if sample.parts is not None else None
+    return sample.parts.sum(1).clamp_(max=1) if sample.parts is not None else None
 
 
 def _tags(experiment: Experiment) -> dict[str, object]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_exp.compute import ops
+from xai_exp.compute.chunks import PIECE, in_pieces
 from xai_exp.compute.values import Question, valued
 from xai_exp.config import InputError
 from xai_exp.data.loading import files_of
@@ -43,6 +44,7 @@ from xai_exp.types import (
 )
 
 _REFERENCES = 256
+_AT_ONCE = PIECE
 _REASON = 300  # characters of an error that are kept
 
 
@@ -77,12 +79,16 @@ class Sample:
         return self.across[key]
 
     def _at(self, rows: Tensor) -> "Sample":
+        start, end = int(rows[0]), int(rows[-1]) + 1
+        follow = torch.arange(start, end, device=rows.device)
+        # Neighbours are a view: the masks of all images would otherwise be there twice.
+        pick = slice(start, end) if torch.equal(rows, follow) else rows
         return Sample(
-            images=self.images[rows],
-            labels=self.labels[rows],
+            images=self.images[pick],
+            labels=self.labels[pick],
             scenes=None if self.scenes is None else self.scenes[rows],
-            parts=None if self.parts is None else self.parts[rows],
-            numbers=self.at[rows],
+            parts=None if self.parts is None else self.parts[pick],
+            numbers=self.at[pick],
         )
 
     @property
@@ -135,12 +141,18 @@ class Scored:
 def sample(data: Dataset, count: int, device: torch.device) -> Sample:
     """The first `count` images of the test split (all of them if there are fewer)."""
     index = torch.arange(min(count, len(data.test)), device=device)
-    scenes = data.test.scenes(index)
+    scenes, first = data.test.scenes(index), data.test.parts(index[:1])
+
+    def parts(rows: Tensor) -> Parts:
+        found = data.test.parts(rows)
+        assert found is not None
+        return found
+
     return Sample(
-        images=data.test.images(index),
+        images=in_pieces(data.test.images, index),
         labels=data.test.labels[index.to(data.test.labels.device)].to(device),
         scenes=scenes.to(device) if scenes is not None else None,
-        parts=data.test.parts(index),
+        parts=None if first is None else in_pieces(parts, index),
     )
 
 
@@ -187,7 +199,8 @@ def score(
 ) -> Scored:
     """Explain the sample and score every heatmap with every metric whose needs are met.
 
-    Images whose target is compared with the same other class are explained together.
+    Images whose target is compared with the same other class are explained together, at most 256
+    at once: nothing is drawn of a batch, so that no score knows how many there were.
 
     Raises:
         InputError: when the explainer can't answer the question on this network.
@@ -197,7 +210,8 @@ def score(
         logits = ops.logits(network, chosen.images)
         predictions, targets = logits.argmax(1), asked.targets(logits, chosen.labels)
         others = asked.others(logits, targets)
-        groups = [(others == other).nonzero()[:, 0] for other in others.unique()]
+        alike = [(others == other).nonzero()[:, 0] for other in others.unique()]
+        groups = [rows for all_rows in alike for rows in all_rows.split(_AT_ONCE)]
         done = []
         for rows in groups:
             mine = chosen.some(rows) if len(groups) > 1 else chosen
@@ -356,6 +370,9 @@ def _joined(groups: Sequence[Tensor], done: Sequence[Scored]) -> Scored:
 
     first = done[0]
     order = places.cpu().numpy()
+    # What failed in one group has none there.
+    drawn = [metric for metric in first.curves if all(metric in one.curves for one in done)]
+    divisions = [cut for cut in first.parts if all(cut in one.parts for one in done)]
 
     def table(metric: str) -> pd.DataFrame:
         rows = [one.scores[one.scores["metric"] == metric] for one in done]
@@ -368,8 +385,11 @@ def _joined(groups: Sequence[Tensor], done: Sequence[Scored]) -> Scored:
         targets=joined([one.targets for one in done]),
         scores=pd.concat(tables, ignore_index=True) if tables else first.scores,
         curves={
-            metric: {name: joined([one.curves[metric][name] for one in done]) for name in lines}
-            for metric, lines in first.curves.items()
+            metric: {
+                name: joined([one.curves[metric][name] for one in done])
+                for name in first.curves[metric]
+            }
+            for metric in drawn
         },
         seconds_per_image=sum(one.seconds_per_image * len(one.heatmaps) for one in done)
         / len(places),
@@ -381,7 +401,7 @@ def _joined(groups: Sequence[Tensor], done: Sequence[Scored]) -> Scored:
                 joined([one.parts[division][0] for one in done]),
                 joined([one.parts[division][1] for one in done]),
             )
-            for division in first.parts
+            for division in divisions
         },
     )
 

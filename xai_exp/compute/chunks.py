@@ -17,6 +17,7 @@ from xai_exp.types import Images
 
 Grid = Float[Tensor, "row column ..."]
 
+PIECE = 256  # images that have masks, heatmaps and removals of their own in memory together
 _CPU_CHUNK = 32
 _CPU_PIXELS = 64 * 64 * 64 * 3
 _GPU_CHUNK = 4096
@@ -78,6 +79,21 @@ def in_chunks(
         results.append(found)
         start += size
     return torch.cat(results) if len(results) > 1 else results[0]
+
+
+def in_pieces(function: Callable[[Tensor], Tensor], batch: Tensor, size: int = PIECE) -> Tensor:
+    """`function(batch)` a piece at a time, each put where the whole will be.
+
+    For what is large for every image: the whole is in memory once, and what a piece takes
+    meanwhile, once for that piece.
+    """
+    whole = first = function(batch[:size])
+    if len(batch) > size:
+        whole = first.new_empty((len(batch), *first.shape[1:]))
+        whole[:size] = first
+    for start in range(size, len(batch), size):
+        whole[start : start + size] = function(batch[start : start + size])
+    return whole
 
 
 def in_grid(
