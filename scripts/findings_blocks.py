@@ -21,6 +21,7 @@ from xai_exp.studies.validity import validity
 from xai_exp.verdicts import claims, verdict
 from xai_exp.verdicts.audit import audit
 
+_RARE = 0.05
 GRAINS = {"part_skill": "objects", "grid_skill": "patches of a 4 x 4 grid"}
 
 
@@ -401,7 +402,37 @@ def stable(found: Results, config: DictConfig) -> str:  # noqa: ARG001
             "parts: what is left at 0 is the explainer's own; slope 1 follows the networks fully.",
             table(["explainer", "left at 0", "slope"], body),
         ]
+    order = found.tables["order"]
+    parts += [
+        "Agreement of networks on the order of the explainers (Kendall's W; 1: all have the same):",
+        table(
+            ["by", "W"],
+            [
+                [words(row["metric"]), between(row["w"], row["low"], row["high"])]
+                for row in order.to_dict("records")
+            ],
+        ),
+        "Share of the variance of heatmaps that goes with a choice, in brackets what chance gives; "
+        "bold where permutations give as much in less than one of 20:",
+        _causes(found.tables["variance"]),
+    ]
     return "\n\n".join(parts)
+
+
+def _causes(rows: pd.DataFrame) -> str:
+    """The share of variance that each choice explains, by explainer."""
+    choices = list(dict.fromkeys(rows["choice"]))
+    by = {(row["explainer"], row["choice"]): row for row in rows.to_dict("records")}
+
+    def cell(row: Mapping[Any, Any]) -> str:
+        mark = "**" if row["p"] < _RARE else ""
+        return f"{mark}{row['share']:.0%}{mark} ({row['expected']:.0%})"
+
+    body = [
+        [words(name), *(cell(by[name, one]) for one in choices)]
+        for name in sorted(set(rows["explainer"]))
+    ]
+    return table(["explainer", *choices], body)
 
 
 def _wide(rows: pd.DataFrame, column: str, up: bool = True) -> str:
@@ -466,6 +497,7 @@ BLOCKS: dict[str, Callable[[Results, DictConfig], str]] = {
     "edge_filter": judged,
     "nlesc2020": judged,
     "stability": stable,
+    "stability_counting": stable,
     "tuning": tuned,
     "adoption": adopted,
 }

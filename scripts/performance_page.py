@@ -49,6 +49,7 @@ def main() -> None:
         "step": f"{rows['training']['a step, ratio']:.2f}",
         "step_ms": f"{rows['training']['a step, ms']:.1f}",
         "growth": _growth(rows["growth"]),
+        **_memory(rows["memory"]),
         **_explainers(rows["explainers"]),
         **_metrics(rows["metrics"]),
     }
@@ -102,6 +103,16 @@ def _metrics(rows: Rows) -> dict[str, str]:
         "free_count": str(len(free)),
         "free_least": f"{min(free):.2g}",
         "free_most": f"{max(free):.2g}",
+    }
+
+
+def _memory(rows: Rows) -> dict[str, str]:
+    return {
+        "memory_least": f"{rows['by images, 64, MiB']:,.0f}",
+        "memory_most": f"{rows['by images, 3000, MiB']:,.0f}",
+        "memory_image": f"{rows['a further image, MiB']:.2f}",
+        "memory_ratio": f"{rows['a further image, ratio']:.1f}",
+        "memory_explainer": f"{rows['a further explainer, MiB']:.1f}",
     }
 
 

@@ -34,11 +34,15 @@ and checks that a heatmap of DeepLIFT or integrated gradients sums to f(x) - f(x
 *Lines* are those of scripts/tools/heatmaps, without the one that gives the network. *Released* is the
 newest file in what pip downloads. *Installs* names the Pythons that it was tried on: 3.11 beside the
 project's own packages, others (`scripts/tools_pythons.py`) in an environment with nothing else in it, from
-which it is imported once; one that is not named was not tried. *Skill* is that of its best method against exact Shapley values of
+which it is imported once; one that is not named was not tried, and what stood in the way is below. *Skill* is that of its best method against exact Shapley values of
 parts, on a trained network (typed_counting_small, 12 images): 1 is the truth, 0 no better than equal
 shares. *Silently wrong* counts trials, of those that answer.
 
 {tools}
+
+What stood in the way:
+
+{hindrances}
 
 ## Methods on networks
 
@@ -93,6 +97,7 @@ def page(found: Mapping[str, Any]) -> str:
         answer=told.answer(found),
         advice=told.advice(found),
         tools=table(told.TOOL_HEADS, told.tool_rows(found)),
+        hindrances="\n".join(told.hindrances(found)) or "Nothing.",
         methods=table(told.METHOD_HEADS, told.method_rows(found)),
         words="\n".join(told.words(found)) or "Nothing.",
         costs=table(told.COST_HEADS, told.cost_rows(found)),

@@ -45,6 +45,7 @@ from xai_exp.types import (
 
 _REFERENCES = 256
 _AT_ONCE = PIECE
+_AT_ONCE_ON_GPU = 4096  # which fewer would leave idle
 _REASON = 300  # characters of an error that are kept
 
 
@@ -200,7 +201,7 @@ def score(
     """Explain the sample and score every heatmap with every metric whose needs are met.
 
     Images whose target is compared with the same other class are explained together, at most 256
-    at once: nothing is drawn of a batch, so that no score knows how many there were.
+    at once (4096 on a GPU): nothing is drawn of a batch, so no score knows how many there were.
 
     Raises:
         InputError: when the explainer can't answer the question on this network.
@@ -211,7 +212,8 @@ def score(
         predictions, targets = logits.argmax(1), asked.targets(logits, chosen.labels)
         others = asked.others(logits, targets)
         alike = [(others == other).nonzero()[:, 0] for other in others.unique()]
-        groups = [rows for all_rows in alike for rows in all_rows.split(_AT_ONCE)]
+        most = _AT_ONCE if chosen.images.device.type == "cpu" else _AT_ONCE_ON_GPU
+        groups = [some for rows in alike for some in rows.split(most)]
         done = []
         for rows in groups:
             mine = chosen.some(rows) if len(groups) > 1 else chosen

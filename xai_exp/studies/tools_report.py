@@ -144,22 +144,45 @@ def tool_rows(found: Mapping[str, Any]) -> Iterator[list[str]]:
 
 
 def installs(name: str, one: Mapping[str, Any]) -> str:
-    """On which of the Pythons that were tried, and what stood in the way on the others.
+    """On which of the Pythons that were tried, and on which not.
 
     >>> installs("of no name", {"installs": False, "problem": "no wheel"})
-    'no: 3.11 (no wheel)'
+    'not 3.11'
     """
-    on = {"3.11": "" if one["installs"] else one["problem"], **pythons().get(name, {})}
-    order = sorted(on, key=lambda version: [int(part) for part in version.split(".")])
-    failed: dict[str, list[str]] = {}
-    for version in order:
-        if on[version]:
-            failed.setdefault(on[version].replace("|", "/"), []).append(version)
-    good = [version for version in order if not on[version]]
-    bad = [f"{', '.join(versions)} ({why})" for why, versions in failed.items()]
-    return "; ".join(
-        [*([", ".join(good)] if good else []), *(["no: " + ", ".join(bad)] if bad else [])]
+    on = _tried(name, one)
+    good, bad = (
+        [version for version in on if bool(on[version]) is fails] for fails in (False, True)
     )
+    return "; ".join(
+        [*([", ".join(good)] if good else []), *([f"not {', '.join(bad)}"] if bad else [])]
+    )
+
+
+def hindrances(found: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each tool that does not install on every Python: what stood in the way, where."""
+    for name, one in found.items():
+        failed: dict[str, list[str]] = {}
+        for version, problem in _tried(name, one).items():
+            if problem:
+                failed.setdefault(_plain(problem), []).append(version)
+        if failed:
+            told = "; ".join(f"{', '.join(on)}: {why}" for why, on in failed.items())
+            yield f"- {TITLES[name]} on {told}"
+
+
+def _tried(name: str, one: Mapping[str, Any]) -> dict[str, str]:
+    """By Python, in order: empty or what stood in the way."""
+    on = {"3.11": "" if one["installs"] else one["problem"], **pythons().get(name, {})}
+    return dict(sorted(on.items(), key=lambda item: [int(part) for part in item[0].split(".")]))
+
+
+def _plain(problem: str) -> str:
+    """What stood in the way, in words that both installers share."""
+    said = problem.replace("|", "/").removeprefix("not installed: ").rstrip(".")
+    if "not found in the package registry" in said or said.endswith("found for deepexplain"):
+        return "there is none of this name"
+    nothing = ("unsatisfiable", "No matching distribution")
+    return "no version fits this Python" if any(one in said for one in nothing) else said
 
 
 def method_rows(found: Mapping[str, Any]) -> Iterator[list[str]]:

@@ -1,0 +1,71 @@
+"""python -m benchmarks.memory.
+
+The most memory that a run takes, in a process of its own, by the number of images and of
+explainers: 64x64 scenes of up to six objects, whose images and masks take 0.11 MiB each and are
+held throughout. What a further image and a further explainer cost is the slope between the ends.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.kept import keep
+
+IMAGES = (64, 256, 1024, 3000)
+EXPLAINERS = (
+    *("gradient", "lrp", "sensitivity", "input_x_gradient"),
+    *("deconvnet", "guided_backprop", "sobel", "laplacian"),
+)
+_HELD = 7 * 64 * 64 * 4 / 2**20  # MiB: an image and six masks
+_TRAINING = ("dataset=counting_small", "trainer.samples=3000", "metric=[sparseness,relevance_mass]")
+
+
+def main() -> None:
+    """Print the table and keep it."""
+    rows: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        _peak(folder, 8, 1)  # trains the network
+        for images in IMAGES:
+            rows[f"by images, {images}, MiB"] = peak = _peak(folder, images, 2)
+            print(f"{images} images, 2 explainers: {peak:.0f} MiB", flush=True)
+        for count in (2, len(EXPLAINERS)):
+            rows[f"by explainers, {count}, MiB"] = _peak(folder, 1000, count)
+            print(
+                f"1000 images, {count} explainers: {rows[f'by explainers, {count}, MiB']:.0f} MiB"
+            )
+    slope = _slope(rows, "by images", IMAGES[0], IMAGES[-1])
+    rows |= {
+        "a further image, MiB": slope,
+        "a further image, ratio": slope / _HELD,
+        "a further explainer, MiB": _slope(rows, "by explainers", 2, len(EXPLAINERS)),
+    }
+    print(f"a further image: {slope:.2f} MiB, {slope / _HELD:.1f} of what it and its masks take")
+    keep("memory", rows)
+
+
+def _slope(rows: dict[str, float], what: str, few: int, many: int) -> float:
+    return (rows[f"{what}, {many}, MiB"] - rows[f"{what}, {few}, MiB"]) / (many - few)
+
+
+def _peak(folder: str, images: int, count: int) -> float:
+    """The largest resident size of a run's process, in MiB."""
+    names = ",".join(EXPLAINERS[:count])
+    words = [*_TRAINING, f"images={images}", f"explainer=[{names}]", "device=cpu"]
+    path = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "xai_exp", *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+    )
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"error: the run of {images} images ended with {process.returncode}")
+    return used.ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    main()
