@@ -490,4 +490,4 @@ def _read_back(job: Job, done: Explained, trained: Trained, sample: Sample) -> S
     if "heatmaps" not in arrays:
         return None
     question = job.experiment.question
-    return scoring.found(arrays, done.scores, trained.network, sample, question)
+    return records.few(scoring.found(arrays, done.scores, trained.network, sample, question))

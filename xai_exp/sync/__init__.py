@@ -13,6 +13,7 @@ from xai_exp.config import InputError
 from xai_exp.tracking import reading, whole, writing
 from xai_exp.tracking.away import UNSENT
 from xai_exp.tracking.runs import KEYS, MLflow, Runs
+from xai_exp.tracking.told import notes
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _ORDER = {"train": 0, "explain": 1, "report": 2}  # an explanation names the network that it is of
 _OWN = ("mlflow.", UNSENT, "train_run")
+_MADE_BY = ("mlflow.source.", "mlflow.user")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,7 @@ def _send(store: Runs, server: Runs, run: "Run") -> bool:
         elif network is not None and network.outputs and network.outputs.model_outputs:
             writing.use_model(server.client, made, network.outputs.model_outputs[0].model_id)
         writing.metrics(server.client, made, list(_points(store.client, run, models)))
+        _describe(store, server, run, made)
         server.client.set_terminated(made.info.run_id, end_time=run.info.end_time)
     return True
 
@@ -92,7 +95,11 @@ def _network(server: Runs, tags: Any) -> "Run | None":  # noqa: ANN401
 
 
 def _created(server: Runs, run: "Run", network: "Run | None") -> "Run":
-    tags = {key: value for key, value in run.data.tags.items() if not key.startswith(_OWN)}
+    tags = {
+        key: value
+        for key, value in run.data.tags.items()
+        if key.startswith(_MADE_BY) or not key.startswith(_OWN)
+    }
     if network is not None:
         tags["train_run"] = network.info.run_id
     return server.client.create_run(
@@ -101,6 +108,23 @@ def _created(server: Runs, run: "Run", network: "Run | None") -> "Run":
         tags=tags,
         run_name=run.info.run_name,
     )
+
+
+def _describe(store: Runs, server: Runs, run: "Run", made: "Run") -> None:
+    """The run's data and its description, whose links lead to the server's runs."""
+    data, known = (one.inputs and one.inputs.dataset_inputs for one in (run, made))
+    if data and not known:
+        server.client.log_inputs(made.info.run_id, datasets=data)
+    if (text := run.data.tags.get(notes.TAG)) is None:
+        return
+    there = {run.info.run_id: made.info.run_id}
+    for other in notes.others(text):
+        tags = store.client.get_run(other).data.tags
+        found = server.finished(tags["type"], tags[KEYS[tags["type"]]])
+        if found is not None:
+            there[other] = found.info.run_id
+    told = notes.moved(text, there, server.experiment)
+    server.client.set_tag(made.info.run_id, notes.TAG, told)
 
 
 def _points(client: "MlflowClient", run: "Run", models: dict[str, str]) -> "Iterator[Metric]":

@@ -1,5 +1,6 @@
 """A server that goes away loses nothing: what was kept here is sent later, and once only."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ from torch import nn
 
 from xai_exp.config import InputError
 from xai_exp.sync import sync
-from xai_exp.tracking import MLflow, Off, Record, away, whole
+from xai_exp.tracking import Data, MLflow, Off, Record, away, whole
 
 URI = "http://someone:secret@127.0.0.1:9"
 SCORES = pd.DataFrame({"image": [0, 1], "metric": "mass", "score": [0.5, np.nan]})
@@ -49,7 +50,10 @@ def worked(tracker):
     """A network, two explanations and a report, as the pipeline records them."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(9, 2))
-    trained = Record(key="net", name="cnn", params={"seed": 0}, metrics={"accuracy": 0.9})
+    data = Data(name="scenes", digest="0a", source="there", context="training", profile={"test": 1})
+    trained = Record(
+        key="net", name="cnn", params={"seed": 0}, metrics={"accuracy": 0.9}, data=data
+    )
     example = torch.rand(2, 1, 3, 3)
     link = tracker.record_training(trained, network=network, example=example, history=HISTORY)
     made = []
@@ -80,8 +84,17 @@ def told(runs):
         assert run.info.status == "FINISHED"
         assert not whole.fault(runs.client, run)
         assert (kind, run.info.run_name) not in found
-        found[kind, run.info.run_name] = (files, steps, run.data.params)
+        found[kind, run.info.run_name] = (files, steps, run.data.params, _said(runs, run))
     return found
+
+
+def _said(runs, run):
+    """Who made a run, on which data, and its description, in which links lead to runs there."""
+    tags, data = run.data.tags, runs.client.get_run(run.info.run_id).inputs.dataset_inputs
+    text = tags["mlflow.note.content"].replace(run.info.run_id, "here")
+    for other in re.findall(r"runs/(\w{32})", text):
+        text = text.replace(other, runs.client.get_run(other).info.run_name)
+    return text, tags["mlflow.user"], tags["mlflow.source.name"], [one.dataset.name for one in data]
 
 
 @pytest.fixture(scope="module")
