@@ -34,7 +34,8 @@ and checks that a heatmap of DeepLIFT or integrated gradients sums to f(x) - f(x
 *Lines* are those of scripts/tools/heatmaps, without the one that gives the network. *Released* is the
 newest file in what pip downloads. *Installs* names the Pythons that it was tried on: 3.11 beside the
 project's own packages, others (`scripts/tools_pythons.py`) in an environment with nothing else in it, from
-which it is imported once; one that is not named was not tried, and what stood in the way is below. *Skill* is that of its best method against exact Shapley values of
+which it is imported once; one that is not named was not tried, and
+what stood in the way is below (on 3.6 and 3.7 the pip that comes with them, elsewhere uv). *Skill* is that of its best method against exact Shapley values of
 parts, on a trained network (typed_counting_small, 12 images): 1 is the truth, 0 no better than equal
 shares. *Silently wrong* counts trials, of those that answer.
 

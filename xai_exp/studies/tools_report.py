@@ -182,7 +182,11 @@ def _plain(problem: str) -> str:
     if "not found in the package registry" in said or said.endswith("found for deepexplain"):
         return "there is none of this name"
     nothing = ("unsatisfiable", "No matching distribution")
-    return "no version fits this Python" if any(one in said for one in nothing) else said
+    return (
+        "no version of it, or of what it needs, fits this Python"
+        if any(one in said for one in nothing)
+        else said
+    )
 
 
 def method_rows(found: Mapping[str, Any]) -> Iterator[list[str]]:
