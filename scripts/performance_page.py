@@ -112,7 +112,8 @@ def _memory(rows: Rows) -> dict[str, str]:
         "memory_most": f"{rows['by images, 3000, MiB']:,.0f}",
         "memory_image": f"{rows['a further image, MiB']:.2f}",
         "memory_ratio": f"{rows['a further image, ratio']:.1f}",
-        "memory_explainer": f"{rows['a further explainer, MiB']:.1f}",
+        "memory_two": f"{rows['by explainers, 2, MiB']:,.0f}",
+        "memory_eight": f"{rows['by explainers, 8, MiB']:,.0f}",
     }
 
 
