@@ -19,8 +19,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from networks_measure import FEW, MEMORY, is_off, method_keys
@@ -47,15 +48,12 @@ Methods that ask the network many times do so less often than by default: at mos
 - `+`: the heatmap is there, the method promises no sum;
 - a letter: refused by the line of that letter below;
 - `!`: not finite, for which a run refuses the method;
-- blank: not measured since the method's class, version or settings last changed.
+- `°`: measured before the method's class, version or settings last changed;
+- blank: not measured.
 
 Evenness (alone and in a batch, float32 and float64) costs several explanations more and is not
 measured here. {done} of {all} networks are measured; each of the others is at the end with the one
 that stands for it: made of the same classes of modules.
-
-DeepLIFT's three rows and those of activation maps are of the versions before the present ones:
-since then DeepLIFT keeps its sum where values hardly differ from the baseline's (mnasnet0_5: 2e-11
-in float64), and maps are found however an activation is written. `make networks` measures them.
 """
 
 
@@ -69,7 +67,7 @@ def main(names: list[str]) -> int:
         print(f"networks: got {', '.join(unknown)}; allowed: {', '.join(every)}", file=sys.stderr)
         return 1
     found = stored()
-    keys = method_keys() if wanted else {}
+    keys = method_keys()
     for name in wanted:
         known = found.get(name, {}).get("methods", {})
         missing = [one for one in keys if stale(one, known.get(one, {}), keys[one])]
@@ -84,7 +82,8 @@ def main(names: list[str]) -> int:
             STORED.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
         said = found[name].get("failed", f"{len(missing)} methods")
         print(f"{name}: {said}, {time.perf_counter() - start:.0f} s", flush=True)
-    PAGE.write_text(page(found, kinds(every), torchvision.__version__.split("+")[0]), "utf-8")
+    version = torchvision.__version__.split("+")[0]
+    PAGE.write_text(page(found, kinds(every), version, keys), "utf-8")
     return 0
 
 
@@ -148,8 +147,22 @@ def measured(name: str, methods: list[str]) -> Iterator[dict[str, Any]]:
     yield {"failed": last[:200]}
 
 
-def page(found: dict[str, Any], alike: dict[str, list[str]], version: str) -> str:
-    """The page: tables of eight networks, the lines of refusals, what was not measured."""
+def page(
+    found: dict[str, Any],
+    alike: dict[str, list[str]],
+    version: str,
+    keys: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """The page: tables of eight networks, the lines of refusals, what was not measured.
+
+    Results of other than the methods' `keys` are marked as of before.
+    """
+
+    def shown(name: str, method: str) -> str:
+        result = good[name]["methods"].get(method)
+        before = result is not None and method in keys and result.get("key") != keys[method]
+        return cell(result, letters) + ("°" if before else "")
+
     good = {name: one for name, one in found.items() if one.get("methods")}
     every = sorted(name for group in alike.values() for name in group)
     few = ", ".join(f"{most} {name}" for name, most in FEW.items() if most)
@@ -162,10 +175,7 @@ def page(found: dict[str, Any], alike: dict[str, list[str]], version: str) -> st
         lines += ["", f"| method | {' | '.join(some)} |", "| --- |" + " ---: |" * len(some)]
         sizes = (f"{good[n]['size']}px, {good[n]['parameters'] / 1e6:.1f}M" for n in some)
         lines.append(f"| *size* | {' | '.join(sizes)} |")
-        lines += [
-            f"| {m} | {' | '.join(cell(good[n]['methods'].get(m), letters) for n in some)} |"
-            for m in methods
-        ]
+        lines += [f"| {m} | {' | '.join(shown(name, m) for name in some)} |" for m in methods]
         taken = (good[n]["methods"].get("grad_cam", {}).get("layer", "") for n in some)
         lines.append(f"| *maps of* | {' | '.join(taken)} |")
     lines += ["", "## Refused", ""]

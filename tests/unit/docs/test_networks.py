@@ -47,13 +47,14 @@ FOUND = {
 
 
 def test_every_network_and_every_method_has_its_word(script):
-    page = script.page(FOUND, {"one": ["one", "three"], "two": ["two"]}, "0.1")
+    keys = {"gradient": "today's"}
+    page = script.page(FOUND, {"one": ["one", "three"], "two": ["two"]}, "0.1", keys)
     for line in (
         "| *size* | 64px, 1.2M |",
         "| deeplift | **90 %** (0 %) |",
         "| kernel_shap | **90 %** |",
         "| full_grad | 0 % |",
-        "| gradient | + |",
+        "| gradient | +° |",
         "| lrp | a |",
         "| pattern_net | ! |",
         "| *maps of* | layer4 |",
