@@ -5,6 +5,7 @@ commit and its numbers. Rows of one name are compared with the last of the same 
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -46,6 +47,12 @@ def keep(name: str, rows: Mapping[str, float]) -> None:
         for row, value in rows.items():
             if then := before[-1]["rows"].get(row):
                 sys.stdout.write(f"  {row}: {then:.3g} -> {value:.3g} ({value / then - 1:+.0%})\n")
+
+
+def environment() -> dict[str, str]:
+    """Of a process that is measured in a folder of its own: this checkout's code, one thread."""
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
 
 def _machine() -> str:

@@ -2,16 +2,15 @@
 
 The most memory that a run takes, in a process of its own, by the number of images and of
 explainers: 64x64 scenes of up to six objects, whose images and masks take 0.11 MiB each and are
-held throughout. What a further image and a further explainer cost is the slope between the ends.
+held throughout. What a further image costs is the slope between the ends.
 """
 
 import os
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
-from benchmarks.kept import keep
+from benchmarks.kept import environment, keep
 
 IMAGES = (64, 256, 1024, 3000)
 EXPLAINERS = (
@@ -31,33 +30,23 @@ def main() -> None:
             rows[f"by images, {images}, MiB"] = peak = _peak(folder, images, 2)
             print(f"{images} images, 2 explainers: {peak:.0f} MiB", flush=True)
         for count in (2, len(EXPLAINERS)):
-            rows[f"by explainers, {count}, MiB"] = _peak(folder, 1000, count)
-            print(
-                f"1000 images, {count} explainers: {rows[f'by explainers, {count}, MiB']:.0f} MiB"
-            )
-    slope = _slope(rows, "by images", IMAGES[0], IMAGES[-1])
-    rows |= {
-        "a further image, MiB": slope,
-        "a further image, ratio": slope / _HELD,
-        "a further explainer, MiB": _slope(rows, "by explainers", 2, len(EXPLAINERS)),
-    }
+            rows[f"by explainers, {count}, MiB"] = peak = _peak(folder, 1000, count)
+            print(f"1000 images, {count} explainers: {peak:.0f} MiB", flush=True)
+    few, many = (rows[f"by images, {images}, MiB"] for images in (IMAGES[0], IMAGES[-1]))
+    slope = (many - few) / (IMAGES[-1] - IMAGES[0])
+    rows |= {"a further image, MiB": slope, "a further image, ratio": slope / _HELD}
     print(f"a further image: {slope:.2f} MiB, {slope / _HELD:.1f} of what it and its masks take")
     keep("memory", rows)
-
-
-def _slope(rows: dict[str, float], what: str, few: int, many: int) -> float:
-    return (rows[f"{what}, {many}, MiB"] - rows[f"{what}, {few}, MiB"]) / (many - few)
 
 
 def _peak(folder: str, images: int, count: int) -> float:
     """The largest resident size of a run's process, in MiB."""
     names = ",".join(EXPLAINERS[:count])
     words = [*_TRAINING, f"images={images}", f"explainer=[{names}]", "device=cpu"]
-    path = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
     process = subprocess.Popen(
         [sys.executable, "-m", "xai_exp", *words],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        env=environment(),
         stdout=subprocess.DEVNULL,
     )
     _, status, used = os.wait4(process.pid, 0)

@@ -8,21 +8,19 @@ after another, and a known image's scene against a search by distance.
 """
 
 import argparse
-import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
 from scipy import stats
 
-from benchmarks.kept import keep
+from benchmarks.kept import environment, keep
 from xai_exp.compute import ops
 from xai_exp.statistics import mean_interval
 
@@ -98,12 +96,11 @@ def _taken(work: Callable[[], object]) -> float:
 
 def _seconds(words: list[str], folder: str) -> float:
     """CPU seconds of a process in a folder, whatever it ends with."""
-    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(
         [sys.executable, *words],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        env=environment(),
         capture_output=True,
         check=False,
     )

@@ -45,7 +45,6 @@ from xai_exp.types import (
 
 _REFERENCES = 256
 _AT_ONCE = PIECE
-_AT_ONCE_ON_GPU = 4096  # which fewer would leave idle
 _REASON = 300  # characters of an error that are kept
 
 
@@ -201,7 +200,7 @@ def score(
     """Explain the sample and score every heatmap with every metric whose needs are met.
 
     Images whose target is compared with the same other class are explained together, at most 256
-    at once (4096 on a GPU): nothing is drawn of a batch, so no score knows how many there were.
+    at once (a whole chunk on a GPU): nothing is drawn of a batch, so no score knows how many.
 
     Raises:
         InputError: when the explainer can't answer the question on this network.
@@ -212,7 +211,7 @@ def score(
         predictions, targets = logits.argmax(1), asked.targets(logits, chosen.labels)
         others = asked.others(logits, targets)
         alike = [(others == other).nonzero()[:, 0] for other in others.unique()]
-        most = _AT_ONCE if chosen.images.device.type == "cpu" else _AT_ONCE_ON_GPU
+        most = max(_AT_ONCE, ops.chunk_size(chosen.images))  # fewer would leave a GPU idle
         groups = [some for rows in alike for some in rows.split(most)]
         done = []
         for rows in groups:

@@ -39,7 +39,7 @@ WORDS = ["dataset=counting_small", "dataset.count=40", "imputer=known_background
 
 @pytest.fixture(scope="module")
 def asked():
-    """Every metric, and ten scenes of 32 x 32."""
+    """Every metric, and ten scenes of 40 x 40."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", [*WORDS, "dataset.pixels=40", "dataset.max_objects=3"])
     metrics = {str(name): instantiate(one, _convert_="all") for name, one in config.metric.items()}

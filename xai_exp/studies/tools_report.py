@@ -6,6 +6,7 @@ installed package has none.
 
 import html
 import json
+import re
 import statistics
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -179,7 +180,7 @@ def _tried(name: str, one: Mapping[str, Any]) -> dict[str, str]:
 def _plain(problem: str) -> str:
     """What stood in the way, in words that both installers share."""
     said = problem.replace("|", "/").removeprefix("not installed: ").rstrip(".")
-    if "not found in the package registry" in said or said.endswith("found for deepexplain"):
+    if "not found in the package registry" in said or re.search(r" found for \w+$", said):
         return "there is none of this name"
     nothing = ("unsatisfiable", "No matching distribution")
     return (

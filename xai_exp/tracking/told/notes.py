@@ -8,6 +8,7 @@ from xai_exp.tracking.interface import Record
 
 TAG = "mlflow.note.content"
 _FIRST = ("gallery", "learning")  # the picture that is shown, if there are several
+_LINK = re.compile(r"\[([^\]]*)\]\(#/experiments/\w+/runs/(\w+)\)")
 _LONGEST = 5000  # characters of a tag
 
 
@@ -38,7 +39,7 @@ def others(text: str) -> list[str]:
     >>> others("[a](#/experiments/1/runs/0a) [every](#/experiments/1/runs?searchFilter=b)")
     ['0a']
     """
-    return re.findall(r"\(#/experiments/\w+/runs/(\w+)\)", text)
+    return [run for _, run in _LINK.findall(text)]
 
 
 def moved(text: str, runs: Mapping[str, str], experiment: str) -> str:
@@ -57,6 +58,6 @@ def moved(text: str, runs: Mapping[str, str], experiment: str) -> str:
         name, run = found[1], found[2]
         return f"[{name}](#/experiments/{experiment}/runs/{runs[run]})" if run in runs else name
 
-    text = re.sub(r"\[([^\]]*)\]\(#/experiments/\w+/runs/(\w+)\)", link, text)
+    text = _LINK.sub(link, text)
     text = re.sub(r"\(#/experiments/\w+/runs\?", f"(#/experiments/{experiment}/runs?", text)
     return re.sub(r"(?<=&run_uuid=)\w+", lambda found: runs.get(found[0], found[0]), text)
