@@ -1,14 +1,20 @@
-"""The same function in fewer steps, for the many passes that metrics ask of one network.
+"""The same function in fewer steps, for the many passes that are asked of one network.
 
-Batch norm is folded into the convolution before it. Max pooling of 2x2 goes before the ReLU that it
-follows, which then has a quarter of the work: a maximum of values cut at zero is the maximum cut at
-zero. On a CPU that pooling is two maxima of neighbours, since torch's own kernel also notes where
-each maximum was, for a gradient that nobody asks for, and takes two to ten times as long.
+Max pooling of 2x2 goes before the ReLU that it follows, which then has a quarter of the work: a
+maximum of values cut at zero is the maximum cut at zero. On a CPU that pooling is two maxima of
+neighbours, since torch's own kernel also notes where each maximum was, for a gradient that nobody
+asks for, and takes two to ten times as long.
+
+For metrics, which want logits, batch norm is folded into the convolution before it. That rounds
+otherwise, and a ReLU near its kink or a maximum near a tie may then decide otherwise, which changes
+logits by nothing but a gradient by a whole weight. So where gradients are wanted batch norm goes
+behind the pooling instead. It commutes with a maximum where it rises; where it falls, convolution
+and norm change their signs first. All of this leaves every bit of logits and gradients as it was.
 """
 
 import copy
-import itertools
 from collections import Counter
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +24,15 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from xai_exp.types import Images
 
 _ROUNDING = 1e-4
-_HALVING = (2, 2, 0, 1)
 
 
 @torch.no_grad()
-def streamlined(model: nn.Module, image: Images) -> nn.Module:
-    """The model in evaluation mode, giving the same outputs up to rounding in less time.
+def streamlined(model: nn.Module, image: Images, *, folded: bool = True) -> nn.Module:
+    """The model in evaluation mode, giving the same outputs in less time.
+
+    They are the same up to rounding if batch norms are `folded` into convolutions; without it they
+    and their gradients are the same to the bit, unless batch norm itself rounds two neighbours of a
+    pooling to one value.
 
     Only neighbours in an `nn.Sequential` are changed, since the second gets what the first gives;
     modules that are used twice or have hooks stay. A model that takes its layers in another way is
@@ -41,7 +50,7 @@ def streamlined(model: nn.Module, image: Images) -> nn.Module:
     )
     """
     uses = Counter(id(module) for _, module in model.named_modules(remove_duplicate=False))
-    found = _streamlined(model, uses)
+    found = _streamlined(model, uses, _FOLDED if folded else _EXACT)
     if found is model or not len(image):
         return model
     # Not by a call, for which hooks on the model would see one image more.
@@ -62,17 +71,22 @@ class PairMaxima(nn.MaxPool2d):
         return torch.maximum(rows[..., 0:width:2], rows[..., 1:width:2])
 
 
-def _streamlined(module: nn.Module, uses: Counter[int]) -> nn.Module:
+Neighbours = tuple[nn.Module, ...]
+Steps = tuple[tuple[int, Callable[..., Neighbours]], ...]  # how many neighbours each looks at
+
+
+def _streamlined(module: nn.Module, uses: Counter[int], steps: Steps) -> nn.Module:
     # Not `named_children`, which leaves out what stands there twice.
     children = {name: child for name, child in module._modules.items() if child is not None}
-    changed = {name: _streamlined(child, uses) for name, child in children.items()}
+    changed = {name: _streamlined(child, uses, steps) for name, child in children.items()}
     if getattr(type(module), "forward", None) is nn.Sequential.forward:
         free = {name: uses[id(one)] == 1 and not _hooked(one) for name, one in children.items()}
         changed |= {n: _pooling(one) for n, one in changed.items() if free[n]}
-        for first, second in itertools.pairwise(children):
-            if free[first] and free[second]:
-                pair = changed[first], changed[second]
-                changed[first], changed[second] = _swapped(*_joined(*pair))
+        for width, step in steps:
+            for names in zip(*(list(children)[first:] for first in range(width)), strict=False):
+                if all(free[name] for name in names):
+                    found = step(*(changed[name] for name in names))
+                    changed |= zip(names, found, strict=True)
     if all(changed[name] is child for name, child in children.items()):
         return module
     same = copy.copy(module)
@@ -92,20 +106,64 @@ def _pooling(module: nn.Module) -> nn.Module:
     return PairMaxima(2) if plain else module
 
 
-def _joined(first: nn.Module, second: nn.Module) -> tuple[nn.Module, nn.Module]:
-    """A convolution and its batch norm as one convolution, others as they are."""
-    if type(first) is not nn.Conv2d or type(second) is not nn.BatchNorm2d:
-        return first, second
-    if first.training or second.training or second.running_mean is None:
-        return first, second
-    return fuse_conv_bn_eval(first, second), nn.Identity()
-
-
-def _swapped(first: nn.Module, second: nn.Module) -> tuple[nn.Module, nn.Module]:
+def _swapped(first: nn.Module, second: nn.Module) -> Neighbours:
     """ReLU and a pooling of maxima the other way round, others as they are."""
     # In place, the ReLU may be meant to change what others see.
     swap = type(first) is nn.ReLU and not first.inplace and type(second) is PairMaxima
     return (second, first) if swap else (first, second)
+
+
+def _folded(first: nn.Module, second: nn.Module) -> Neighbours:
+    """A convolution and its batch norm as one convolution, others as they are."""
+    if not _fixed_norm(first, second):
+        return first, second
+    assert isinstance(first, nn.Conv2d)
+    assert isinstance(second, nn.BatchNorm2d)
+    return fuse_conv_bn_eval(first, second), nn.Identity()
+
+
+def _deferred(first: nn.Module, second: nn.Module, third: nn.Module) -> Neighbours:
+    """The batch norm of a convolution behind the pooling that follows, others as they are."""
+    if not _fixed_norm(first, second) or type(third) is not PairMaxima:
+        return first, second, third
+    weight = second._parameters["weight"]
+    if weight is not None and (weight < 0).any():
+        sign = torch.ones_like(weight).masked_fill(weight < 0, -1)
+        first = _times(first, {"weight": sign[:, None, None, None], "bias": sign})
+        second = _times(second, {"weight": sign, "running_mean": sign})
+    return first, third, second
+
+
+def _times(module: nn.Module, factors: dict[str, Tensor]) -> nn.Module:
+    """A copy with some of its values multiplied, which shares the rest."""
+    same = copy.copy(module)
+    for kind in ("_parameters", "_buffers"):
+        held = dict(getattr(module, kind))
+        for name in held.keys() & factors:
+            if held[name] is not None:
+                changed = held[name] * factors[name]
+                held[name] = nn.Parameter(changed, False) if kind == "_parameters" else changed
+        setattr(same, kind, held)
+    return same
+
+
+_FOLDED = (2, _swapped), (2, _folded)
+_EXACT = (2, _swapped), (3, _deferred)
+
+
+def _fixed_norm(first: nn.Module, second: nn.Module) -> bool:
+    """Whether they are a convolution and a batch norm that scales it by numbers it has learnt."""
+    kinds = type(first) is nn.Conv2d and type(second) is nn.BatchNorm2d
+    return kinds and not (first.training or second.training or second.running_mean is None)
+
+
+def _with(module: nn.Module, **parameters: Tensor) -> nn.Module:
+    """A copy with other parameters, which shares the rest."""
+    same = copy.copy(module)
+    frozen = {name: nn.Parameter(one, requires_grad=False) for name, one in parameters.items()}
+    same._parameters = {**module._parameters, **frozen}
+    same._buffers = dict(module._buffers)
+    return same
 
 
 def _hooked(module: nn.Module) -> bool:

@@ -18,7 +18,8 @@ def unsettled(model):
     source = torch.Generator().manual_seed(0)
     for part in model.modules():
         if isinstance(part, nn.BatchNorm2d):
-            for values in (part.running_mean, part.weight.data, part.bias.data):
+            learnt = [] if part.weight is None else [part.weight.data, part.bias.data]
+            for values in (part.running_mean, *learnt):
                 values.copy_(torch.rand(values.shape, generator=source) - 0.3)
             part.running_var.copy_(torch.rand(part.running_var.shape, generator=source) + 0.5)
     return model.eval().requires_grad_(False)
@@ -178,3 +179,44 @@ def test_the_gradient_at_a_tie_is_that_of_max_pooling():
     images = torch.ones(1, 1, 2, 2, requires_grad=True)
     PairMaxima(2)(images).sum().backward()
     assert torch.equal(images.grad, torch.tensor([[[[1.0, 0], [0, 0]]]]))
+
+
+def gradient(model, images):
+    pixels = images.clone().requires_grad_()
+    return torch.autograd.grad(model(pixels)[:, 1].sum(), pixels)[0]
+
+
+def falling(bias, affine):
+    """Two blocks whose batch norms rise, fall and stand still."""
+    layers = [
+        *(nn.Conv2d(3, 6, 3, bias=bias), nn.BatchNorm2d(6, affine=affine), nn.ReLU()),
+        *(nn.MaxPool2d(2), nn.Conv2d(6, 4, 3, padding=1, bias=bias)),
+        *(nn.BatchNorm2d(4, affine=affine), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 3)),
+    ]
+    model = unsettled(nn.Sequential(*layers))
+    if affine:
+        model[1].weight.data[:3] = torch.tensor([-0.7, 0.0, 0.4])
+    return model
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("bias", "affine"), [(True, True), (False, True), (True, False)])
+def test_with_norms_deferred_every_bit_of_outputs_and_gradients_stays(bias, affine, dtype):
+    images = torch.randn(40, 3, 16, 17, generator=torch.Generator().manual_seed(3)).to(dtype)
+    images[:5] = images[:5, :, :1, :1]  # all is a tie, which goes to the first
+    model = falling(bias, affine).to(dtype)
+    before = copy.deepcopy(model.state_dict())
+    found = streamlined(model, images[:1], folded=False)
+    expected = "Conv2d PairMaxima BatchNorm2d ReLU Conv2d PairMaxima BatchNorm2d Flatten Linear"
+    assert names(found) == expected.split()
+    assert torch.equal(found(images), model(images))
+    assert torch.equal(gradient(found, images), gradient(model, images))
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+def test_norms_that_are_not_pooled_are_not_deferred():
+    model = unsettled(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.ReLU()))
+    assert streamlined(model, IMAGES, folded=False) is model
+    learning = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.MaxPool2d(2))
+    first, norm, _ = names(learning)
+    assert names(streamlined(learning, IMAGES, folded=False)) == [first, norm, "PairMaxima"]

@@ -16,7 +16,7 @@ from xai_exp.config import Added, InputError, Range, configured
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.gradients.baselines import Baseline, Share, baseline_images
 from xai_exp.explainers.promises import Integral, Promises, value
-from xai_exp.explainers.pullback import gradients_at, pullback
+from xai_exp.explainers.pullback import gradients_at, in_fewer_steps, pullback
 from xai_exp.types import Heatmaps, Images, Labels, Rows, Scores
 
 # Gradients as near as this (by their share) are alike, lest rounding choose which pixels move.
@@ -149,6 +149,7 @@ class GuidedIG(Promises):
         distance = way.flatten(1).abs().sum(1)
         between = self.steps // (self.anchors + 1)
         behind = 0.5 if self.method == "trapezoid" else 0.0
+        model = in_fewer_steps(model, images, self.steps)
         at, move, total = start, torch.zeros_like(way), torch.zeros_like(way)
         for step in range(self.steps):
             found = pullback(model, at, targets)
