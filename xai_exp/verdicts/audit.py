@@ -101,8 +101,9 @@ def questions(scores: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
         scores: one metric's rows in one setting.
     """
     there = set(scores["explainer"])
+    tables = wide(scores, {name for pair in CONTROLS for name in pair})
     found = [
-        (f"{good} above {bad}", f"{bad} above {good}", differences(scores, good, bad))
+        (f"{good} above {bad}", f"{bad} above {good}", differences(scores, good, bad, tables))
         for good, bad in CONTROLS
         if {good, bad} <= there
     ]
@@ -129,7 +130,8 @@ def slopes(scores: pd.DataFrame, doses: dict[str, float]) -> pd.DataFrame:
     Missing where the score of any dose is missing.
     """
     dose = np.array(list(doses.values())) - np.mean(list(doses.values()))
-    tables = [direction(scores) * wide(scores, name) for name in doses]
+    known = wide(scores, doses)
+    tables = [direction(scores) * known[name] for name in doses]
     weights = dose / (dose**2).sum()
     total = tables[0] * weights[0]
     for table, weight in zip(tables[1:], weights[1:], strict=True):

@@ -158,7 +158,9 @@ class Beyond(_ByMetrics):
             scores,
             self.metrics,
             {self.explainer},
-            lambda mine: direction(mine) * (wide(mine, self.explainer) - self.value),
+            lambda mine: (
+                direction(mine) * (wide(mine, [self.explainer])[self.explainer] - self.value)
+            ),
         )
 
 

@@ -9,7 +9,7 @@ without parts). Models of one setting differ by their seed and explain the same 
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -41,20 +41,32 @@ class Compared(NamedTuple):
         return self.setting, tuple(self.table.index), tuple(self.table.columns)
 
 
-def differences(scores: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
-    """First minus second on the same images of the same models, so that more is better."""
-    tables = [wide(scores, name) for name in (first, second)]
-    models = tables[0].index.intersection(tables[1].index)
-    return direction(scores) * (tables[0].loc[models] - tables[1].loc[models])
+def differences(
+    scores: pd.DataFrame,
+    first: str,
+    second: str,
+    tables: Mapping[str, pd.DataFrame] | None = None,
+) -> pd.DataFrame:
+    """First minus second on the same images of the same models, so that more is better.
+
+    Args:
+        scores: one metric's rows in one setting.
+        first: an explainer.
+        second: another one.
+        tables: theirs (`wide`), where they are known.
+    """
+    tables = tables or wide(scores, [first, second])
+    models = tables[first].index.intersection(tables[second].index)
+    return direction(scores) * (tables[first].loc[models] - tables[second].loc[models])
 
 
-def wide(scores: pd.DataFrame, explainer: str) -> pd.DataFrame:
-    """One explainer's scores, models by all images of the table."""
-    mine = pd.DataFrame(scores[scores["explainer"] == explainer])
-    even = pd.DataFrame(mine.assign(score=evened(mine, by=["model"])))
-    means: Any = even.groupby(["model", "image"])["score"].mean()
-    table: Any = means.unstack("image")
-    return pd.DataFrame(table.reindex(columns=sorted(scores["image"].unique())))
+def wide(scores: pd.DataFrame, explainers: Collection[str]) -> dict[str, pd.DataFrame]:
+    """Each explainer's scores, its models by all images of the table."""
+    mine = pd.DataFrame(scores[scores["explainer"].isin(list(explainers))])
+    even = mine.assign(score=evened(mine, by=["explainer", "model"]))
+    means: Any = even.groupby(["explainer", "model", "image"])["score"].mean()
+    table: Any = means.unstack("image").reindex(columns=sorted(scores["image"].unique()))
+    return {str(name): rows.droplevel("explainer") for name, rows in table.groupby("explainer")}
 
 
 def direction(scores: pd.DataFrame) -> int:
