@@ -3,9 +3,9 @@
 `make networks` measures what scripts/networks.json lacks and writes the page. Each network is
 measured in a process of its own, whose results are stored method by method, so that a run that was
 stopped goes on where it was; a method whose settings or `version` changed is measured anew. The
-smallest network of each kind comes first, then the others by size: networks are of one kind if
-they are made of the same classes of modules, so that one which was not measured has another that
-stands for it. `networks_table.py resnet18 ...` measures these only, `--page` nothing.
+smallest network of each kind comes first, then the second of each, and so on: networks are of one
+kind if they are made of the same classes of modules, so that one which was not measured has another
+that stands for it. `networks_table.py resnet18 ...` measures these only, `--page` nothing.
 
 One image of noise, seeded weights of which batch norms have seen such noise, ten classes, the
 smallest size that a network takes of 64, 96, 128 and its own. A cell is the gap of what the method
@@ -20,6 +20,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -124,9 +125,9 @@ def kinds(every: list[str]) -> dict[str, list[str]]:
 
 
 def in_order(every: list[str]) -> list[str]:
-    """One network of each kind, then the others, the smallest first."""
-    found = kinds(every)
-    return [*found, *(name for group in found.values() for name in group[1:])]
+    """One network of each kind, the smallest, then the second of each, and so on."""
+    turns = zip_longest(*kinds(every).values())
+    return [name for turn in turns for name in turn if name is not None]
 
 
 def measured(name: str, methods: list[str]) -> Iterator[dict[str, Any]]:
