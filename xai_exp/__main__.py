@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from xai_exp import cli, errors, trust
-from xai_exp.config import config_folder
+from xai_exp.config import InputError, config_folder
 from xai_exp.show import progress
 from xai_exp.trust import early
 
@@ -39,7 +39,10 @@ def experiment(config: DictConfig) -> float | list[float] | None:
 
 def _exit(error: Exception) -> None:
     """Leave with one line if the error is of the user's making."""
-    line = errors.one_line(error, config_folder(), sys.argv[1:])
+    try:
+        line = errors.one_line(error, config_folder(), sys.argv[1:])
+    except InputError as other:  # of several mistakes, met while the first one's line was made
+        line = str(other)
     if line is not None:
         sys.exit(f"error: {line}")
 

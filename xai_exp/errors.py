@@ -58,6 +58,9 @@ _UNRESOLVED = re.compile(
 )
 _FULL_KEY = re.compile(r"full_key: (\S+)")
 _OTHER_KIND = re.compile(r"Error merging override \+*([^\s=]+)=(.*)")
+_MODES = ("run", "multirun", "cfg", "info", "shell_completion")
+_NOT_CHOSEN = "Config group override must be"
+_PATH = re.compile(r"[\w-]+(/[\w-]+)*")
 _MISSING = re.compile(r"Missing mandatory value: (\S+)")
 
 
@@ -90,6 +93,9 @@ def arranged(words: Sequence[str], parser: argparse.ArgumentParser) -> list[str]
 
     parser.error = refuse
     given = parser.parse_args(found)
+    modes = [f"--{name.replace('_', '-')}" for name in _MODES if getattr(given, name)]
+    if len(modes) > 1:
+        raise InputError(f"got {' and '.join(modes)}; allowed: one of them")
     alone = [word for word in ("resolve", "package") if getattr(given, word)]
     if alone and not (given.cfg or given.help):
         raise InputError(f"--{alone[0]}: got it alone; allowed: with --cfg job")
@@ -104,20 +110,35 @@ def one_line(error: BaseException, conf: Path, arguments: Sequence[str]) -> str 
     for link in chain:
         if isinstance(link, InputError):
             return " ".join(str(link).split())
-    for link in chain:
+    lines = (_of_composing(link, conf, arguments) or _from_system(link) for link in chain)
+    return next((line for line in lines if line), None)
+
+
+def _of_composing(link: BaseException, conf: Path, arguments: Sequence[str]) -> str | None:
+    """The line for what Hydra and OmegaConf say of the configuration, None for anything else."""
+    if isinstance(link, OverrideParseException):
+        return _unreadable(str(link.override))
+    if isinstance(link, HydraException | OmegaConfBaseException):
+        return _from_hydra(str(link), conf, arguments)
+    said = str(link)
+    if isinstance(link, OSError) and (found := _NO_PLACE.match(said)):
         # Hydra looks for the neighbours of a choice in a folder that its name leads out to.
-        if isinstance(link, OSError) and (found := _NO_PLACE.match(str(link))):
-            group = found[1]
-            pairs = [word.lstrip("+").partition("=") for word in arguments]
-            given = [value for key, _, value in pairs if key == group]
-            return unknown(group, (given or ["/"])[-1], _choices(conf, group))
-        if isinstance(link, OverrideParseException):
-            return _unreadable(str(link.override))
-        if isinstance(link, ValueError) and str(link).startswith("Config group override must be"):
-            return _without_choice(arguments, conf)
-        if isinstance(link, HydraException | OmegaConfBaseException):
-            return _from_hydra(str(link), conf, arguments)
-    return next((line for link in chain if (line := _from_system(link))), None)
+        pairs = [word.lstrip("+").partition("=") for word in arguments]
+        given = [value for key, _, value in pairs if key == found[1]]
+        return unknown(found[1], (given or ["/"])[-1], _choices(conf, found[1]))
+    # A number in a list of names is found by what chokes on it.
+    no_name = isinstance(link, TypeError) and _arose_in(link, "defaults_list.py")
+    if no_name or (isinstance(link, ValueError) and said.startswith(_NOT_CHOSEN)):
+        return _without_choice(arguments, conf)
+    return None
+
+
+def _arose_in(error: BaseException, file: str) -> bool:
+    """Whether the last of our way to an error is a function of this file."""
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    return step is not None and Path(step.tb_frame.f_code.co_filename).name == file
 
 
 def in_a_line(error: BaseException) -> str:
@@ -213,8 +234,8 @@ def _of_group(message: str, conf: Path) -> str:
     choice = _UNKNOWN_CHOICE.search(message)
     if choice:
         group, name = _within(*choice.groups())
-        if name and (conf / group / name).is_dir():
-            inside = [f"{name}/{one}" for one in _choices(conf, f"{group}/{name}")]
+        inside = [f"{name}/{one}" for one in _choices(conf, f"{group}/{name}")]
+        if _PATH.fullmatch(name) and inside:
             return f"{group}: got {name!r}, a folder of choices; allowed: {', '.join(inside)}"
         return unknown(group, name, _choices(conf, group))
     elsewhere = _ELSEWHERE.search(message)
@@ -235,6 +256,8 @@ def _of_group(message: str, conf: Path) -> str:
 
 def _within(group: str, name: str) -> tuple[str, str]:
     """The group, and the choice as it was typed where its slashes lead out of the group."""
+    if not name and "/" in group:
+        group, _, name = group.rpartition("/")
     whole = f"{group}/{name}"
     out = re.search(r"/(?=/|\.\.)", whole)
     return (whole[: out.start()], whole[out.end() :]) if out else (group, name)
@@ -244,7 +267,10 @@ def _choices(conf: Path, group: str) -> list[str]:
     """The names of a group: ours are files, Hydra's own (hydra/launcher) are in its store."""
     if (conf / group).is_dir():
         return sorted(path.stem for path in (conf / group).glob("*.yaml"))
-    return sorted(name.removesuffix(".yaml") for name in ConfigStore.instance().list(group))
+    try:
+        return sorted(name.removesuffix(".yaml") for name in ConfigStore.instance().list(group))
+    except OSError:  # there is no such group either
+        return []
 
 
 def _unreadable(argument: str, others: str = "") -> str:

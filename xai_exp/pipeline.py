@@ -181,7 +181,10 @@ def _refuse_nothing(experiment: Experiment, done: Sequence[Explained]) -> None:
     if not done:
         raise InputError("nothing was explained: every explainer was skipped, as said above")
     if experiment.metrics and not any(len(one.scores) for one in done):
-        raise InputError("nothing was scored: every metric needs what these data lack")
+        raise InputError(
+            "nothing was scored: got metrics that need what these data lack, as said above; "
+            "allowed: at least one that does not, such as metric=pixel_flipping"
+        )
 
 
 def _watched(job: Job, watched: progress.Matrix | None) -> Iterator[str]:

@@ -553,3 +553,18 @@ def test_heatmaps_without_end_are_refused_and_some_of_them_are_said():
     with pytest.warns(UserWarning, match=r"explainer two is skipped: .* got NaN or infinity"):
         both = xe.explain(network, images, {"one": plain, "two": exploding})
     assert list(both) == ["one"]
+
+
+def test_a_method_that_raises_ends_nothing_but_itself():
+    def broken(*_):
+        raise RuntimeError("of its own\n making")
+
+    network, images = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), torch.rand(2, 1, 8, 8)
+    both = {"broken": broken, "fine": lambda *given: given[1][:, 0]}
+    with pytest.warns(UserWarning, match="broken is skipped: RuntimeError: of its own making"):
+        found = xe.explain(network, images, both)
+    assert list(found) == ["fine"]
+    assert found.skipped["broken"] == "RuntimeError: of its own making"
+    with pytest.raises(xe.InputError, match="broken: RuntimeError") as caught:
+        xe.explain(network, images, {"broken": broken})
+    assert isinstance(caught.value.__cause__, RuntimeError)

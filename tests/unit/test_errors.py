@@ -22,6 +22,7 @@ from xai_exp.config import InputError
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
+_OTHERS = (ValueError, TypeError, OSError)  # what Hydra chokes with
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
 
 # Each list of arguments is a command of its own, run in the process that imported torch before.
@@ -78,6 +79,7 @@ def test_names_that_do_not_exist_are_answered_with_those_that_do(tmp_path, check
                 "experiment=granularity hydra.callbacks.report.titel=a",
                 ("unknown key of hydra.callbacks.report: got 'titel'", "mean title?"),
             ),
+            ("tracking.experiment=3 ++dataset._target_=0", ("dataset._target_: got 0",)),
             ("model=/dev/full", ("unknown model: got '/dev/full'", "lenet5")),
             ("metric=../quick", ("unknown metric: got '../quick'", "mean quick?")),
             ("~dataset", ("dataset: got nothing", "dataset=NAME", "conf/dataset")),
@@ -173,6 +175,10 @@ def test_places_that_are_not_there_or_have_no_name_are_refused_and_nothing_is_ma
         ("images=${nope}", "images: got what can't be resolved (Interpolation key 'nope'"),
         ("hydra/launcher=nope", "unknown hydra/launcher: got 'nope'; allowed: basic, "),
         ("=3", "got a word that begins with =; allowed: GROUP=NAME"),
+        ("metric=[nan]", "metric: got [nan], which is no name; allowed: metric=NAME with one of"),
+        ("model=/etc", "unknown model: got '/etc'; allowed: cnn, "),
+        ("model=../dataset", "unknown model: got '../dataset'; allowed: cnn, "),
+        ("explainer=lrp/", "unknown explainer: got 'lrp' (did you mean"),
         ("~model model.width=2", "model.width: got a key of model, which ~model leaves out; "),
         (
             "sweep=seeds seed=1,2 hydra.sweeper.trails=3",
@@ -192,13 +198,26 @@ def test_what_the_configuration_itself_can_not_take_is_said_with_what_it_can(wor
     GlobalHydra.instance().clear()
     with (
         initialize_config_dir(str(CONF), version_base="1.3"),
-        pytest.raises((HydraException, OmegaConfBaseException, ValueError)) as caught,
+        pytest.raises((HydraException, OmegaConfBaseException, *_OTHERS)) as caught,
     ):
         resolved()
     line = errors.one_line(caught.value, CONF, words.split())
     assert line is not None
     assert line.startswith(said)
     assert "; allowed: " in line
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("-m --info", "got --multirun and --info; allowed: one of them"),
+        ("--cfg job --info all seed=1", "got --cfg and --info; allowed: one of them"),
+    ],
+)
+def test_options_that_exclude_one_another_are_named(words, said):
+    with pytest.raises(InputError) as caught:
+        errors.arranged(words.split(), get_args_parser())
+    assert str(caught.value) == said
 
 
 @pytest.mark.parametrize("words", [["--resolve"], ["--package", "x"]])

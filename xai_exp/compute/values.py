@@ -122,7 +122,10 @@ def _mixed(model: nn.Module, mix: Tensor, images: Images) -> nn.Module:
     with torch.no_grad(), ops.evaluating(model):
         wanted = model(images) @ mix.T.to(images)
         for name in _last_layers(model, len(mix)):
-            made = ops.shared_copy(model)
+            try:
+                made = ops.shared_copy(model)
+            except Exception:
+                break  # of a network that can't be copied nothing is replaced
             layer = made.get_submodule(name)
             weight, bias = layer.weight, layer.bias
             assert isinstance(weight, Tensor)

@@ -111,8 +111,9 @@ def forward(
     # The model gets a copy, since work in place on a leaf of the graph is forbidden; targets made
     # in inference mode can't be in a graph, copies of them can.
     seen, wanted = pixels.clone(), wanted.clone()
+    seen._seen = True  # pyright: ignore[reportAttributeAccessIssue] - for what watches functions
     with within():
-        logits = model(seen)
+        logits = model(seen).clone()  # so that who watches is asked about the last step, too
     if not logits.requires_grad:
         raise InputError(
             "this explainer needs gradients: got logits that do not depend on the images; "

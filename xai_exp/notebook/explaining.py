@@ -13,6 +13,7 @@ from xai_exp.compute import machine, ops
 from xai_exp.compute.values import Question
 from xai_exp.config import InputError
 from xai_exp.data.loading import Splits, TensorSplit
+from xai_exp.errors import in_a_line
 from xai_exp.explainers.reference import Reference
 from xai_exp.notebook import networks, pictures
 from xai_exp.notebook.composing import chosen
@@ -131,7 +132,7 @@ def explained(
     """
     machine.tune_allocator()
     data: Dataset = References(given=references)  # pyright: ignore[reportAssignmentType]
-    maps, used, skipped = {}, {}, {}
+    maps, used, skipped, causes = {}, {}, {}, []
     answering = answers(asked, sample, question)
     for name, explainer in explainers.items():
         try:
@@ -140,13 +141,15 @@ def explained(
             with ops.evaluating(answering):
                 found = ready(answering, sample.images, sample.labels)
             scoring.refuse_not_finite(found)
-        except InputError as error:
-            skipped[name] = str(error)
+        except Exception as error:
+            # Whatever a method raises on someone's network is its own failure; the others go on.
+            skipped[name] = str(error) if isinstance(error, InputError) else in_a_line(error)
+            causes.append(error)
             continue
         maps[name], used[name] = found.detach().cpu(), ready
     if not maps:
         first = next(iter(skipped))
-        raise InputError(f"explainer {first}: {skipped[first]}")
+        raise InputError(f"explainer {first}: {skipped[first]}") from causes[0]
     for name, why in skipped.items():
         warnings.warn(f"explainer {name} is skipped: {why}", stacklevel=3)
     for name, found in maps.items():

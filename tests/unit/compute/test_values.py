@@ -151,3 +151,14 @@ def test_question_names_the_target_and_its_rival():
 def test_lrp_of_a_probability_is_refused_by_name(network, images):
     with pytest.raises(InputError, match="softmax"):
         LRP()(valued(network, "probability", images), images, torch.zeros(5, dtype=torch.long))
+
+
+def test_a_network_that_can_not_be_copied_is_asked_as_it_is():
+    class Whole(nn.Sequential):
+        def __deepcopy__(self, memo):
+            raise TypeError("can't be copied")
+
+    network, images = Whole(nn.Flatten(), nn.Linear(4, 3)), torch.rand(2, 1, 2, 2)
+    logits = network(images).detach()
+    found = valued(network, "centred", images)(images)
+    torch.testing.assert_close(found, logits - logits.mean(1, keepdim=True))

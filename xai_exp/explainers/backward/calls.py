@@ -93,15 +93,15 @@ def tracked(value: object) -> bool:
     return isinstance(value, Tensor) and value.requires_grad
 
 
-def depends(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether any argument, or a member of one that is a list, depends on the image."""
+def depending(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+    """The arguments, and the members of those that are lists, that depend on the image."""
+    found = []
     for value in (*args, *kwargs.values()):
         if isinstance(value, list | tuple):
-            if any(map(tracked, value)):
-                return True
+            found += filter(tracked, value)
         elif tracked(value):
-            return True
-    return False
+            found.append(value)
+    return found
 
 
 def again(

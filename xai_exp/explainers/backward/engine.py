@@ -12,6 +12,7 @@ functions of one's own).
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -29,7 +30,7 @@ from xai_exp.explainers.backward.calls import (
     stabilized,
     tracked,
 )
-from xai_exp.explainers.backward.functions import arguments, refusal
+from xai_exp.explainers.backward.functions import arguments, bare, refusal
 from xai_exp.explainers.backward.layer import Layer, convolution
 from xai_exp.explainers.backward.marks import joined_with_constants
 from xai_exp.explainers.backward.rules import Account, Activated, Rules
@@ -121,6 +122,8 @@ class ModifiedBackward(Watching):
     def ruled(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:  # noqa: ANN401
         """Run one function forward, and see to it that it goes backward by its rule."""
         handler = self.handlers.get(name)
+        if self.rules.linear is not None and name in functions.SUMS:
+            handler = self._shifted(name, args, kwargs) or handler
         if handler is not None:
             result = handler(func, name, args, kwargs)
         elif name in self.free:
@@ -209,6 +212,29 @@ class ModifiedBackward(Watching):
         result = ruled(layer.output, back, inputs)
         result._made_by = layer, inputs  # pyright: ignore[reportAttributeAccessIssue]
         return result
+
+    def _shifted(self, name: str, args: Any, kwargs: Any) -> Handler | None:  # noqa: ANN401
+        """A constant that is added to what a layer gives is a part of the layer's bias."""
+        first, second = args[0], args[1] if len(args) > 1 else kwargs.get("other")
+        value, constant = (first, second) if tracked(first) else (second, first)
+        minus = bare(name) in functions.DIFFERENCES
+        made_by = getattr(value, "_made_by", None)
+        if made_by is None or tracked(constant) or kwargs.get("alpha", 1) != 1:
+            return None
+        if name == "__rsub__" or (minus and value is second):
+            return None
+        shift = torch.as_tensor(constant).to(value)
+        layer, before = made_by
+        whole = layer.shifted(-shift if minus else shift)
+        if whole is None:
+            return None
+
+        def summed(func: Any, _: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401
+            with torch.no_grad():
+                output = func(*args, **kwargs)
+            return self._layered(replace(whole, output=output), before)
+
+        return summed
 
     def _batch_norm(self, func: Any, name: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401
         """As one layer with the one before it; alone it is a scale, which passes all back."""

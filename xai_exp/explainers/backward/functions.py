@@ -44,6 +44,9 @@ BATCH_NORM = _words("batch_norm")
 SUMS = _words("add __add__ __radd__ __iadd__ sub subtract __sub__ __rsub__ __isub__")
 """Sums and differences, of two branches (a residual sum) or with a constant."""
 
+DIFFERENCES = _words("sub subtract __sub__ __isub__")
+"""The first argument less the second."""
+
 SCALES = _words(
     "mul multiply __mul__ __rmul__ __imul__ div divide true_divide __truediv__ __itruediv__ neg "
     "negative __neg__ positive"

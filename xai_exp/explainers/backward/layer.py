@@ -89,6 +89,21 @@ class Layer:
         bias = shift if self.bias is None else self.bias * scale + shift
         return replace(self, weight=weight, bias=bias, output=output)
 
+    def shifted(self, shift: Tensor) -> "Layer | None":
+        """This layer and a constant that is added to its output as one; its output stays as it was.
+
+        None unless the constant is one number, or one for each output channel.
+        """
+        dims = self.output.dim()
+        axis = dims - 1 if self.convolution is None else 1
+        shape = [1] * (dims - shift.dim()) + list(shift.shape)
+        if len(shape) > dims or any(
+            length != 1 for place, length in enumerate(shape) if place != axis
+        ):
+            return None
+        added = shift.detach().flatten().expand(self.output.shape[axis])
+        return replace(self, bias=added if self.bias is None else self.bias + added)
+
     def _by_output(self, scale: Tensor) -> Tensor:
         """A factor for each output channel, shaped like the weight."""
         rest = [1] * (self.weight.dim() - 2)

@@ -185,3 +185,18 @@ _MOVES = (
     "Slice",
     "Expand",
 )
+
+
+def seen(result: Any) -> Any:  # noqa: ANN401
+    """What a call gave, marked as something that was seen to be made."""
+    if isinstance(result, Tensor):
+        result._seen = True  # pyright: ignore[reportAttributeAccessIssue]
+    elif isinstance(result, tuple | list):
+        for one in result:
+            seen(one)
+    return result
+
+
+def was_seen(value: Tensor) -> bool:
+    """Whether a value is the image's pixels, or was seen to be made of them."""
+    return value.is_leaf or getattr(value, "_seen", False)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from xai_exp.explainers.backward import functions
 from xai_exp.explainers.backward.calls import tracked
@@ -197,12 +198,36 @@ def _extreme(name: str, args: Args, kwargs: Kwargs) -> Steps | None:
     return steps
 
 
+def _product(args: Args, kwargs: Kwargs) -> Steps | None:
+    """A product with a constant matrix, x @ w, is a linear layer without bias."""
+    first = args[0] if args else kwargs["input"]
+    second: Any = args[1] if len(args) > 1 else kwargs.get("other", kwargs.get("mat2"))
+    return partial(functional.linear, first, second.t()) if _matrix(first, second) else None
+
+
+def _affine(args: Args, kwargs: Kwargs) -> Steps | None:
+    """addmm(b, x, w) is a linear layer with a bias."""
+    call = dict(zip(("input", "mat1", "mat2"), args, strict=False)) | kwargs
+    bias, first, second = call["input"], call["mat1"], call["mat2"]
+    plain = call.get("alpha", 1) == call.get("beta", 1) == 1
+    if not plain or not _matrix(first, second) or tracked(bias) or hidden(bias) is not None:
+        return None
+    return lambda: torch.add(functional.linear(first, second.t()), bias)
+
+
+def _matrix(first: Any, second: Any) -> bool:  # noqa: ANN401
+    constant = isinstance(second, Tensor) and not tracked(second) and hidden(second) is None
+    return constant and tracked(first) and first.dim() > 1 and second.dim() == 2
+
+
 _FORMS: dict[str, Callable[[Args, Kwargs], Steps | None]] = {
     **dict.fromkeys(functions.MULTIPLIED, _masked),
     **dict.fromkeys(("add", "__add__", "__radd__"), _doubled),
     **dict.fromkeys(("clamp", "clip"), _bounded),
     **dict.fromkeys(("maximum", "fmax"), _larger),
     **dict.fromkeys(("minimum", "fmin"), _smaller),
+    **dict.fromkeys(("matmul", "__matmul__", "mm"), _product),
+    "addmm": _affine,
     "where": _chosen,
     "masked_fill": _filled,
     "__setitem__": _filled,

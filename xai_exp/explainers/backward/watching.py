@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from xai_exp.config import InputError
 from xai_exp.explainers.backward import functions, marks
-from xai_exp.explainers.backward.calls import depends, kept_apart
+from xai_exp.explainers.backward.calls import depending, kept_apart
 from xai_exp.explainers.backward.functions import (
     bare,
     called,
@@ -28,6 +28,7 @@ from xai_exp.explainers.backward.in_place import apart, grafted, out_of_place
 from xai_exp.explainers.backward.recognise import recognised
 from xai_exp.explainers.pullback import differentiable
 
+_HIDDEN = {"TorchScript": "scripted code", "torch.func.": "torch.func (grad, vjp, jacrev)"}
 _RANDOM = functions.DROPOUT | {"rrelu"}
 _TRAINING = {"rrelu": (3, False)} | dict.fromkeys(functions.DROPOUT, (2, True))
 _TRAINING |= dict.fromkeys(("alpha_dropout", "feature_alpha_dropout"), (2, False))
@@ -48,6 +49,11 @@ def watched(model: nn.Module) -> Iterator[None]:
         except InputError as error:
             raise located(error, model) from error
         except RuntimeError as error:
+            for phrase, hidden in _HIDDEN.items():
+                if phrase in str(error):
+                    raise InputError(
+                        f"this explainer can't see into {hidden}; allowed: the steps as they are"
+                    ) from error
             if "inplace" not in str(error):
                 raise
             raise InputError(
@@ -74,17 +80,24 @@ class Watching(TorchFunctionMode, ABC):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
-        """Run one function."""
-        kwargs = kwargs or {}
+        """Run one function, of values that were seen to be made, and note what it gives as such."""
+        return marks.seen(self._seen(func, args, kwargs or {}))
+
+    def _seen(self, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ANN401
         name = called(func)
-        if not depends(args, kwargs):
+        if _transformed():
+            raise refusal(name, "within torch.func (vmap, grad, jvp), which hides its values")
+        given = depending(args, kwargs)
+        if not given:
             return _apart(func, name, args, kwargs)
+        if not all(map(marks.was_seen, given)):
+            raise refusal(name, "of what a step gave that can't be seen (scripted, in a thread)")
         if name == "__get__" or name in functions.QUESTIONS:
             result = func(*args, **kwargs)
             if name == "__get__":
                 marks.hide(result, marks.Hidden(name))
             return result
-        given = name
+        asked = name
         (func, name, args, kwargs), in_place = out_of_place(func, name, args, kwargs)
         if not in_place:
             return self._call(func, name, args, kwargs)
@@ -94,7 +107,7 @@ class Watching(TorchFunctionMode, ABC):
         else:
             kwargs = kwargs | {"input": apart(old)}
         result = self._call(func, name, args, kwargs)
-        grown = grafted(given, old, result)
+        grown = grafted(asked, old, result)
         return None if name == "__setitem__" else grown
 
     def _call(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:  # noqa: ANN401
@@ -121,6 +134,11 @@ class Watching(TorchFunctionMode, ABC):
         if not constant and not (isinstance(result, Tensor) and result.requires_grad):
             marks.hide(result, marks.Hidden(name))
         return result
+
+
+def _transformed() -> bool:
+    """Whether values are wrapped at present: such do not say that they depend on the image."""
+    return torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore
 
 
 def _refuse_hidden(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

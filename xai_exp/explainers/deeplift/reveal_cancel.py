@@ -34,7 +34,6 @@ from xai_exp.types import Images, Labels
 
 _ASKING = frozenset(["to", "type", "type_as", "float", "double", "half", "bfloat16", "clone"])
 _CONSTANT = frozenset(["__setitem__", "masked_fill", "where"])
-_DIFFERENCES = ("sub", "subtract", "__sub__", "__isub__")
 _QUOTIENTS = ("div", "divide", "true_divide", "__truediv__", "__itruediv__")
 _ROWS = 3
 
@@ -191,7 +190,7 @@ def _sum(mode: TorchFunctionMode, func: Function, name: str, args: Args, kwargs:
         return _scale(mode, func, name, args, kwargs)
     if kwargs.get("alpha", 1) != 1:
         raise refusal(name, f"with alpha={kwargs['alpha']}")
-    if bare(name) not in _DIFFERENCES:
+    if bare(name) not in functions.DIFFERENCES:
         return func(*args, **kwargs)
     second = args[1] if len(args) > 1 else kwargs["other"]
     first = args[0] if args else kwargs["input"]
@@ -240,8 +239,11 @@ def _joined(
     _mode: TorchFunctionMode, func: Function, name: str, args: Args, kwargs: Kwargs
 ) -> Tensor:
     members = args[0] if args else kwargs["tensors"]
+    axis = kwargs.get("dim", kwargs.get("axis", args[1] if len(args) > 1 else 0))
     result = func(*args, **kwargs)
     if all(map(tracked, members)):
+        if axis % result.dim() == 0:
+            raise refusal(name, "along the first axis, which tells images apart")
         return result
     # A maximum with a constant is recognised later, and does without this value.
     moving = [value for value in members if tracked(value)]

@@ -47,7 +47,7 @@ class ExcitationBackprop(Promises):
     Cost: two forward passes and one backward pass.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     @property
     def cost(self) -> Cost:

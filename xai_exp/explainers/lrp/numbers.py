@@ -27,7 +27,7 @@ class ByPlace(Propagation):
         gates: what the factors of a product get, of which both depend on the image.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     epsilon: Annotated[float, Range(0, exclusive_low=True)] = 1e-6
     gamma: Annotated[float, Range(0)] = 0.25
     alpha: Annotated[float, Range(1)] = 2.0

@@ -42,7 +42,7 @@ class _Pattern:
     """What both methods share; see the module."""
 
     requires: ClassVar[str] = "positive logits"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     attribution: ClassVar[bool]
     kind: Kind = "relu"
     references: Annotated[int, Range(2)] = 1024

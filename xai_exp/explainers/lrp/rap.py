@@ -51,7 +51,7 @@ class RAP(Propagation):
         InputError: for a network with a step that no rule covers, by its name.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     low: float | None = 0.0
     high: float | None = 1.0
 

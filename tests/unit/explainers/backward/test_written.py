@@ -1,7 +1,9 @@
 """However a function is written: the same heatmap, or refused; never a gradient in silence."""
 
 import operator
+import warnings
 from functools import partial
+from threading import Thread
 
 import pytest
 import torch
@@ -441,6 +443,120 @@ def test_networks_of_the_same_layers_agree_or_are_refused_alike(name, written):
     if found[0] is not None and found[1] is not None:
         scale = found[0].abs().max()
         torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-8 * float(scale) + 1e-12)
+
+
+class Layered(nn.Module):
+    """A convolution and a linear layer, each written in one of its ways."""
+
+    def __init__(self, convolve, apply):
+        super().__init__()
+        source = torch.Generator().manual_seed(5)
+        for name, shape in {
+            "kernel": (4, 2, 3, 3),
+            "k": (4,),
+            "matrix": (3, 64),
+            "m": (3,),
+        }.items():
+            values = torch.randn(shape, dtype=torch.float64, generator=source)
+            self.register_parameter(name, nn.Parameter(values, requires_grad=False))
+        self.convolve, self.apply_last = convolve, apply
+        self.eval()
+
+    def forward(self, x):
+        maps = torch.relu(self.convolve(x, self.kernel, self.k))
+        return self.apply_last(maps.flatten(1), self.matrix, self.m)
+
+
+LAYERS = {
+    "as a product": (functional.conv2d, lambda x, w, b: x @ w.T + b),
+    "matmul": (functional.conv2d, lambda x, w, b: b + torch.matmul(x, w.mT)),
+    "mm": (functional.conv2d, lambda x, w, b: torch.mm(x, w.t()).add_(b)),
+    "addmm": (functional.conv2d, lambda x, w, b: torch.addmm(b, x, w.t())),
+    "addmm of a row": (functional.conv2d, lambda x, w, b: torch.addmm(b[None], x, w.t())),
+    "less": (functional.conv2d, lambda x, w, b: functional.linear(x, w) - (-b)),
+    "in two": (functional.conv2d, lambda x, w, b: functional.linear(x, w, b - 1) + 1),
+    "convolution": (lambda x, w, b: functional.conv2d(x, w) + b[:, None, None], functional.linear),
+    "by number": (lambda x, w, b: 2 + functional.conv2d(x, w, b - 2), functional.linear),
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("written", LAYERS)
+def test_a_layer_is_one_however_its_product_and_its_bias_are_written(name, written):
+    plain = Layered(functional.conv2d, functional.linear)
+    other = Layered(*LAYERS[written])
+    torch.testing.assert_close(other(IMAGES), plain(IMAGES))
+    expected = FAMILIES[name](plain, IMAGES, TARGETS)
+    torch.testing.assert_close(FAMILIES[name](other, IMAGES, TARGETS), expected)
+
+
+def test_a_constant_with_places_is_no_bias():
+    places = torch.arange(16.0, dtype=torch.float64).view(4, 4)
+    networks = [
+        Layered(lambda x, w, b, s=s: functional.conv2d(x, w, b) + s * places, functional.linear)
+        for s in (0, 1)
+    ]
+    images = IMAGES + 20  # every unit is on
+    found = [LRP(rule="z", bias="ignore")(one, images, TARGETS).sum() for one in networks]
+    assert not torch.isclose(*found)
+
+
+def scripted(function):
+    """A function in a language of its own, whose steps are not Python's."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is on its way out
+        return torch.jit.script(function)
+
+
+def in_another_language(x: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.avg_pool2d(torch.relu(x), 1)
+
+
+def convolved(x: torch.Tensor) -> torch.Tensor:
+    return torch.conv2d(x, torch.ones(x.shape[1], 1, 1, 1, dtype=x.dtype), groups=x.shape[1])
+
+
+def unseen(x):
+    with torch._C.DisableTorchFunction():
+        return x * 2
+
+
+def elsewhere(x):
+    found = []
+    thread = Thread(target=lambda: found.append(functional.leaky_relu(x)))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+HIDDEN = {
+    "scripted": scripted(in_another_language),
+    "a scripted convolution": scripted(convolved),
+    "seen by none": unseen,
+    "in a thread": elsewhere,
+    "mapped": lambda x: torch.vmap(torch.relu)(x),
+    "of torch.func": lambda x: torch.func.vjp(torch.relu, x)[0],
+}
+
+
+@pytest.mark.parametrize("name", [one for one in FAMILIES if one != "guided_grad_cam"])
+@pytest.mark.parametrize("step", HIDDEN)
+def test_what_can_not_be_seen_is_refused(name, step):
+    with pytest.raises(InputError, match=r"(has no rule for|can't see into).*allowed"):
+        FAMILIES[name](Around(HIDDEN[step]), IMAGES, TARGETS)
+
+
+@pytest.mark.parametrize("name", EXPLAINERS)
+def test_a_last_step_that_can_not_be_seen_is_refused(name):
+    network = nn.Sequential(Around(torch.relu), Step(unseen))
+    with pytest.raises(InputError, match="has no rule for"):
+        EXPLAINERS[name](network, IMAGES, TARGETS)
+
+
+def test_reveal_cancel_refuses_what_is_stacked_where_images_are_told_apart():
+    step = lambda x: torch.stack([x, -x, 2 * x]).amax(0)  # noqa: E731
+    with pytest.raises(InputError, match="along the first axis"):
+        EXPLAINERS["reveal_cancel"](Around(step), IMAGES, TARGETS)
 
 
 def test_what_torch_has_no_gradient_of_is_refused_in_one_line():
