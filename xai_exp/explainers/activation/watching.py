@@ -14,6 +14,7 @@ from xai_exp.config import InputError
 from xai_exp.explainers.backward import functions
 from xai_exp.explainers.backward.calls import tracked
 from xai_exp.explainers.backward.functions import bare
+from xai_exp.explainers.backward.marks import was_seen
 from xai_exp.explainers.lrp.attention import grid
 from xai_exp.types import Images
 
@@ -23,6 +24,7 @@ _SAME = functions.ACTIVATIONS | functions.BATCH_NORM | functions.SUMS | function
 _SAME |= _NORMS | _JOINS | functions.ABSOLUTE | functions.ELEMENTWISE
 _LARGER = frozenset(["maximum", "minimum", "fmax", "fmin"])
 _WRITTEN = frozenset(["masked_fill", "__setitem__", "clone", "contiguous"])
+_WRITTEN |= {"to", "type_as", "float", "double", "half", "bfloat16"}
 _SAME |= _LARGER | _WRITTEN
 _EXTREMES = frozenset(["max", "min", "amax", "amin"])
 _PRODUCTS = functions.PRODUCTS | {"einsum", "baddbmm"}
@@ -147,6 +149,10 @@ class Deciding(_Functions):
 
     def seen(self, name: str, call: str, args: tuple[Any, ...], result: Tensor) -> Tensor:
         """Remember maps, what mixes tokens, and norms of tokens."""
+        for value in filter(_spatial, _flat(args)):
+            if self._is_hidden(value):  # a map, since no pooling that was seen made it
+                self.made[value.grad_fn] = value
+                self.names[value.grad_fn] = f"before {call}"
         step = result.grad_fn
         self.names[step] = call
         if _spatial(result) and self._keeps_places(name, args, result):
@@ -168,11 +174,15 @@ class Deciding(_Functions):
             if not (len(args) > 1 and isinstance(args[1], Tensor)):
                 return False  # pooling
         elif name not in _SAME:
-            return name in functions.CONVOLUTIONS
+            return name in functions.CONVOLUTIONS or name == "convolution"  # as ATen names it
         known = (self.made.get(v.grad_fn) for v in given if tracked(v))
         if any(one is not None and one.shape[2:] == result.shape[2:] for one in known):
             return True
         return any(one is result for one in self.made.values())  # what was worked on in place
+
+    def _is_hidden(self, value: Tensor) -> bool:
+        """Whether no function that was seen gave it (but scripted code), nor is it the image."""
+        return not was_seen(value) and value.grad_fn not in self.names
 
     def _is_made(self, value: object) -> bool:
         return isinstance(value, Tensor) and value.grad_fn in self.made

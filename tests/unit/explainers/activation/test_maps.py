@@ -492,3 +492,37 @@ def test_however_its_activation_is_written_the_map_is_the_same(images, written):
     for explain in EVERY:
         wanted = explain(plain, images, TARGETS)
         torch.testing.assert_close(explain(other, images, TARGETS), wanted)
+
+
+def unseen(function):
+    """What `function` does, so that nothing sees it."""
+
+    def hidden(*given):
+        with torch._C.DisableTorchFunction():
+            return function(*given)
+
+    return hidden
+
+
+@pytest.mark.parametrize(
+    "step", [unseen(torch.relu), lambda x: torch.relu(x.double()).to(x)], ids=["hidden", "cast"]
+)
+def test_a_map_that_nobody_saw_made_counts_as_one(images, step):
+    plain, other = drawn(lambda: Written(torch.relu)), drawn(lambda: Written(step))
+    for explain in (one for one in EVERY if not isinstance(one, GuidedGradCAM)):
+        wanted = explain(plain, images, TARGETS)
+        torch.testing.assert_close(explain(other, images, TARGETS), wanted)
+
+
+def test_a_convolution_as_aten_has_it_makes_maps(images):
+    class Low(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Conv2d(2, 4, 3), nn.Linear(4, 3)
+
+        def forward(self, x):
+            steps = [1, 1], [0, 0], [1, 1], False, [0, 0], 1
+            maps = torch.ops.aten.convolution(x, self.first.weight, self.first.bias, *steps)
+            return self.last(torch.relu(maps).mean((2, 3)))
+
+    assert layer_of(drawn(Low), images, None) == "relu.0"
