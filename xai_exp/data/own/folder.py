@@ -15,6 +15,7 @@ from xai_exp.data.loading import TEST, TRAIN, VALIDATION, stratified
 from xai_exp.data.own.content import readable
 from xai_exp.data.own.reader import SUFFIXES
 
+_FEW = 5  # kinds of files that a line names
 _log = logging.getLogger(__name__)
 
 SPLITS = {
@@ -46,6 +47,7 @@ class Found:
         labels: the class of each, a position in `classes`.
         splits: the split of each where folders say so, else empty.
         loose: pictures that lie beside the class folders, in no class.
+        others: files in the class folders that are not read.
     """
 
     classes: tuple[str, ...]
@@ -53,6 +55,7 @@ class Found:
     labels: tuple[int, ...]
     splits: tuple[int, ...]
     loose: int
+    others: tuple[Path, ...] = ()
 
 
 def find(root: Path, masks: Path | None) -> Found:
@@ -110,6 +113,7 @@ def _gathered(
         labels=tuple(row[0] for row in rows),
         splits=tuple(row[3] for row in rows if row[3] is not None),
         loose=len(loose),
+        others=tuple(path for _, folder in folders for path in _unread(folder)),
     )
     _check_counts(root, found)
     return found
@@ -123,10 +127,22 @@ def _check_counts(root: Path, found: Found) -> None:
     for label, name in enumerate(found.classes):
         if counts[label] < len(missing):
             where = f"{readable(root)}/{'train/' if found.splits else ''}{name}"
+            left = "" if not found.others else f" (left out: {_endings(found.others)})"
             raise InputError(
-                f"{where}: got {counts[label]} images; allowed: at least {len(missing)}, one for "
-                "each split"
+                f"{where}: got {counts[label]} images{left}; allowed: at least {len(missing)}, one "
+                f"for each split, named {', '.join(sorted(SUFFIXES))}"
             )
+    if found.others:
+        say(
+            f"image_folder: {len(found.others)} files in the class folders are left out "
+            f"({_endings(found.others)}): read are {', '.join(sorted(SUFFIXES))}"
+        )
+
+
+def _endings(paths: Sequence[Path]) -> str:
+    """How many files end how, the most frequent first."""
+    counted = Counter(path.suffix.lower() or "no ending" for path in paths)
+    return ", ".join(f"{n} {readable(ending)}" for ending, n in counted.most_common(_FEW))
 
 
 def divided(found: Found, validation: float, test: float, seed: int) -> tuple[Tensor, ...]:
@@ -183,6 +199,12 @@ def _folders(root: Path, but: Path | None) -> list[Path]:
 def _pictures(folder: Path) -> list[Path]:
     """What should be pictures; whether they can be read is found when they are."""
     return [p for p in _listed(folder) if p.suffix.lower() in SUFFIXES and not p.is_dir()]
+
+
+def _unread(folder: Path) -> list[Path]:
+    """Files of a class that do not end like pictures, in folders within its folder as well."""
+    files = [p for p in folder.rglob("*") if p.suffix.lower() not in SUFFIXES and p.is_file()]
+    return [p for p in files if all(shown(folder / one) for one in p.relative_to(folder).parts)]
 
 
 def _within(folder: Path, above: frozenset[Path] = frozenset()) -> list[Path]:

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from xai_exp.config import InputError
+from xai_exp.data.own.folder import say
 from xai_exp.data.own.reader import Picture
 
 Alpha = Literal["over_black", "over_white", "mask", "drop"]
@@ -43,6 +44,8 @@ class Recipe:
             InputError: for bands or transparency that nothing is declared for; `name` is the file.
         """
         chosen = select(name, picture, self.bands, self.alpha)
+        if chosen.valid is not None:
+            say(_MISSING)
         if self.span is None:
             return _tensor(self._bytes(chosen))
         span = whole_type(name, chosen) if self.span == "dtype" else self.span
@@ -70,6 +73,12 @@ class Recipe:
         if self.channels == 1:
             return (scaled @ np.array([0.299, 0.587, 0.114], np.float32))[..., None].clip(0, 1)
         return scaled.repeat(3, axis=2)
+
+
+_MISSING = (
+    "image_folder: some pictures have pixels without data (no number, or the one that the file "
+    "declares for it): these are read as black (python -m xai_exp check: how many)"
+)
 
 
 def select(

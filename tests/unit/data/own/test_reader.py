@@ -163,6 +163,34 @@ def test_pixels_without_data_are_black_and_do_not_count_for_the_range(root, said
         assert float(image[:, :2].max()) == 0
         assert float(image[:, 2:].max()) > 0.8
     assert "1023 is white" in said.text
+    assert said.text.count("pixels without data") == 1
+
+
+def test_what_is_not_a_number_is_black_and_that_is_said(root, said):
+    def holed(path, number):
+        values = noise(number, bands=1).astype(np.float32) / 255
+        values[0, 0] = np.nan if number % 2 else np.inf
+        tifffile.imwrite(path.with_suffix(".tif"), values)
+
+    fill(root, holed)
+    assert all(float(image[0, 0, 0]) == 0 for image, _ in read(root).values())
+    assert "pixels without data (no number" in said.text
+
+
+def test_files_that_are_not_read_are_said(root, said):
+    def both(path, number):
+        png(path, number)
+        Image.fromarray(noise(number).astype(np.uint8)).save(path.with_suffix(".ppm"))
+        path.with_suffix(".xml").touch() if number == 100 else None
+
+    fill(root, both)
+    (root / "a" / ".hidden").mkdir()
+    (root / "a" / ".hidden" / "x.txt").touch()
+    assert len(read(root)) == 10
+    assert "11 files in the class folders are left out (10 .ppm, 1 .xml): read are" in said.text
+    for path in (root / "b").glob("*.png"):
+        path.unlink()
+    assert "b: got 0 images (left out: 10 .ppm, 1 .xml); allowed: at least 3" in refusal(root)
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
