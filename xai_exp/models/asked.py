@@ -158,8 +158,17 @@ class Asked(nn.Module):
 
 
 def home(network: nn.Module) -> tuple[torch.device, torch.dtype]:
-    """Where a network is and what numbers it calculates in, by its first floats."""
+    """Where a network is and what numbers it calculates in, by its first floats.
+
+    Raises:
+        InputError: for weights that are no numbers, but only their shapes.
+    """
     for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.is_meta:
+            raise InputError(
+                "network: got weights on the device meta, which holds no numbers; allowed: a "
+                "network whose weights were loaded"
+            )
         if tensor.is_floating_point():
             return tensor.device, tensor.dtype
     return torch.device("cpu"), torch.float32

@@ -38,10 +38,14 @@ def needs_double(model: nn.Module, images: Images, fragile: Fragile) -> bool:
 
     Args:
         model: the network.
-        images: what it sees; other precisions than float32 are the caller's choice and stay.
+        images: what it sees; float64 is the caller's choice and stays, half precision never does.
         fragile: on which networks the rules are.
     """
-    if images.dtype != torch.float32 or images.device.type == "mps" or not len(images):
+    if images.device.type == "mps" or not len(images):
+        return False
+    if images.dtype in (torch.float16, torch.bfloat16):
+        return True  # of sums with so few digits no share is left
+    if images.dtype != torch.float32:
         return False
     if fragile != "deep":
         return fragile == "always"
