@@ -145,10 +145,11 @@ def state(folder: Path) -> dict[str, Any]:
         found["not sent"] = _rows(folder / "mlruns" / "mlflow.db", waiting)
     trials = folder / "mlruns" / "optuna.db"
     if trials.is_file():
-        states = "SELECT number, state FROM trials ORDER BY number"
-        values = "SELECT trial_id, objective, value FROM trial_values ORDER BY 1, 2"
+        # A trial that was killed stays as one that failed, and is run again under another number.
+        states = "SELECT state, count(*) FROM trials WHERE state <> 'FAIL' GROUP BY state"
+        values = "SELECT objective, value FROM trial_values ORDER BY 1, 2"
         found["trials"] = _rows(trials, states)
-        found["trials' values"] = [row[1:] for row in _rows(trials, values)]
+        found["trials' values"] = _rows(trials, values)
     for path in sorted((folder / "reports").glob("*.html")):
         found[f"page {path.name}"] = path.read_text().rstrip().endswith("</html>")
     return found

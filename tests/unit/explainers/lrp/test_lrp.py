@@ -1,5 +1,6 @@
 """LRP on whole networks: zennit as the oracle, the papers' laws, residual nets, batch norm."""
 
+import copy
 import itertools
 
 import pytest
@@ -517,3 +518,18 @@ def test_a_refused_step_is_named_with_its_layer_and_what_can_be_done(images):
         "use a gradient or perturbation method, for transformers attn_lrp"
     )
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_relevance_of_a_network_in_half_precision_is_that_of_its_weights(kind):
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten()]
+    network = nn.Sequential(*layers, nn.Linear(64, 3)).to(kind)
+    images, targets = torch.rand(2, 1, 8, 8).to(kind), torch.tensor([0, 1])
+    wide = copy.deepcopy(network).double()
+    for rule in ("z_plus", "epsilon", "flat"):
+        expected = LRP(rule=rule)(wide, images.double(), targets)
+        found = LRP(rule=rule)(network, images, targets)
+        assert found.dtype == kind
+        apart = (found.double() - expected).abs() / expected.abs().clamp_min(1e-4)
+        assert apart.max() < torch.finfo(kind).eps
