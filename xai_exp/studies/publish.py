@@ -14,7 +14,7 @@ import torch
 
 from xai_exp.config import InputError
 from xai_exp.explainers.promises import broken
-from xai_exp.files import whole, write_whole
+from xai_exp.files import whole, write_csv, write_whole
 from xai_exp.report import tables
 from xai_exp.report.pages import cite, index
 from xai_exp.report.pages.page import Maps, Section, Study, render
@@ -165,7 +165,7 @@ def write(folder: Path, name: str, page: str, scores: pd.DataFrame | None = None
             with whole(folder / f"{name}.parquet") as part:
                 scores.to_parquet(part, index=False)
             with whole(folder / f"{name}.csv") as part:
-                scores.to_csv(part, index=False)
+                write_csv(scores, part)
         write_whole(path, page)
     index.write(folder)
     return path

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from pyarrow import parquet
 
 from xai_exp.tracking import whole
 from xai_exp.tracking.interface import Kept
@@ -50,7 +51,7 @@ def _held(client: "MlflowClient", run: "Run") -> Kept | None:
     if fault:
         _log.warning("%s is left out: %s", whole.told(run), fault)
         return None
-    scores = artifact(client, run, "scores.parquet", pd.read_parquet)
+    scores = artifact(client, run, "scores.parquet", _table)
     if scores is None:
         return None
     return Kept(
@@ -62,6 +63,12 @@ def _held(client: "MlflowClient", run: "Run") -> Kept | None:
         seconds=run.data.metrics.get("explain_seconds_per_image", math.nan),
         arrays=partial(_heatmaps, client, run),
     )
+
+
+def _table(path: Path) -> pd.DataFrame:
+    """A small table, without the threads that a large one would be read by."""
+    with parquet.ParquetFile(path) as file:
+        return file.read(use_threads=False).to_pandas(use_threads=False)
 
 
 def _heatmaps(client: "MlflowClient", run: "Run") -> Mapping[str, np.ndarray]:

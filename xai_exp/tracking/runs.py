@@ -18,7 +18,7 @@ from torch import nn
 from xai_exp.compute.machine import fingerprint
 from xai_exp.config import InputError, configured, refuse_empty
 from xai_exp.errors import unknown
-from xai_exp.files import digest, locked
+from xai_exp.files import digest, locked, write_csv
 from xai_exp.tracking import reading, whole, writing
 from xai_exp.tracking.away import Away
 from xai_exp.tracking.connection import (
@@ -228,7 +228,7 @@ class Runs:
                 (folder / f"{name}.html").write_text(page, encoding="utf-8")
             for name, table in tables.items():
                 table.to_parquet(folder / f"{name}.parquet", index=False)
-                table.to_csv(folder / f"{name}.csv", index=False)
+                write_csv(table, folder / f"{name}.csv")
             return run.info.run_id
 
     def attach(self, run: str, record: Record, tables: Mapping[str, pd.DataFrame]) -> None:
