@@ -50,6 +50,9 @@ def main() -> None:
         "step_ms": f"{rows['training']['a step, ms']:.1f}",
         "growth": _growth(rows["growth"]),
         **_memory(rows["memory"]),
+        **_waiting(rows["waiting"]),
+        **_reports(rows["reports"]),
+        "drawn": f"{rows['rendering']['counting, images a second']:,.0f}",
         **_explainers(rows["explainers"]),
         **_metrics(rows["metrics"]),
     }
@@ -99,6 +102,7 @@ def _metrics(rows: Rows) -> dict[str, str]:
     return {
         "metrics": _table(rows, {"ms an image": ".2g", "ratio": ".2f"}, "metric", asking),
         "metrics_count": str(len(asking)),
+        "metrics_median": f"{median(rows[f'{name}, ratio'] for name in asking):.2f}",
         "metrics_near": str(sum(rows[f"{name}, ratio"] <= 1.1 for name in asking)),
         "free_count": str(len(free)),
         "free_least": f"{min(free):.2g}",
@@ -114,6 +118,26 @@ def _memory(rows: Rows) -> dict[str, str]:
         "memory_ratio": f"{rows['a further image, ratio']:.1f}",
         "memory_two": f"{rows['by explainers, 2, MiB']:,.0f}",
         "memory_eight": f"{rows['by explainers, 8, MiB']:,.0f}",
+    }
+
+
+def _waiting(rows: Rows) -> dict[str, str]:
+    job = rows["a job that is found finished, CPU s"]
+    floor = job / rows["a job that is found finished, ratio"]
+    return {
+        "waiting_help": f"{rows['--help, CPU s']:.2f}",
+        "waiting_type": f"{rows['a wrong type, CPU s']:.2f}",
+        "waiting_job": f"{job:.1f}",
+        "waiting_floor": f"{floor:.1f}",
+        "waiting_many": f"{rows['a further job of -m, CPU s']:.2f}",
+    }
+
+
+def _reports(rows: Rows) -> dict[str, str]:
+    taken = {name.partition(" ")[0]: seconds for name, seconds in rows.items()}
+    return {
+        "reports": ", ".join(f"{value:.0f} s for {int(count):,}" for count, value in taken.items()),
+        "reports_three": ", ".join(f"{taken[count]:.0f}" for count in ("100", "500", "2000")),
     }
 
 
