@@ -157,15 +157,6 @@ def _fixed_norm(first: nn.Module, second: nn.Module) -> bool:
     return kinds and not (first.training or second.training or second.running_mean is None)
 
 
-def _with(module: nn.Module, **parameters: Tensor) -> nn.Module:
-    """A copy with other parameters, which shares the rest."""
-    same = copy.copy(module)
-    frozen = {name: nn.Parameter(one, requires_grad=False) for name, one in parameters.items()}
-    same._parameters = {**module._parameters, **frozen}
-    same._buffers = dict(module._buffers)
-    return same
-
-
 def _hooked(module: nn.Module) -> bool:
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return any(getattr(module, kind) for kind in kinds)

@@ -28,7 +28,7 @@ class FEM:
         deviations: K; the paper takes 1 for 3D networks, Xplique 2.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     layer: str | None = None
     deviations: Annotated[float, Range(0)] = 1.0
 

@@ -30,7 +30,7 @@ _ONCE = Cost(forward=1, backward=1)
 class _Weighed(ABC):
     """The sum of maps times the weights that a subclass gives them."""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     layer: str | None = None
     relu: bool = True
 
@@ -132,7 +132,7 @@ class EigenCAM:
         layer: a module or a function (relu.3); null: the last maps on every way to the logits.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     layer: str | None = None
 
     @property
@@ -167,7 +167,7 @@ class ScoreCAM:
         relu: keep only what is positive.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     layer: str | None = None
     maps: Annotated[int, Range(1)] = 64
     baseline: Level | Literal["border"] = 0.0
@@ -220,7 +220,7 @@ class GuidedGradCAM:
     """
 
     requires: ClassVar[str] = "maps for the target"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     layer: str | None = None
 
     @property

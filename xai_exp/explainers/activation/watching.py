@@ -20,8 +20,9 @@ from xai_exp.types import Images
 
 _NORMS = frozenset(["group_norm", "instance_norm", "layer_norm", "rms_norm", "local_response_norm"])
 _JOINS = frozenset(["cat", "concat", "concatenate", "where", "stochastic_depth"])
+_PARTS = frozenset(["split", "chunk", "tensor_split", "narrow", "__getitem__"])
 _SAME = functions.ACTIVATIONS | functions.BATCH_NORM | functions.SUMS | functions.SCALES
-_SAME |= _NORMS | _JOINS | functions.ABSOLUTE | functions.ELEMENTWISE
+_SAME |= _NORMS | _JOINS | _PARTS | functions.ABSOLUTE | functions.ELEMENTWISE
 _LARGER = frozenset(["maximum", "minimum", "fmax", "fmin"])
 _WRITTEN = frozenset(["masked_fill", "__setitem__", "clone", "contiguous"])
 _WRITTEN |= {"to", "type_as", "float", "double", "half", "bfloat16"}
@@ -119,8 +120,9 @@ class _Functions(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         """Run one function, and look at its result."""
-        result = func(*args, **(kwargs or {}))
         name = bare(getattr(func, "__name__", str(func)))
+        self.given(name, args)  # before work in place changes how they were made
+        result = func(*args, **(kwargs or {}))
         first: Any = result[0] if isinstance(result, tuple) and result else result
         first = args[0] if name == "__setitem__" else first
         if not tracked(first) or first.grad_fn is None:
@@ -129,6 +131,9 @@ class _Functions(TorchFunctionMode):
         self.calls[name] += 1
         given = self.seen(name, call, args, first)
         return given if first is result else result
+
+    def given(self, name: str, args: tuple[Any, ...]) -> None:
+        """What one function is about to be called with."""
 
     @abstractmethod
     def seen(self, name: str, call: str, args: tuple[Any, ...], result: Tensor) -> Tensor:
@@ -147,12 +152,15 @@ class Deciding(_Functions):
         self.norms: list[Tensor] = []
         self.names: dict[Any, str] = {}
 
+    def given(self, name: str, args: tuple[Any, ...]) -> None:
+        """Remember what a step gave that was not seen: a map, since no pooling made it."""
+        for value in filter(_spatial, _flat(args)):
+            if self._is_hidden(value):
+                self.made[value.grad_fn] = value
+                self.names[value.grad_fn] = f"before {name}.{self.calls[name]}"
+
     def seen(self, name: str, call: str, args: tuple[Any, ...], result: Tensor) -> Tensor:
         """Remember maps, what mixes tokens, and norms of tokens."""
-        for value in filter(_spatial, _flat(args)):
-            if self._is_hidden(value):  # a map, since no pooling that was seen made it
-                self.made[value.grad_fn] = value
-                self.names[value.grad_fn] = f"before {call}"
         step = result.grad_fn
         self.names[step] = call
         if _spatial(result) and self._keeps_places(name, args, result):

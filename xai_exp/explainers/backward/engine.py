@@ -215,7 +215,7 @@ class ModifiedBackward(Watching):
 
     def _shifted(self, name: str, args: Any, kwargs: Any) -> Handler | None:  # noqa: ANN401
         """A constant that is added to what a layer gives is a part of the layer's bias."""
-        first, second = args[0], args[1] if len(args) > 1 else kwargs.get("other")
+        first, second = _terms(args, kwargs)
         value, constant = (first, second) if tracked(first) else (second, first)
         minus = bare(name) in functions.DIFFERENCES
         made_by = getattr(value, "_made_by", None)
@@ -258,7 +258,7 @@ class ModifiedBackward(Watching):
 
     def _sum(self, func: Any, name: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401
         """Share relevance between two branches in proportion; a constant takes none."""
-        first, second = args[0], args[1] if len(args) > 1 else kwargs["other"]
+        first, second = _terms(args, kwargs)
         if not (tracked(first) and tracked(second)):
             return self._scale(func, name, args, kwargs)
         if first.shape != second.shape:
@@ -313,6 +313,12 @@ class ModifiedBackward(Watching):
             return before.detach() * shares
 
         return ruled(after, back, inputs)
+
+
+def _terms(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    """What a sum or difference is of."""
+    first = args[0] if args else kwargs["input"]
+    return first, args[1] if len(args) > 1 else kwargs["other"]
 
 
 def _free(rules: Rules) -> frozenset[str]:

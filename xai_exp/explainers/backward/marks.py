@@ -194,6 +194,8 @@ def seen(result: Any) -> Any:  # noqa: ANN401
     elif isinstance(result, tuple | list):
         for one in result:
             seen(one)
+    elif isinstance(result, Iterator):
+        return iter(seen(list(result)))
     return result
 
 
