@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.kept import environment, keep
-from xai_exp.tracking import MLflow
-from xai_exp.tracking.interface import Kept, Record
+from xai_exp.tracking import Kept, MLflow, Record, Tracker
 
 RUNS = (100, 500, 2000)
 EXPLAINERS = (
@@ -52,7 +51,7 @@ def main() -> None:
     keep("reports", rows)
 
 
-def _record(tracker: MLflow, kept: Kept, seed: int) -> None:
+def _record(tracker: Tracker, kept: Kept, seed: int) -> None:
     """The explanation again, as that of a network with another seed."""
     noise = np.random.default_rng([seed, len(kept.scores)]).normal(0, 0.02, len(kept.scores))
     scores = kept.scores.assign(score=kept.scores["score"] + noise)
@@ -63,7 +62,8 @@ def _record(tracker: MLflow, kept: Kept, seed: int) -> None:
         name=f"{kept.tags['explainer']} · seed {seed}",
         tags={**tags, "seed": seed, "model_key": f"{seed:016x}"},
         params=dict(kept.params) | {"seed": seed},
-        metrics=known | scores.groupby("metric")["score"].mean().to_dict(),
+        metrics=known
+        | {str(name): rows["score"].mean() for name, rows in scores.groupby("metric")},
     )
     tracker.record_explanation(record, link=None, heatmaps=dict(kept.arrays()), scores=scores)
 
