@@ -110,7 +110,7 @@ def explainers() -> dict[str, Any]:
     for rule in LRP.__annotations__["rule"].__args__:
         chosen[f"lrp.{rule}"] = replace(lrp, rule=rule)
     # Points that are doubled until a sum holds are beyond the stated cost, and beyond the peer's.
-    fixed = {n: replace(one, most=None) for n, one in chosen.items() if isinstance(one, Integral)}
+    fixed = {n: replace(chosen[n], most=None) for n in chosen if isinstance(chosen[n], Integral)}
     return {name: one for name, one in (chosen | fixed).items() if one.cost != (0, 0)}
 
 

@@ -57,13 +57,16 @@ def _record(tracker: Tracker, kept: Kept, seed: int) -> None:
     scores = kept.scores.assign(score=kept.scores["score"] + noise)
     tags = {name: kept.tags[name] for name in ("dataset", "model", "explainer")}
     known = {"accuracy": kept.accuracy, "explain_seconds_per_image": kept.seconds}
+    means = {
+        str(name): float(np.mean(np.asarray(rows["score"], float)))
+        for name, rows in scores.groupby("metric")
+    }
     record = Record(
         key=f"{kept.tags['explainer']}-{seed}",
         name=f"{kept.tags['explainer']} · seed {seed}",
         tags={**tags, "seed": seed, "model_key": f"{seed:016x}"},
         params=dict(kept.params) | {"seed": seed},
-        metrics=known
-        | {str(name): rows["score"].mean() for name, rows in scores.groupby("metric")},
+        metrics=known | means,
     )
     tracker.record_explanation(record, link=None, heatmaps=dict(kept.arrays()), scores=scores)
 
