@@ -6,6 +6,7 @@ commit and its numbers. Rows of one name are compared with the last of the same 
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -53,6 +54,19 @@ def environment() -> dict[str, str]:
     """Of a process that is measured in a folder of its own: this checkout's code, one thread."""
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+
+
+def cpu_seconds(words: list[str], folder: str, *, check: bool = True) -> float:
+    """CPU seconds of a Python process in a folder.
+
+    Raises:
+        subprocess.CalledProcessError: where it does not end well, unless it may.
+    """
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, *words]
+    subprocess.run(command, cwd=folder, env=environment(), capture_output=True, check=check)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def _machine() -> str:

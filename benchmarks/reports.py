@@ -7,15 +7,12 @@ by chance, so that tables, tests and pictures have as much to do as in a study.
 """
 
 import argparse
-import resource
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.kept import environment, keep
+from benchmarks.kept import cpu_seconds, keep
 from xai_exp.tracking import Kept, MLflow, Record, Tracker
 
 RUNS = (100, 500, 2000)
@@ -37,7 +34,7 @@ def main() -> None:
     rows: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         chosen = [f"explainer=[{','.join(EXPLAINERS)}]", f"metric=[{','.join(METRICS)}]"]
-        _seconds(["-m", "xai_exp", *_TRAINING, *chosen], folder)
+        cpu_seconds(["-m", "xai_exp", *_TRAINING, *chosen], folder)
         tracker = MLflow(root=str(Path(folder) / "mlruns")).open()
         first, made = tracker.kept(condition=""), len(EXPLAINERS)
         for runs in sorted(parser.parse_args().runs):
@@ -45,7 +42,7 @@ def main() -> None:
                 one = first[made % len(first)]
                 _record(tracker, one, made // len(first))
                 made += 1
-            taken = _seconds(["-m", "xai_exp.report", "--name", f"of_{runs}"], folder)
+            taken = cpu_seconds(["-m", "xai_exp.report", "--name", f"of_{runs}"], folder)
             rows[f"{runs} explanations, CPU s"] = taken
             print(f"{runs:6} explanations: {taken:6.1f} CPU s", flush=True)
     keep("reports", rows)
@@ -69,24 +66,6 @@ def _record(tracker: Tracker, kept: Kept, seed: int) -> None:
         metrics=known | means,
     )
     tracker.record_explanation(record, link=None, heatmaps=dict(kept.arrays()), scores=scores)
-
-
-def _seconds(words: list[str], folder: str) -> float:
-    """CPU seconds of a process in a folder.
-
-    Raises:
-        subprocess.CalledProcessError: where it does not end well.
-    """
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(
-        [sys.executable, *words],
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        check=True,
-    )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 if __name__ == "__main__":

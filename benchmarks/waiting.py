@@ -8,9 +8,6 @@ after another, and a known image's scene against a search by distance.
 """
 
 import argparse
-import resource
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,7 +17,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from benchmarks.kept import environment, keep
+from benchmarks.kept import cpu_seconds, keep
 from xai_exp.compute import ops
 from xai_exp.statistics import mean_interval
 
@@ -96,16 +93,7 @@ def _taken(work: Callable[[], object]) -> float:
 
 def _seconds(words: list[str], folder: str) -> float:
     """CPU seconds of a process in a folder, whatever it ends with."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(
-        [sys.executable, *words],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        check=False,
-    )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return cpu_seconds(words, folder, check=False)
 
 
 if __name__ == "__main__":

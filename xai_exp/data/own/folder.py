@@ -102,9 +102,11 @@ def _gathered(
             "or more folders, one a class"
         )
     rows: list[tuple[int, tuple[str, ...], Path, int | None]] = []
+    others: list[Path] = []
     for split, folder in folders:
-        label = names.index(readable(folder.name))
-        rows += [(label, path.parts, path, split) for path in _within(folder)]
+        label, files = names.index(readable(folder.name)), _within(folder)
+        rows += [(label, path.parts, path, split) for path in files if _is_picture(path)]
+        others += [path for path in files if not _is_picture(path) and path.is_file()]
     rows.sort(key=lambda row: row[:2])
     _refuse_splits_inside([folder for split, folder in folders if split is None])
     found = Found(
@@ -113,7 +115,7 @@ def _gathered(
         labels=tuple(row[0] for row in rows),
         splits=tuple(row[3] for row in rows if row[3] is not None),
         loose=len(loose),
-        others=tuple(path for _, folder in folders for path in _unread(folder)),
+        others=tuple(others),
     )
     _check_counts(root, found)
     return found
@@ -198,23 +200,22 @@ def _folders(root: Path, but: Path | None) -> list[Path]:
 
 def _pictures(folder: Path) -> list[Path]:
     """What should be pictures; whether they can be read is found when they are."""
-    return [p for p in _listed(folder) if p.suffix.lower() in SUFFIXES and not p.is_dir()]
+    return [path for path in _listed(folder) if _is_picture(path) and not path.is_dir()]
 
 
-def _unread(folder: Path) -> list[Path]:
-    """Files of a class that do not end like pictures, in folders within its folder as well."""
-    files = [p for p in folder.rglob("*") if p.suffix.lower() not in SUFFIXES and p.is_file()]
-    return [p for p in files if all(shown(folder / one) for one in p.relative_to(folder).parts)]
+def _is_picture(path: Path) -> bool:
+    """By its name."""
+    return path.suffix.lower() in SUFFIXES
 
 
 def _within(folder: Path, above: frozenset[Path] = frozenset()) -> list[Path]:
-    """All pictures of a class, in folders within its folder as well."""
+    """All files of a class, in folders within its folder as well."""
     place = folder.resolve()
     if place in above:
         raise InputError(
             f"{readable(folder)}: got a link that leads back to a folder above it; allowed: none"
         )
-    paths = _pictures(folder)
+    paths = [path for path in _listed(folder) if not path.is_dir()]
     for inner in _folders(folder, None):
         paths += _within(inner, above | {place})
     return paths
