@@ -77,6 +77,7 @@ def built(name: str) -> Any:  # noqa: ANN401
         try:
             torch.manual_seed(0)
             network = Torchvision(name=name).build(3, (size, size), CLASSES)
+            _wake(network)
             _see_noise(network, size)
             with torch.no_grad():
                 network.eval()(torch.rand(1, 3, size, size))
@@ -87,6 +88,15 @@ def built(name: str) -> Any:  # noqa: ANN401
             continue
         return network, size
     raise RuntimeError(f"none of {SIZES} pixels fit: {refused}")
+
+
+def _wake(network: Any) -> None:  # noqa: ANN401
+    """Give layers that begin with weights of zero (the head of transformers) some."""
+    from torch import nn
+
+    for module in network.modules():
+        if isinstance(module, nn.Linear) and not module.weight.any():
+            nn.init.normal_(module.weight, std=0.02)
 
 
 def _see_noise(network: Any, size: int) -> None:  # noqa: ANN401

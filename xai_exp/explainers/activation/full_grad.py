@@ -43,7 +43,7 @@ _BENT = (
     | functions.EINSUM
     | functions.SOFTMAX
     | functions.NORMS
-    | {"log_softmax", "logsumexp"}
+    | functions.STATISTICS
 )
 _BENT_AT_ZERO = frozenset({"relu", "leaky_relu", "prelu", "rrelu"})
 

@@ -133,7 +133,7 @@ class ModifiedBackward(Watching):
         if (
             self.rules.gates == "signal"
             and isinstance(result, Tensor)
-            and _keeps_bounds(name, args)
+            and (name in functions.SOFTMAX or _keeps_bounds(name, args))
         ):
             result._bounded = True  # pyright: ignore[reportAttributeAccessIssue]
         return result

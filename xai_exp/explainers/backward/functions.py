@@ -113,6 +113,8 @@ PRODUCTS = _words("matmul __matmul__ __rmatmul__ bmm mm")
 SOFTMAX = _words("softmax")
 LAYER_NORM = _words("layer_norm")
 RMS_NORM = _words("rms_norm")
+DIVISIONS = RMS_NORM | _words("normalize")
+"""Norms that only divide."""
 NORMS = LAYER_NORM | RMS_NORM | _words("group_norm instance_norm")
 PRODUCT_ATTENTION = _words("scaled_dot_product_attention")
 MULTI_HEAD = _words("multi_head_attention_forward")

@@ -98,6 +98,13 @@ def forget(value: Tensor) -> None:
         vars(value).pop(mark, None)
 
 
+def got(value: Any, attribute: Any) -> None:  # noqa: ANN401
+    """What an attribute (x.mT, x.data) of a value is: it may hide it, or be as bounded."""
+    hide(attribute, Hidden("__get__"))
+    if getattr(value, "_bounded", False) and tracked(attribute):
+        attribute._bounded = True
+
+
 def observed(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hidden:
     """What a function without gradient tells of the values that depend on the image."""
     first = args[0] if args else kwargs.get("input")

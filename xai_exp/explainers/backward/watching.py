@@ -95,7 +95,7 @@ class Watching(TorchFunctionMode, ABC):
         if name == "__get__" or name in functions.QUESTIONS:
             result = func(*args, **kwargs)
             if name == "__get__":
-                marks.hide(result, marks.Hidden(name))
+                marks.got(args[0], result)
             return result
         asked = name
         (func, name, args, kwargs), in_place = out_of_place(func, name, args, kwargs)

@@ -11,9 +11,12 @@ to:
   constant term stands for is lost. If attention counts as constant (Ali et al. 2022, XAI for
   transformers: better explanations through conservative propagation), scores get nothing and
   values all.
+- attention as a gate: its weights, a softmax, get nothing and values all (Arras et al. 2017; Ali et
+  al. 2022): V_ip gets sum_j A_ji V_ip R_jp / (O_jp + epsilon). Whoever else asks a softmax for its
+  relevance is refused.
 - layer norm y (prop. 3.4): the division by the standard deviation passes relevance through; what
   is left is linear and has the epsilon rule: x_i gets sum_j x_i (d_ij - 1/N) w_j / std R_j / (y_j +
-  epsilon). RMS norm, which is a division only, passes all of it through.
+  epsilon). RMS norm and `normalize`, which are a division only, pass all of it through.
 """
 
 from collections.abc import Callable
@@ -24,23 +27,51 @@ import torch
 from torch import Tensor
 
 from xai_exp.explainers.backward import functions
-from xai_exp.explainers.backward.calls import multiplied, ruled, stabilized
+from xai_exp.explainers.backward.calls import Refused, multiplied, ruled, stabilized, tracked
 from xai_exp.explainers.backward.functions import refusal
 from xai_exp.explainers.backward.rules import Other
 from xai_exp.explainers.backward.steps import Norm, attention, multi_head
 
 Softmax = Literal["taylor", "constant"]
+Multiply = Callable[[Tensor, Tensor], Tensor]
+Share = Callable[[Multiply, Tensor, Tensor], Tensor]
 Soften = Callable[[Tensor, int], Tensor]
 
 
 def attention_rules(epsilon: float, softmax: Softmax = "taylor") -> dict[str, Other]:
     """A handler for each function that transformers are made of, by the function's name."""
     soften = softened if softmax == "taylor" else _constant
+    half = partial(multiplied, epsilon=epsilon)
     return {
-        **dict.fromkeys(functions.PRODUCTS, partial(_product, epsilon)),
+        **dict.fromkeys(functions.PRODUCTS | functions.EINSUM, partial(_product, half)),
         **dict.fromkeys(functions.SOFTMAX, partial(_softmax, soften)),
         **norm_rules(epsilon),
-        **dict.fromkeys(functions.PRODUCT_ATTENTION, partial(_attention, epsilon, soften)),
+        **dict.fromkeys(functions.PRODUCT_ATTENTION, partial(_attention, half, half, soften)),
+        **dict.fromkeys(functions.MULTI_HEAD, _multi_head),
+    }
+
+
+def gate_rules(share: Share, apart: Share) -> dict[str, Other]:
+    """A handler for each function of attention, whose weights are a gate.
+
+    Args:
+        share: (product, gate, signal) -> their product, with its way back to the signal.
+        apart: the same for two factors neither of which is a gate.
+    """
+
+    def told(multiply: Multiply, first: Tensor, second: Tensor) -> Tensor:
+        gates = [bool(getattr(value, "_bounded", False)) for value in (first, second)]
+        if gates[0] == gates[1]:
+            return apart(multiply, first, second)
+        if gates[0]:
+            return share(multiply, first.detach(), second)
+        return share(lambda gate, signal: multiply(signal, gate), second.detach(), first)
+
+    product = partial(_product, _both_depend(told))
+    return {
+        **dict.fromkeys(functions.PRODUCTS | functions.EINSUM, product),
+        **dict.fromkeys(functions.SOFTMAX, partial(_softmax, _gate)),
+        **dict.fromkeys(functions.PRODUCT_ATTENTION, partial(_attention, apart, share, _constant)),
         **dict.fromkeys(functions.MULTI_HEAD, _multi_head),
     }
 
@@ -49,7 +80,7 @@ def norm_rules(epsilon: float) -> dict[str, Other]:
     """A handler for each norm that takes its statistics from the image, by its name."""
     return {
         **dict.fromkeys(functions.NORMS, partial(_norm, epsilon)),
-        **dict.fromkeys(functions.RMS_NORM, identity),
+        **dict.fromkeys(functions.DIVISIONS, identity),
     }
 
 
@@ -65,11 +96,26 @@ def softened(scores: Tensor, dim: int) -> Tensor:
     return ruled(weights, back, scores)
 
 
-def _product(epsilon: float, _mode: Any, func: Any, name: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401
-    factors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
-    if len(factors) != 2 or len(args) + len(kwargs) != 2:
+def _both_depend(share: Share) -> Share:
+    """The same, where a constant factor is refused: it makes a layer, whose rule is another."""
+
+    def shared(multiply: Multiply, first: Tensor, second: Tensor) -> Tensor:
+        if tracked(first) and tracked(second):
+            return share(multiply, first, second)
+        raise refusal("matmul", "with a constant other than x @ w, w a matrix")
+
+    return shared
+
+
+def _product(share: Share, _mode: Any, func: Any, name: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401
+    values = [*args, *kwargs.values()]
+    multiply = func
+    if values and isinstance(values[0], str):
+        multiply = partial(func, values[0])
+        values = [*values[1]] if isinstance(values[1], list | tuple) else values[1:]
+    if len(values) != 2 or not all(isinstance(value, Tensor) for value in values):
         raise refusal(name, "of other than two tensors")
-    return multiplied(func, factors[0], factors[1], epsilon)
+    return share(multiply, *values)
 
 
 def _softmax(
@@ -89,6 +135,12 @@ def _softmax(
 
 def _constant(scores: Tensor, dim: int) -> Tensor:
     return scores.detach().softmax(dim)
+
+
+def _gate(scores: Tensor, dim: int) -> Tensor:
+    with torch.no_grad():
+        weights = scores.softmax(dim)
+    return ruled(weights, Refused(refusal("softmax", "that is not a factor of a product")), scores)
 
 
 def _norm(
@@ -124,7 +176,8 @@ def identity(_mode: Any, func: Any, _name: str, args: Any, kwargs: Any) -> Tenso
 
 
 def _attention(
-    epsilon: float,
+    compare: Share,
+    share: Share,
     soften: Soften,
     _mode: Any,  # noqa: ANN401
     _func: Any,  # noqa: ANN401
@@ -134,9 +187,9 @@ def _attention(
 ) -> Tensor:
     """softmax(Q K^T scale + mask) V, step by step."""
     call = attention(name, args, kwargs)
-    product = multiplied(torch.matmul, call.queries, call.keys.mT, epsilon)
+    product = compare(torch.matmul, call.queries, call.keys.mT)
     scores = ruled(product * call.scale, lambda relevance: relevance, product)
-    return multiplied(torch.matmul, soften(call.masked(scores), -1), call.values, epsilon)
+    return share(torch.matmul, soften(call.masked(scores), -1), call.values)
 
 
 def _multi_head(mode: Any, _func: Any, name: str, args: Any, kwargs: Any) -> Any:  # noqa: ANN401

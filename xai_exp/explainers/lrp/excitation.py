@@ -10,21 +10,49 @@ from torch import Tensor, nn
 from xai_exp.compute import ops
 from xai_exp.config import configured
 from xai_exp.explainers.backward import functions
+from xai_exp.explainers.backward.calls import Refused, ruled, stabilized
 from xai_exp.explainers.backward.engine import backpropagate
+from xai_exp.explainers.backward.functions import refusal
 from xai_exp.explainers.backward.layer import Layer
 from xai_exp.explainers.backward.rules import Rules, passed_through
 from xai_exp.explainers.cost import Cost
-from xai_exp.explainers.lrp.attention_rules import identity
+from xai_exp.explainers.lrp.attention_rules import Multiply, gate_rules, identity
 from xai_exp.explainers.lrp.rules import AlphaBeta
 from xai_exp.explainers.promises import Promises, evenness
 from xai_exp.types import Heatmaps, Images, Labels, Scores
 
 _TINY = 1e-30
 _PLUS = AlphaBeta(1.0, 0.0, "ignore")
+
+
+def _excited(multiply: Multiply, gate: Tensor, signal: Tensor) -> Tensor:
+    """A product with attention, whose pairs of equal signs excite, as those of layers do."""
+    root = signal.detach().requires_grad_()
+    with torch.enable_grad():
+        pairs = multiply(gate.clamp(min=0), root.clamp(min=0))
+        pairs = pairs + multiply(gate.clamp(max=0), root.clamp(max=0))
+    whole = pairs.detach()
+
+    def back(relevance: Tensor) -> Tensor:
+        share = relevance / stabilized(whole)
+        return root.detach() * torch.autograd.grad(pairs, root, share, retain_graph=True)[0]
+
+    return ruled(multiply(gate, signal.detach()), back, signal)
+
+
+def _without_gate(multiply: Multiply, first: Tensor, second: Tensor) -> Tensor:
+    product = multiply(first.detach(), second.detach())
+    why = refusal("matmul", "of two values of which none is a gate")
+    return ruled(product, Refused(why), first, second)
+
+
 _EXCITATION = Rules(
     activation=passed_through,
     linear=_PLUS,
-    others=dict.fromkeys(functions.NORMS, identity),
+    others={
+        **dict.fromkeys(functions.NORMS | functions.DIVISIONS, identity),
+        **gate_rules(_excited, _without_gate),
+    },
     gates="signal",
 )
 
@@ -35,8 +63,8 @@ class ExcitationBackprop(Promises):
 
     P_j = sum_k x_j w+_jk / (sum_j x_j w+_jk) P_k from P = 1 at the target (Zhang et al. 2016, Top-
     down neural attention by excitation backprop, eq. 2 and 5): LRP's z+ rule without biases, so
-    that the heatmap adds up to 1 behind ReLUs. Of a signal and its gate the signal wins; norms pass
-    all on. The contrastive form is not included.
+    that the heatmap adds up to 1 behind ReLUs. Of a signal and its gate the signal wins, so of
+    attention and values the values; norms pass all on. The contrastive form is not included.
 
     The paper's probabilities are of activations that are not negative (its assumption A1). Where a
     layer behind the first one gets negative ones (SiLU, GELU, linear bottlenecks) a pair of equal

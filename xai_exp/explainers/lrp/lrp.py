@@ -61,7 +61,10 @@ class LRP(ByPlace):
             al. 2017, Explaining recurrent neural network predictions, sec. 2.2), where a gate is
             what comes of a bounded function (sigmoid, hard sigmoid, ...), or else the factor that
             is spread over the other's places; where neither tells, and always with half: half to
-            each (AttnLRP, prop. 3.3).
+            each (AttnLRP, prop. 3.3). Attention is a product, too: with signal its weights are the
+            gate and all goes to the values by the epsilon rule (Ali et al. 2022, XAI for
+            transformers), with half weights and values share it and the softmax passes it on by its
+            Taylor expansion, which is `AttnLRP` with these rules for linear layers.
 
     Raises:
         InputError: for a network with a step that no rule covers, by its name.

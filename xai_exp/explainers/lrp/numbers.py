@@ -1,13 +1,15 @@
 """What layer-wise relevance propagation has in common, however its rules are chosen."""
 
 from abc import abstractmethod
+from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 from xai_exp.config import Added, InputError, Range, configured
+from xai_exp.explainers.backward.calls import multiplied
 from xai_exp.explainers.backward.precision import Fragile
-from xai_exp.explainers.backward.rules import Rules, passed_through
+from xai_exp.explainers.backward.rules import Other, Rules, passed_through
 from xai_exp.explainers.cost import Cost
-from xai_exp.explainers.lrp.attention_rules import norm_rules
+from xai_exp.explainers.lrp.attention_rules import attention_rules, gate_rules, norm_rules
 from xai_exp.explainers.lrp.composites import Composite
 from xai_exp.explainers.lrp.propagation import Propagation
 from xai_exp.explainers.lrp.rules import Rule
@@ -69,9 +71,15 @@ class ByPlace(Propagation):
         return Rules(
             activation=passed_through,
             linear=self._composite(),
-            others=norm_rules(self.epsilon),
+            others=self._attention() | norm_rules(self.epsilon),
             gates=self.gates,
         )
+
+    def _attention(self) -> dict[str, Other]:
+        if self.gates == "half":
+            return attention_rules(self.epsilon)
+        share = partial(multiplied, epsilon=self.epsilon)
+        return gate_rules(share, share)
 
     @abstractmethod
     def _composite(self) -> Composite:

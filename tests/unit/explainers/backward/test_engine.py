@@ -201,9 +201,9 @@ def ending(function):
 
 
 REFUSED = {
-    "softmax": (lambda x: x.softmax(1), "no rule for softmax()"),
+    "softmax": (lambda x: x.softmax(1), "no rule for softmax() that is not a factor"),
     "quotient": (lambda x: x / x[:, :1].exp(), "no rule for div() of two values that both depend"),
-    "attention": (lambda x: x @ x.T @ x, "no rule for matmul()"),
+    "constant": (lambda x: torch.rand(3, 3) @ x, "no rule for matmul() with a constant"),
     "broadcast": (lambda x: x + x[:, :1], "no rule for add() of shapes (3, 3) and (3, 1)"),
     "batch statistics": (
         lambda x: functional.batch_norm(x, None, None, training=True),

@@ -10,10 +10,13 @@ from torch import nn
 from torch.nn import functional
 
 from xai_exp.config import InputError
+from xai_exp.explainers.activation.full_grad import FullGrad
 from xai_exp.explainers.gradients.gradients import Gradient, InputXGradient, IntegratedGradients
 from xai_exp.explainers.lrp.attention import AttentionRollout, AttnLRP, attention_of
 from xai_exp.explainers.lrp.attention_rules import multiplied, softened
+from xai_exp.explainers.lrp.excitation import ExcitationBackprop
 from xai_exp.explainers.lrp.lrp import LRP
+from xai_exp.explainers.lrp.rap import RAP
 from xai_exp.explainers.modified import BetaSmooth, DeconvNet, GuidedBackprop
 from xai_exp.models.vit import ViT
 
@@ -268,7 +271,11 @@ class MultiHead(nn.Module):
 
 @pytest.mark.parametrize("kind", [Fused, MultiHead])
 @pytest.mark.parametrize(
-    "explain", [AttnLRP(epsilon=1e-3), AttnLRP(softmax="constant"), AttentionRollout()]
+    "explain",
+    [
+        *(AttnLRP(epsilon=1e-3), AttnLRP(softmax="constant"), AttentionRollout()),
+        *(LRP(epsilon=1e-3), LRP(epsilon=1e-3, gates="half"), ExcitationBackprop()),
+    ],
 )
 def test_attention_written_differently_has_the_same_heatmap(images, kind, explain):
     network, other = transformer(), transformer()
@@ -318,6 +325,7 @@ def test_a_vision_transformer_of_torchvision_has_rollout_and_attn_lrp():
     [
         *(Gradient(), InputXGradient(), IntegratedGradients(steps=4)),
         *(DeconvNet(), GuidedBackprop(), BetaSmooth(), AttnLRP(), AttentionRollout()),
+        *(LRP(), LRP(rule="z_plus"), ExcitationBackprop()),
     ],
     ids=str,
 )
@@ -338,9 +346,153 @@ def test_attn_lrp_is_lrp_on_a_network_without_attention(make_case):
     assert torch.equal(ours(*given), LRP(rule="epsilon", epsilon=1e-6)(*given))
 
 
-def test_lrp_names_the_layer_of_a_transformer_that_it_has_no_rule_for(images):
+@pytest.mark.parametrize("pooling", ["mean", "class"])
+def test_lrp_of_a_transformer_is_attn_lrp_with_its_own_rules_for_layers(images, pooling):
+    network = transformer(pooling=pooling)
+    given = network, images, TARGETS
+    uniform = {"convolution_gamma": 0.0, "linear_gamma": 0.0, "epsilon": 1e-3}
+    half = AttnLRP(**uniform)(*given)
+    torch.testing.assert_close(LRP(rule="epsilon", epsilon=1e-3, gates="half")(*given), half)
+    gate = AttnLRP(**uniform, softmax="constant")(*given)
+    torch.testing.assert_close(LRP(rule="epsilon", epsilon=1e-3)(*given), gate)
+    assert not torch.allclose(half, gate)
+    gamma = AttnLRP(convolution_gamma=0.5, linear_gamma=0.5, softmax="constant")
+    torch.testing.assert_close(LRP(rule="gamma", gamma=0.5)(*given), gamma(*given))
+
+
+def test_rap_names_the_layer_of_a_transformer_that_it_has_no_rule_for(images):
     with pytest.raises(InputError, match=r"layer blocks\.0\.attend\.\S+ \(\w+\): .*attn_lrp$"):
-        LRP()(transformer(), images, TARGETS)
+        RAP()(transformer(), images, TARGETS)
+
+
+class Attending(nn.Module):
+    """Patches that attend to each other, in one of several ways of writing it; no biases."""
+
+    def __init__(self, attend):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(5)
+            self.embed = nn.Conv2d(2, 8, 2, 2, bias=False)
+            self.query, self.key = nn.Linear(8, 8, bias=False), nn.Linear(8, 8, bias=False)
+            self.head = nn.Linear(8, 3, bias=False)
+        self.attend = attend
+        self.double().eval()
+
+    def parts(self, x):
+        values = self.embed(x).relu().flatten(2).mT
+        return values, 3 * self.query(values) @ self.key(values).mT
+
+    def forward(self, x):
+        values, scores = self.parts(x)
+        return self.head(self.attend(scores, values).mean(1))
+
+
+ATTENDING = {
+    "matmul": lambda scores, values: scores.softmax(-1) @ values,
+    "turned": lambda scores, values: (values.mT @ functional.softmax(scores, -1).mT).mT,
+    "bmm": lambda scores, values: torch.bmm(torch.softmax(scores, dim=-1), values),
+    "einsum": lambda scores, values: torch.einsum("bij,bjd->bid", scores.softmax(-1), values),
+    "einsum of a list": lambda scores, values: torch.einsum(
+        "bjd,bij->bid", [values, scores.softmax(-1)]
+    ),
+    "columns": lambda scores, values: scores.mT.softmax(-2).mT.clone() @ values.contiguous(),
+    "dropped out": lambda scores, values: (
+        functional.dropout(scores.softmax(-1), 0.5, False) @ values
+    ),
+    "multiplied": lambda scores, values: (
+        scores.softmax(-1)[..., None] * values[:, None].expand(-1, 6, -1, -1)
+    ).sum(2),
+}
+AROUND = [
+    *(LRP(epsilon=1e-12), LRP(rule="gamma", epsilon=1e-12), LRP(rule="flat", epsilon=1e-12)),
+    *(LRP(gates="half"), AttnLRP()),
+]
+
+
+@pytest.mark.parametrize("explain", [*AROUND, ExcitationBackprop()], ids=str)
+@pytest.mark.parametrize("way", [way for way in ATTENDING if way != "matmul"])
+def test_attention_is_explained_alike_however_it_is_written(images, explain, way):
+    if way == "multiplied" and explain in AROUND[3:]:
+        return  # each small product is halved by itself, and what it is of is no attention
+    expected = explain(Attending(ATTENDING["matmul"]), images, TARGETS)
+    found = explain(Attending(ATTENDING[way]), images, TARGETS)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-9)
+    assert found.flatten(1).std(1).min() > 1e-4
+
+
+@pytest.mark.parametrize(
+    "explain",
+    [LRP(rule="epsilon", epsilon=1e-12), LRP(rule="z_plus", epsilon=1e-12), ExcitationBackprop()],
+)
+def test_weights_of_attention_count_as_constants(images, explain):
+    """Relevance is what it is where the same weights stand in the network as numbers."""
+    network = Attending(ATTENDING["matmul"])
+    found = explain(network, images, TARGETS)
+    for image in range(3):
+        given = images[image : image + 1], TARGETS[image : image + 1]
+        weights = network.parts(given[0])[1].softmax(-1).detach()[0]
+        # One by one is a scale, whose output has one input, and a sum.
+        fixed = Attending(
+            lambda _, values, w=weights: torch.stack(
+                [(values * row[:, None]).sum(1) for row in w], 1
+            )
+        )
+        expected = explain(fixed, *given)
+        torch.testing.assert_close(found[image : image + 1], expected, rtol=1e-5, atol=1e-9)
+
+
+def test_relevance_and_excitation_are_kept_by_attention(images):
+    network = Attending(ATTENDING["matmul"])
+    chosen = network(images)[torch.arange(3), TARGETS].detach()
+    sums = LRP(rule="epsilon", epsilon=1e-12)(network, images, TARGETS).sum((1, 2))
+    torch.testing.assert_close(sums, chosen, rtol=1e-6, atol=1e-9)
+    found = ExcitationBackprop()(network, images, TARGETS)
+    torch.testing.assert_close(found.sum((1, 2)), torch.ones(3).double(), rtol=1e-5, atol=1e-6)
+
+
+def test_an_explainer_that_takes_attention_for_a_gate_refuses_a_softmax_that_is_none(images):
+    """What would be lost without a word: the way through the weights themselves."""
+    shown = Attending(
+        lambda scores, values: values + scores.softmax(-1).sum(1)[..., None].expand(-1, -1, 8)
+    )
+    mixed = Attending(lambda _, values: torch.rand(3, 6, 6).double() @ values)
+    for explain in (LRP(), ExcitationBackprop()):
+        with pytest.raises(InputError, match=r"softmax\(\) that is not a factor of a product"):
+            explain(shown, images, TARGETS)
+        with pytest.raises(InputError, match=r"matmul\(\) with a constant other than"):
+            explain(mixed, images, TARGETS)
+    linear = Attending(lambda scores, values: scores @ values)
+    with pytest.raises(InputError, match="of which none is a gate"):
+        ExcitationBackprop()(linear, images, TARGETS)
+    assert LRP()(linear, images, TARGETS).isfinite().all()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_windows_that_shift_are_explained(version):
+    """Swin's attention, of cosines in its second version."""
+    swin = torchvision.models.swin_transformer
+    block = swin.SwinTransformerBlockV2 if version == 2 else swin.SwinTransformerBlock
+    merging = swin.PatchMergingV2 if version == 2 else swin.PatchMerging
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = swin.SwinTransformer(
+            *([2, 2], 8, [2], [2], [4, 4], 2.0),
+            num_classes=3,
+            block=block,
+            downsample_layer=merging,
+        )
+        images = torch.rand(3, 3, 16, 16).double()
+        nn.init.normal_(network.head.weight)
+    network.double().eval()
+    chosen = network(images)[torch.arange(3), TARGETS].detach()
+    for explain in (LRP(), LRP(rule="z_plus"), AttnLRP(softmax="constant"), ExcitationBackprop()):
+        found = explain(network, images, TARGETS)
+        assert found.flatten(1).std(1).min() > 0
+        one = explain(network, images[1:2], TARGETS[1:2])
+        torch.testing.assert_close(one, found[1:2], rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(
+        FullGrad()(network, images, TARGETS).sum((1, 2)), chosen, rtol=1e-8, atol=1e-9
+    )
 
 
 class Shifting(nn.Module):

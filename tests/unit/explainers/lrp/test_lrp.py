@@ -512,7 +512,7 @@ def test_a_refused_step_is_named_with_its_layer_and_what_can_be_done(images):
     with pytest.raises(InputError) as error:
         LRP()(network.double(), images, TARGETS)
     assert str(error.value).startswith(
-        "layer 2 (Softmax): this explainer has no rule for softmax()"
+        "this explainer has no rule for softmax() that is not a factor of a product"
     )
     assert str(error.value).endswith(
         "use a gradient or perturbation method, for transformers attn_lrp"
