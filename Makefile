@@ -95,6 +95,7 @@ site: $(STAMP)  ## docs/ as a site in build/site, for reading offline (an enviro
 
 equals: $(STAMP)  ## our heatmaps against every library's that aliases.md names (an environment of its own)
 	$(PYTHON) -m venv .venv/equals && .venv/equals/bin/python -m pip install --quiet -c constraints.txt -e '.[dev]' grad-cam shap saliency lime
+	.venv/equals/bin/python -m pip install --quiet --no-deps lxt==2.1
 	.venv/equals/bin/python scripts/equals_table.py
 
 networks: $(STAMP)  ## every classifier of torchvision by every method, into docs/networks.md (hours; goes on where it was)

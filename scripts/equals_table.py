@@ -16,7 +16,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden" / "measured.json"
 PAGE, STORED = ROOT / "docs" / "equals.md", ROOT / "scripts" / "equals.json"
-PACKAGES = ("captum", "zennit", "grad-cam", "shap", "saliency", "lime")
+PACKAGES = ("captum", "zennit", "lxt", "grad-cam", "shap", "saliency", "lime")
 HEAD = """# Equal to what others call by the name
 
 Written by `scripts/equals_table.py` from what it measures; what the names mean stands in
@@ -36,9 +36,9 @@ Measured with {versions};
 
 def rows() -> list[Any]:
     """Every statement that can be measured with the library installed."""
-    from equals import cam_rows, captum_rows, other_rows, shap_rows, zennit_rows
+    from equals import cam_rows, captum_rows, lxt_rows, other_rows, shap_rows, zennit_rows
 
-    modules = (captum_rows, zennit_rows, cam_rows, shap_rows, other_rows)
+    modules = (captum_rows, zennit_rows, lxt_rows, cam_rows, shap_rows, other_rows)
     return [row for module in modules for row in module.rows()]
 
 

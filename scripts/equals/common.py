@@ -9,6 +9,7 @@ import explainer_measures as measures
 import torch
 from torch import Tensor, nn
 
+from xai_exp.models.vit import ViT
 from xai_exp.removal.imputers import Constant
 from xai_exp.types import Explainer
 
@@ -131,4 +132,8 @@ def setting(change: str = "") -> Setting:
         torch.manual_seed(0)
         again = nn.Conv2d(6, 6, 3, padding=1).double().requires_grad_(False)
         network = Doubled(network[:2], again, network[2:])
+    if change == "a transformer":
+        torch.manual_seed(0)
+        made = ViT(patch=4, depth=2, width=16, heads=2)
+        network = made.build(images.shape[1], (16, 16), 5).double().requires_grad_(False)
     return Setting(network.eval(), images, golden.targets)
