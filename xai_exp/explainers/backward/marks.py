@@ -94,7 +94,7 @@ def hide(result: object, how: Hidden) -> None:
 
 def forget(value: Tensor) -> None:
     """Nothing that was remembered of a value holds after work in place."""
-    for mark in ("_made_by", "_hidden", "_absolute", "_stacked", "_bounded", "_gate"):
+    for mark in ("_made_by", "_hidden", "_absolute", "_stacked", "_bounded", "_gate", "_below"):
         vars(value).pop(mark, None)
 
 

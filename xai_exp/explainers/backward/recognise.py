@@ -44,7 +44,9 @@ def _positive(value: Tensor) -> Tensor:
 
 
 def _negative(value: Tensor) -> Tensor:
-    return torch.neg(torch.relu(torch.neg(value)))
+    found = torch.neg(torch.relu(torch.neg(value)))
+    found._below = value  # pyright: ignore[reportAttributeAccessIssue]
+    return found
 
 
 def _part(value: Tensor, *, above: bool) -> Steps:
@@ -106,6 +108,15 @@ def _doubled(args: Args, kwargs: Kwargs) -> Steps | None:
     return None
 
 
+def _without_below(args: Args, kwargs: Kwargs) -> Steps | None:
+    """X - min(x, 0)."""
+    first, other = _both(args, kwargs)
+    source = getattr(other, "_below", None)
+    if source is None or not same(source, first) or kwargs.get("alpha", 1) != 1:
+        return None
+    return partial(_positive, first)
+
+
 def _larger(args: Args, kwargs: Kwargs) -> Steps | None:
     """max(x, 0), and any constant as a bound; of two values: the larger one, place by place."""
     first, other = _both(args, kwargs)
@@ -123,6 +134,9 @@ def _smaller(args: Args, kwargs: Kwargs) -> Steps | None:
     first, other = _both(args, kwargs)
     if hidden(first) is not None or hidden(other) is not None:
         return None
+    for value, bound in ((first, other), (other, first)):
+        if tracked(value) and zero(bound) and bound.dim() <= value.dim():
+            return _part(value, above=False)
     return lambda: torch.neg(torch.maximum(torch.neg(first), torch.neg(other)))
 
 
@@ -223,6 +237,7 @@ def _matrix(first: Any, second: Any) -> bool:  # noqa: ANN401
 _FORMS: dict[str, Callable[[Args, Kwargs], Steps | None]] = {
     **dict.fromkeys(functions.MULTIPLIED, _masked),
     **dict.fromkeys(("add", "__add__", "__radd__"), _doubled),
+    **dict.fromkeys(("sub", "subtract", "__sub__"), _without_below),
     **dict.fromkeys(("clamp", "clip"), _bounded),
     **dict.fromkeys(("maximum", "fmax"), _larger),
     **dict.fromkeys(("minimum", "fmin"), _smaller),
