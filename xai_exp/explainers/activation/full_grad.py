@@ -239,7 +239,9 @@ def _remainder(
         after = call(*leaves)
         sent = torch.zeros_like(after).requires_grad_()
         back = torch.autograd.grad(after, leaves, sent, create_graph=True)
-        terms = [(one * root.detach()).sum() for one, root in zip(back, roots, strict=True)]
+        # A masked score, minus infinity, has no slope.
+        finite = [torch.where(root.isinf(), 0, root.detach()) for root in roots]
+        terms = [(one * root).sum() for one, root in zip(back, finite, strict=True)]
         moved = torch.autograd.grad(torch.stack(terms).sum(), sent)[0]
     return after.detach() - moved
 

@@ -234,6 +234,17 @@ def _matrix(first: Any, second: Any) -> bool:  # noqa: ANN401
     return constant and tracked(first) and first.dim() > 1 and second.dim() == 2
 
 
+def _halves(args: Args, kwargs: Kwargs) -> Steps:
+    """glu(x) is the first half of x times the sigmoid of the second."""
+    call = dict(zip(("input", "dim"), args, strict=False)) | kwargs
+
+    def steps() -> Tensor:
+        signal, gate = torch.chunk(call["input"], 2, call.get("dim", -1))
+        return torch.mul(signal, torch.sigmoid(gate))
+
+    return steps
+
+
 _FORMS: dict[str, Callable[[Args, Kwargs], Steps | None]] = {
     **dict.fromkeys(functions.MULTIPLIED, _masked),
     **dict.fromkeys(("add", "__add__", "__radd__"), _doubled),
@@ -243,6 +254,7 @@ _FORMS: dict[str, Callable[[Args, Kwargs], Steps | None]] = {
     **dict.fromkeys(("minimum", "fmin"), _smaller),
     **dict.fromkeys(("matmul", "__matmul__", "mm"), _product),
     "addmm": _affine,
+    "glu": _halves,
     "where": _chosen,
     "masked_fill": _filled,
     "__setitem__": _filled,

@@ -62,6 +62,10 @@ def watched(model: nn.Module) -> Iterator[None]:
             ) from error
 
 
+_LIKE = frozenset(["to", "type_as", "expand_as", "view_as", "reshape_as", "broadcast_to"])
+"""What asks its second argument for kind and shape only."""
+
+
 class Watching(TorchFunctionMode, ABC):
     """Within it every call of a function of values that depend on the image is seen."""
 
@@ -88,7 +92,7 @@ class Watching(TorchFunctionMode, ABC):
         if _transformed():
             raise refusal(name, "within torch.func (vmap, grad, jvp), which hides its values")
         given = depending(args, kwargs)
-        if not given:
+        if not given or (name in _LIKE and args and given[0] is not args[0]):
             return _apart(func, name, args, kwargs)
         if not all(map(marks.was_seen, given)):
             raise refusal(name, "of what a step gave that can't be seen (scripted, in a thread)")

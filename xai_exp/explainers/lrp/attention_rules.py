@@ -42,8 +42,10 @@ def attention_rules(epsilon: float, softmax: Softmax = "taylor") -> dict[str, Ot
     """A handler for each function that transformers are made of, by the function's name."""
     soften = softened if softmax == "taylor" else _constant
     half = partial(multiplied, epsilon=epsilon)
+    # Weights that count as constant are no layer, as other constants would make one.
+    share = half if softmax == "constant" else _both_depend(half)
     return {
-        **dict.fromkeys(functions.PRODUCTS | functions.EINSUM, partial(_product, half)),
+        **dict.fromkeys(functions.PRODUCTS | functions.EINSUM, partial(_product, share)),
         **dict.fromkeys(functions.SOFTMAX, partial(_softmax, soften)),
         **norm_rules(epsilon),
         **dict.fromkeys(functions.PRODUCT_ATTENTION, partial(_attention, half, half, soften)),

@@ -185,6 +185,29 @@ def test_products_norms_and_attention_keep_the_sum(images):
         torch.testing.assert_close(alone[0], found[1], rtol=1e-7, atol=1e-10)
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_masked_attention_keeps_the_sum(images, fused):
+    class Causal(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.head = nn.Conv2d(2, 8, 4, 4), nn.Linear(8, 3)
+
+        def forward(self, x):
+            tokens = self.embed(x).flatten(2).mT
+            attend = nn.functional.scaled_dot_product_attention
+            if fused:
+                return self.head(attend(tokens, tokens, tokens, is_causal=True).mean(1))
+            count = tokens.shape[1]
+            future = torch.full((count, count), -torch.inf).triu(1).to(tokens)
+            weights = (tokens @ tokens.mT + future).softmax(-1)
+            return self.head((weights @ nn.functional.normalize(tokens, dim=-1)).mean(1))
+
+    net = drawn(Causal)
+    chosen = net(images)[torch.arange(len(images)), TARGETS].detach()
+    found = FullGrad()(net, images, TARGETS)
+    torch.testing.assert_close(found.sum((1, 2)), chosen, rtol=1e-9, atol=1e-12)
+
+
 def test_padding_with_minus_infinity_before_max_pooling_has_no_bias(images):
     class Padded(nn.Module):
         def __init__(self):

@@ -118,6 +118,8 @@ RECTIFIERS = {
     "sum with size": lambda x: (x + x.abs()) / 2,
     "size first": lambda x: 0.5 * torch.add(torch.abs(x), x),
     "max of two": lambda x: torch.max(x, torch.zeros_like(x)),
+    "max with zeros of its kind": lambda x: torch.max(x, torch.zeros(x.shape).to(x)),
+    "max with zeros of its type": lambda x: torch.max(torch.zeros(1).type_as(x).expand_as(x), x),
     "maximum": lambda x: torch.maximum(torch.zeros_like(x), x),
     "fmax": lambda x: torch.fmax(x, x.new_zeros(())),
     "min": lambda x: -torch.min(-x, torch.zeros_like(x)),

@@ -459,6 +459,7 @@ def test_an_explainer_that_takes_attention_for_a_gate_refuses_a_softmax_that_is_
     for explain in (LRP(), ExcitationBackprop()):
         with pytest.raises(InputError, match=r"softmax\(\) that is not a factor of a product"):
             explain(shown, images, TARGETS)
+    for explain in (LRP(), LRP(gates="half"), AttnLRP(), ExcitationBackprop()):
         with pytest.raises(InputError, match=r"matmul\(\) with a constant other than"):
             explain(mixed, images, TARGETS)
     linear = Attending(lambda scores, values: scores @ values)

@@ -106,6 +106,19 @@ def test_a_function_in_pieces_is_explained_as_the_whole(explain):
     torch.testing.assert_close(pieces, whole, rtol=1e-5, atol=1e-9)
 
 
+@pytest.mark.parametrize("explain", [LRP(), LRP(gates="half"), ExcitationBackprop()])
+def test_a_gated_linear_unit_is_a_product_with_a_sigmoid(explain):
+    def glu(_, x):
+        return functional.glu(torch.cat([x, x - 0.3], 1), 1)
+
+    def pieces(_, x):
+        return x * torch.sigmoid(x - 0.3)
+
+    whole, apart = (explain(Gated(way), IMAGES, TARGETS) for way in (glu, pieces))
+    torch.testing.assert_close(whole, apart)
+    assert whole.flatten(1).std(1).min() > 1e-5
+
+
 NORMS = {
     "group": lambda _, x: functional.group_norm(x, 2),
     "layer": lambda _, x: functional.layer_norm(x, x.shape[1:]),
