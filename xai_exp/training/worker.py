@@ -75,8 +75,7 @@ def _train(room: Path, rank: int, link: Link) -> None:
     from xai_exp.training.parallel import JOB, MEETING, Job
     from xai_exp.training.shares import Share, join_batch_norm
 
-    # Written a moment ago, by the process that started this one, in a folder of its own.
-    job: Job = torch.load(room / JOB, map_location="cpu", weights_only=False, mmap=True)
+    job: Job = _read(room / JOB)
     share = Share(rank, job.config.processes)
     device = job.device if job.device.type == "cpu" else torch.device("cuda", rank)
     machine.tune_allocator()
@@ -92,6 +91,21 @@ def _train(room: Path, rank: int, link: Link) -> None:
         loop.run(learner, job.folder, [Told(link.say, link.heard.get)], resume=job.resume)
         distributed.barrier()
         distributed.destroy_process_group()
+
+
+def _read(path: Path) -> Any:  # noqa: ANN401
+    """The job; the process that started this one wrote it a moment ago, where no other may."""
+    import torch
+
+    from xai_exp.config import InputError
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=False, mmap=True)
+    except (AttributeError, ImportError) as error:
+        raise InputError(
+            "trainer.processes: got data or a network of a class that another process can't import "
+            f"({' '.join(str(error).split())}); allowed: classes of a module, or 1"
+        ) from error
 
 
 if __name__ == "__main__":
