@@ -238,8 +238,9 @@ def _said(member: _Member) -> tuple[Any, ...] | None:
     try:
         said = member.link.recv()
         while said[0] == "failed":
-            _, member.error, where = said
-            member.error.__cause__ = _RemoteError(f"\n{where}")
+            _, error, where = said
+            error.__cause__ = _RemoteError(f"\n{where}")
+            member.error = error
             said = member.link.recv()
     except (EOFError, ConnectionError):
         return None

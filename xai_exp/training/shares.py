@@ -125,7 +125,11 @@ class _Normalise(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any,  # noqa: ANN401
+        gradient: Tensor,
+        *_: Tensor,
+    ) -> tuple[Tensor | None, ...]:
         """Of the images over all processes; of the weights those of this process's images."""
         images, weight, mean, scale, count = ctx.saved_tensors
         dims, shape = [0, *range(2, images.ndim)], (1, -1, *[1] * (images.ndim - 2))

@@ -82,7 +82,9 @@ def _train(room: Path, rank: int, link: Link) -> None:
     with machine.settled(deterministic=job.deterministic), quiet():
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        store = distributed.FileStore(str(room / MEETING), share.processes)
+        store = distributed.FileStore(  # pyright: ignore[reportPrivateImportUsage]
+            str(room / MEETING), share.processes
+        )
         backend = "nccl" if device.type == "cuda" else "gloo"
         distributed.init_process_group(backend, store=store, rank=rank, world_size=share.processes)
         if device.type == "cpu":
