@@ -47,14 +47,26 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def warm_context() -> multiprocessing.context.ForkServerContext:
+    """Processes of this context are forked from one that has the libraries imported."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(HEAVY.split())
+    return context
+
+
+@pytest.fixture(scope="session")
+def warm() -> multiprocessing.context.ForkServerContext:
+    """A context of processes that need not import the libraries."""
+    return warm_context()
+
+
 class Command:
     """A command in a process of its own, with what is needed of `subprocess.Popen`'s interface."""
 
     def __init__(self, folder: Path, told: dict) -> None:
         """Starts in `folder`; what it says is kept in `folder`'s neighbour until it is read."""
         self.out, self.err = (folder / name for name in ("out", "err"))
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(HEAVY.split())
+        context = warm_context()
         known = {"out": str(self.out), "err": str(self.err), "path": sys.path}
         given = (str(ROOT / "tests" / "warm.py"), {"TOLD": told | known})
         self.process = context.Process(target=runpy.run_path, args=given)

@@ -65,7 +65,12 @@ _LOOSE = (
     "@",
     "dataset@x=digits",
 )
-_LONG = frozenset({"trainer.max_epochs", "trainer.samples", "images", "metric.sparseness"})
+_LONG = frozenset(
+    {
+        *("trainer.max_epochs", "trainer.samples", "trainer.processes"),
+        *("images", "metric.sparseness"),
+    }
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

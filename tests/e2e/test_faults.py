@@ -91,3 +91,35 @@ def test_a_signal_ends_in_order_with_its_own_code(tmp_path, sent, code):
     assert process.returncode == code, said + errors
     assert "Traceback" not in errors
     assert not list(tmp_path.rglob(".*.part"))
+
+
+def children(pid):
+    """The processes that a process has started."""
+    told = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(one) for one in told]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sent", "to", "code", "said"),
+    [
+        (signal.SIGINT, "parent", 130, "interrupted; finished runs are kept"),
+        (signal.SIGKILL, "child", 1, "error: training: got an end of process 2 of 2 by SIGKILL"),
+    ],
+)
+def test_a_training_on_two_processes_ends_whole(tmp_path, sent, to, code, said):
+    long = ("trainer.max_epochs=100000", "trainer.target_accuracy=1", "tracking=off")
+    process = started(tmp_path, *TINY[:-1], "trainer=ddp", *long)
+    deadline = time.monotonic() + 240
+    while not list(tmp_path.rglob("last.ckpt")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    both = sorted(children(process.pid))
+    assert len(both) == 2
+    os.kill(process.pid if to == "parent" else both[1], sent)
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == code, errors
+    assert errors.splitlines()[-1].startswith(said)
+    assert "Traceback" not in errors
+    assert not any(Path(f"/proc/{pid}").exists() for pid in both)
+    assert not list(tmp_path.rglob(".*.part"))
+    assert list(tmp_path.rglob("last.ckpt"))

@@ -57,6 +57,10 @@ class SceneSplit(Generic[Drawn]):
     kept: Kept | None = None
     _moved: dict[str, Drawn] = field(default_factory=dict, repr=False, compare=False)
 
+    def __getstate__(self) -> dict[str, object]:
+        """Another process moves the scenes by itself."""
+        return {**vars(self), "_moved": {}}
+
     def __len__(self) -> int:
         return len(self.labels)
 

@@ -52,6 +52,10 @@ class Trainer:
         freeze: what is not trained. auto: nothing, but networks that bring weights stay as they
             are; nothing: all is trained, from the weights that there are; backbone: all but the
             last linear layer, batch norm and dropout included; everything.
+        processes: how many of this machine train together, each on its part of every batch: on
+            CPUs they share the cores, on GPUs each has one of its own. Gradients, batch norm and
+            accuracies are those of whole batches, as of one process but for rounding; dropout
+            draws otherwise.
     """
 
     samples: Annotated[int, Range(1)] = 200_000
@@ -63,6 +67,15 @@ class Trainer:
     target_accuracy: Annotated[float, Range(0, 1)] = 0.9995
     precision: Literal["auto", "32", "bf16"] = "auto"
     freeze: Annotated[Freeze, Added("auto")] = "auto"
+    processes: Annotated[int, Range(1), Added(1)] = 1
+
+    def __post_init__(self) -> None:
+        """A process has at least two images of a batch."""
+        if self.processes > 1 and self.batch_size < 2 * self.processes:
+            raise InputError(
+                f"Trainer.processes: got {self.processes} for batches of {self.batch_size} images; "
+                f"allowed: at most {max(1, self.batch_size // 2)}, two images each"
+            )
 
     def batch(
         self,
@@ -74,7 +87,7 @@ class Trainer:
         return split.images(index), split.labels.to(index.device)[index]
 
     def loss(self, logits: Logits, labels: Labels) -> Tensor:
-        """What a step lowers: cross entropy."""
+        """What a step lowers: cross entropy. A mean over images, or processes can't share it."""
         return functional.cross_entropy(logits, labels)
 
     def certificate(
@@ -118,7 +131,8 @@ class Trainer:
             bar: one that is shown already, which is told instead of showing another.
 
         Raises:
-            InputError: when the loss is no longer finite.
+            InputError: when the loss is no longer finite, for more processes than there can be, or
+                when one of several died.
         """
         thaw(network, self.freeze, len(data.classes))
         if not any(parameter.requires_grad for parameter in network.parameters()):

@@ -22,6 +22,7 @@ from xai_exp.compute import ops
 from xai_exp.config import Range, configured
 from xai_exp.data.scenes.counterfactual import Factor, changed
 from xai_exp.training import Trainer
+from xai_exp.training.shares import variance
 from xai_exp.types import Dataset, Index, Labels, Logits, Split
 
 _log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class InvariantTrainer(Trainer):
     def loss(self, logits: Logits, labels: Labels) -> Tensor:
         """Cross entropy, and the relative change of the logits."""
         one, other = logits.chunk(2)
-        change = (one - other).square().mean() / logits.detach().var().clamp(min=1e-6)
+        change = (one - other).square().mean() / variance(logits.detach()).clamp(min=1e-6)
         return functional.cross_entropy(logits, labels) + self.weight * change
 
     def certificate(

@@ -9,19 +9,23 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as lightning
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.nn import functional
 
 from xai_exp.compute import machine
 from xai_exp.config import InputError
-from xai_exp.training import Bar, Trainer, accuracy
-from xai_exp.training.callbacks import Checkpoint, Progress, Watch, quiet
+from xai_exp.training import Bar, Trainer, accuracy, parallel
+from xai_exp.training.callbacks import Checkpoint, Meter, Progress, Watch, quiet
+from xai_exp.training.shares import Share
 from xai_exp.training.store import CHECKPOINT, TrainingResult
 from xai_exp.types import Dataset, Split
 
@@ -45,36 +49,23 @@ def fit(
     """Train `network` in place, or go on where an interrupted run stopped.
 
     Raises:
-        InputError: when the loss is no longer finite.
+        InputError: when the loss is no longer finite, or several processes could not train.
     """
-    learner = _Learner(config, data, network, seed, device)
-    checkpoint = folder / CHECKPOINT
-    callbacks = [
-        Checkpoint(checkpoint),
-        Progress(progress, bar),
-        *([Watch(watch)] if watch else []),
-    ]
+    learner = Learner(config, data, network, seed, device)
+    checkpoint, meter = folder / CHECKPOINT, Meter(progress, bar)
     with torch.random.fork_rng([device] if device.type == "cuda" else []), quiet():
-        trainer = lightning.Trainer(
-            accelerator="gpu" if device.type == "cuda" else device.type,
-            devices=[device.index or 0] if device.type == "cuda" else 1,
-            max_epochs=config.epochs(len(data.train)),
-            precision="bf16-mixed" if _use_bf16(config, device) else "32-true",
-            callbacks=callbacks,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            reload_dataloaders_every_n_epochs=1,
-            default_root_dir=folder,
-        )
         saved = _saved(checkpoint)
-        if saved and saved["history"][-1]["validation_accuracy"] >= config.target_accuracy:
-            learner.load_state_dict(saved["state_dict"])
-            learner.history = saved["history"]
+        if config.processes > 1:
+            if not _is_done(saved, config, data):
+                job = parallel.Job(config, data, network, seed, folder, device, bool(saved))
+                parallel.train(job, meter, watch)
+                saved = _saved(checkpoint)
+            learner.take(saved)
+        elif _reached(saved, config):
+            learner.take(saved)
         else:
-            _fit(trainer, learner, checkpoint if saved else None)
+            watching = [Watch(watch)] if watch else []
+            run(learner, folder, [Progress(meter), *watching], resume=bool(saved))
     network.to(device).eval()
     return TrainingResult(
         accuracy=accuracy(network, data.test, device),
@@ -87,7 +78,59 @@ def fit(
     )
 
 
-def _fit(trainer: lightning.Trainer, learner: "_Learner", checkpoint: Path | None) -> None:
+def _reached(saved: Mapping[str, Any], config: Trainer) -> bool:
+    """Whether the target holds after the last epoch that was kept."""
+    return bool(saved) and saved["history"][-1]["validation_accuracy"] >= config.target_accuracy
+
+
+def _is_done(saved: Mapping[str, Any], config: Trainer, data: Dataset) -> bool:
+    """Whether there is no epoch left for processes to be started for."""
+    whole = config.epochs(len(data.train))
+    return _reached(saved, config) or (bool(saved) and len(saved["history"]) >= whole)
+
+
+def run(learner: "Learner", folder: Path, callbacks: Sequence[Callback], *, resume: bool) -> None:
+    """Train, as this process's share says, with a checkpoint in `folder` after every epoch."""
+    config, checkpoint = learner.config, folder / CHECKPOINT
+    trainer = lightning.Trainer(
+        **_devices(learner),
+        max_epochs=config.epochs(len(learner.data.train)),
+        precision="bf16-mixed" if _use_bf16(config, learner.where) else "32-true",
+        callbacks=[Checkpoint(checkpoint), *callbacks],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        reload_dataloaders_every_n_epochs=1,
+        default_root_dir=folder,
+    )
+    _fit(trainer, learner, checkpoint if resume else None)
+
+
+def _devices(learner: "Learner") -> dict[str, Any]:
+    """Where Lightning trains, and how processes take turns."""
+    device, count = learner.where, learner.share.processes
+    is_gpu = device.type == "cuda"
+    if count == 1:
+        return {
+            "accelerator": "gpu" if is_gpu else device.type,
+            "devices": [device.index or 0] if is_gpu else 1,
+        }
+    # Buckets that are not rebuilt: a sum over three and more processes is then taken in one order
+    # in every step, the first one after an interruption included.
+    strategy = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
+    return {
+        "accelerator": "gpu" if is_gpu else "cpu",
+        "devices": list(range(count)) if is_gpu else count,
+        "strategy": strategy,
+        "plugins": [LightningEnvironment()],  # and not Slurm's, were this one of its jobs
+        "use_distributed_sampler": False,
+        "sync_batchnorm": is_gpu,
+    }
+
+
+def _fit(trainer: lightning.Trainer, learner: "Learner", checkpoint: Path | None) -> None:
     """Train; Lightning makes a success (exit code 0) of SIGTERM, and a silent exit of Ctrl-C."""
     try:
         trainer.fit(learner, ckpt_path=checkpoint)
@@ -123,47 +166,60 @@ def layout(network: nn.Module, device: torch.device) -> torch.memory_format:
 class _Batches:
     """One epoch of a split as (images, labels), indexed or rendered on the device."""
 
-    def __init__(
-        self, split: Split, size: int, device: torch.device, layout: torch.memory_format
-    ) -> None:
-        self.split, self.size, self.device, self.layout = split, size, device, layout
+    def __init__(self, learner: "Learner", split: Split, size: int) -> None:
+        self.split, self.size, self.share = split, size, learner.share
+        self.device, self.layout = learner.where, learner.layout
+        self.own = self.share.of(torch.arange(len(split), device=self.device))
 
     def __len__(self) -> int:
-        return math.ceil(len(self.split) / self.size)
+        return math.ceil(len(self.own) / self.size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         labels = self.split.labels.to(self.device)
-        for index in torch.arange(len(self.split), device=self.device).split(self.size):
+        for index in self.own.split(self.size):
             yield self.split.images(index).contiguous(memory_format=self.layout), labels[index]
 
 
 class _Shuffled(_Batches):
-    """One epoch in the order that its generator draws, as the trainer wants its batches."""
+    """One epoch in the order that its seed draws, as the trainer wants its batches.
 
-    def __init__(self, learner: "_Learner", generator: torch.Generator) -> None:
-        super().__init__(
-            learner.data.train, learner.config.batch_size, learner.where, learner.layout
-        )
-        self.config, self.generator = learner.config, generator
+    Processes share the order; what else is drawn, each but the first draws by itself.
+    """
+
+    def __init__(self, learner: "Learner", epoch: int) -> None:
+        super().__init__(learner, learner.data.train, learner.config.batch_size)
+        self.config, seed = learner.config, learner.seed_of(epoch)
+        self.order = torch.Generator().manual_seed(seed)
+        first = self.share.rank == 0
+        own = self.order if first else torch.Generator().manual_seed(self.share.seed(seed))
+        self.generator = own
 
     def __len__(self) -> int:
         return max(1, len(self.split) // self.size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        order = torch.randperm(len(self.split), generator=self.generator).to(self.device)
+        order = torch.randperm(len(self.split), generator=self.order).to(self.device)
         for index in order.split(self.size)[: len(self)]:
-            images, labels = self.config.batch(self.split, index, self.generator)
+            images, labels = self.config.batch(self.split, self.share.of(index), self.generator)
             yield images.contiguous(memory_format=self.layout), labels
 
 
-class _Learner(lightning.LightningModule):
+class Learner(lightning.LightningModule):
     """Cross entropy on logits; keeps the history that a checkpoint has to carry."""
 
     def __init__(
-        self, config: Trainer, data: Dataset, network: nn.Module, seed: int, device: torch.device
+        self,
+        config: Trainer,
+        data: Dataset,
+        network: nn.Module,
+        seed: int,
+        device: torch.device,
+        share: Share = Share(),  # noqa: B008, it is frozen
     ) -> None:
         super().__init__()
         self.config, self.data, self.seed, self.where = config, data, seed, device
+        self.share, self.size = share, min(config.batch_size, len(data.train))
+        self.weight = share.weight(self.size)
         self.layout = layout(network, device)
         self.network = network.train().to(memory_format=self.layout)  # pyright: ignore
         self.history: list[dict[str, float | int]] = []
@@ -173,16 +229,19 @@ class _Learner(lightning.LightningModule):
 
     def train_dataloader(self) -> _Batches:
         """The training images in this epoch's order."""
-        return _Shuffled(self, _drawn(self.seed, self.current_epoch))
+        return _Shuffled(self, self.current_epoch)
 
     def val_dataloader(self) -> _Batches:
         """The validation images."""
-        size = 2 * self.config.batch_size
-        return _Batches(self.data.validation, size, self.where, self.layout)
+        return _Batches(self, self.data.validation, 2 * self.config.batch_size)
+
+    def seed_of(self, epoch: int) -> int:
+        """Of what is random in an epoch."""
+        return self.seed * 100_003 + epoch
 
     def on_train_epoch_start(self) -> None:
         """Seed dropout by the epoch; the caller keeps the global generator from changing."""
-        torch.manual_seed(self.seed * 100_003 + self.current_epoch)
+        torch.manual_seed(self.share.seed(self.seed_of(self.current_epoch)))
         _wake(self.network)
         self._start = time.perf_counter()
 
@@ -192,8 +251,8 @@ class _Learner(lightning.LightningModule):
         loss = self.config.loss(self.network(images).float(), labels)
         if self.where.type == "cpu" or number % _CHECK_EVERY == 0:
             self._refuse_if_not_finite(loss)
-        self._losses.append(loss.detach())
-        return loss
+        self._losses.append(loss.detach() * self.weight)
+        return loss * self.weight
 
     def _refuse_if_not_finite(self, loss: Tensor) -> None:
         if not bool(loss.isfinite()):
@@ -211,6 +270,7 @@ class _Learner(lightning.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """The speed of training leaves validation out."""
         self._trained = time.perf_counter()
+        self.share.agree(self.network)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
         """Keep what the epoch's accuracy is made of."""
@@ -221,18 +281,19 @@ class _Learner(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Close the epoch's row, and training if the target is reached."""
-        losses = torch.stack(self._losses)
-        count = len(self.data.validation)
-        held = torch.stack([loss for loss, _ in self._held]).sum() / count
+        count, processes = len(self.data.validation), self.share.processes
+        losses = self.share.total(torch.stack(self._losses)) / processes
+        held = self.share.total(torch.stack([loss for loss, _ in self._held]).sum()) / count
+        right = self.share.total(torch.stack([right for _, right in self._held]).sum())
         self._refuse_if_not_finite(losses.sum())
         self._refuse_if_not_finite(held)
-        seen = len(losses) * min(self.config.batch_size, len(self.data.train))
+        seen = len(losses) * self.size
         self.history.append(
             {
                 "epoch": self.current_epoch + 1,
                 "train_loss": float(losses.mean()),
                 "validation_loss": float(held),
-                "validation_accuracy": sum(int(right) for _, right in self._held) / count,
+                "validation_accuracy": int(right) / count,
                 "learning_rate": float(self.trainer.optimizers[0].param_groups[0]["lr"]),
                 "images_per_second": seen / (self._trained - self._start),
                 "seconds": time.perf_counter() - self._start,
@@ -249,6 +310,11 @@ class _Learner(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the history."""
         self.history = list(checkpoint["history"])
+
+    def take(self, saved: Mapping[str, Any]) -> None:
+        """Be what was kept, as training left it."""
+        self.load_state_dict(saved["state_dict"])
+        self.history = list(saved["history"])
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401
         """AdamW and its one-cycle schedule."""
@@ -272,10 +338,6 @@ def _wake(network: nn.Module) -> None:
     network.eval()
     for module in network.modules():
         module.training = any(p.requires_grad for p in module.parameters(recurse=False))
-
-
-def _drawn(seed: int, epoch: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed * 100_003 + epoch)
 
 
 def _saved(checkpoint: Path) -> dict[str, Any]:

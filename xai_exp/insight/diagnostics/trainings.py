@@ -101,7 +101,7 @@ def trained_accuracy(
 
 
 def _short(trainer: Trainer, samples: int) -> Trainer:
-    return replace(trainer, samples=samples, max_epochs=None)
+    return replace(trainer, samples=samples, max_epochs=None, processes=1)
 
 
 @configured
