@@ -26,12 +26,10 @@ def build() -> nn.Module:
 
 
 def bring(command: str, folder: Path) -> None:
-    """Make whatever the command names and the folder does not hold."""
-    for name, made in MADE.items():
-        place = folder / name
-        if name in command and not place.exists():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            made(place)
+    """Make whatever the command names and the folder does not hold; answers are always new."""
+    for word, (name, made) in MADE.items():
+        if word in command and (made is _answers or not (folder / name).exists()):
+            made(folder / name)
 
 
 def _pictures(place: Path) -> None:
@@ -94,11 +92,11 @@ def _maps(place: Path) -> None:
 
 
 def _answers(place: Path) -> None:
-    """Three people who answer all surveys that there are, each in a folder of its own."""
+    """Three people who answer the newest survey."""
     rng = np.random.default_rng(0)
     newest = max(place.parent.glob("reports/*.key.json"), key=lambda one: one.stat().st_mtime)
     key = json.loads(newest.read_text())
-    place.mkdir()
+    place.mkdir(exist_ok=True)
     for rater in range(3):
         given = [
             {"item": name, "answer": str(rng.choice(item["choices"])), "seconds": 3.0}
@@ -108,15 +106,15 @@ def _answers(place: Path) -> None:
         (place / f"{rater}.json").write_text(json.dumps(told))
 
 
-MADE = {
-    "my_images": _pictures,
-    "slums": _pictures,
-    "dataset.root=pictures": lambda place: _pictures(place.parent / "pictures"),
-    "picture.png": _picture,
-    "picture.tif": _picture,
-    "net.pt": _network,
-    "net.onnx": _onnx,
-    "folder_with_idx_files": _idx,
-    "maps.npz": _maps,
-    "answers": _answers,
+MADE: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "my_images": ("my_images", _pictures),
+    "=slums": ("slums", _pictures),
+    "=pictures": ("pictures", _pictures),
+    "picture.png": ("picture.png", _picture),
+    "picture.tif": ("picture.tif", _picture),
+    "net.pt": ("net.pt", _network),
+    "path=net.onnx": ("net.onnx", _onnx),
+    "folder_with_idx_files": ("folder_with_idx_files", _idx),
+    "maps.npz": ("maps.npz", _maps),
+    "answers/": ("answers", _answers),
 }

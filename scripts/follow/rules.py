@@ -26,11 +26,13 @@ class Way:
         how: run, skip, look, serve, or add.
         reason: why it is not just run.
         words: what is added to the command.
+        before: a command that has to be run before, if the page has not.
     """
 
     how: str = RUN
     reason: str = ""
     words: str = ""
+    before: str = ""
 
 
 def way(page: str, step: Step, *, brief: bool) -> Way:
@@ -41,7 +43,7 @@ def way(page: str, step: Step, *, brief: bool) -> Way:
         return Way(how=SKIP, reason=_WORDS["no-run"])
     if step.kind == PYTHON:
         return Way()
-    found = _ruled(page, step.text)
+    found = _ruled(page, step.text, brief=brief)
     if step.kind == INLINE and found.how in {RUN, ADD, SERVE}:
         return Way(how=LOOK, reason="named within the text")
     if brief and found.how == RUN and (words := _briefly(step.text)):
@@ -49,10 +51,12 @@ def way(page: str, step: Step, *, brief: bool) -> Way:
     return found
 
 
-def _ruled(page: str, command: str) -> Way:
+def _ruled(page: str, command: str, *, brief: bool) -> Way:
     for rule in _rules():
-        if re.search(rule.get("pages", ""), page) and re.search(rule["command"], command):
-            return Way(how=rule["how"], reason=rule["reason"], words=rule.get("words", ""))
+        meant = rule.get("brief", brief) == brief
+        if meant and re.search(rule.get("pages", ""), page) and re.search(rule["command"], command):
+            told = {name: rule[name] for name in ("reason", "words", "before") if name in rule}
+            return Way(how=rule["how"], **told)
     return Way()
 
 
@@ -63,7 +67,9 @@ def _rules() -> list[dict[str, Any]]:
 
 def _briefly(command: str) -> str:
     """What makes a job short, if it trains."""
-    if not re.match(r"python -m xai_exp (?!explain|view|survey|export|doctor|sync|--)", command):
+    if not re.match(
+        r"python -m xai_exp (?!(?:explain|view|survey|export|doctor|sync) |--)", command
+    ):
         return ""
     told = [] if "trainer=" in command else ["trainer=quick"]
     return " ".join([*told, *([] if "images=" in command else ["images=8"])])

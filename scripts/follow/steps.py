@@ -52,7 +52,7 @@ def steps(page: Path) -> list[Step]:
         line = 2 + text.count("\n", 0, block.start())
         found += _block(block[1], block[2] or "", block[3], line, found)
         end = block.end()
-    return found + _named(text, end, len(text))
+    return [*found, *_named(text, end, len(text))]
 
 
 def _named(text: str, start: int, end: int) -> Iterator[Step]:

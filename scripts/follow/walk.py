@@ -75,6 +75,10 @@ class Walk:
 
     def _ran(self, step: Step, how: Way) -> str | None:
         self._bring(step.text)
+        if how.before and how.before not in self.waited:
+            self.waited[how.before] = 0.0
+            if fault := _fault(how.before, self.place.run(how.before)):
+                return fault
         begun = time.monotonic()
         command = f"{step.text} {how.words}" if how.how == ADD else step.text
         serve = how.how == SERVE
