@@ -100,15 +100,16 @@ class Place:
 
     def _interpreter(self) -> Any:  # noqa: ANN401
         ours, theirs = os.pipe()
-        process = subprocess.Popen(
-            [str(self.python), "-c", _INTERPRETER, str(theirs)],
-            cwd=self.folder,
-            env=self.environment(),
-            stdin=subprocess.PIPE,
-            stdout=self.log.open("ab"),
-            stderr=subprocess.STDOUT,
-            pass_fds=(theirs,),
-        )
+        with self.log.open("ab") as kept:
+            process = subprocess.Popen(
+                [str(self.python), "-c", _INTERPRETER, str(theirs)],
+                cwd=self.folder,
+                env=self.environment(),
+                stdin=subprocess.PIPE,
+                stdout=kept,
+                stderr=subprocess.STDOUT,
+                pass_fds=(theirs,),
+            )
         os.close(theirs)
         return process, os.fdopen(ours)
 
@@ -142,8 +143,9 @@ def clone(folder: Path) -> None:
 
 
 def removed(folder: Path) -> None:
-    """A clone and its results."""
-    (folder / ".venv").unlink(missing_ok=True)
+    """A clone and its results; an environment that it only leads to stays."""
+    if (folder / ".venv").is_symlink():
+        (folder / ".venv").unlink()
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -171,13 +173,16 @@ def _since(log: Path, start: int) -> str:
         return kept.read().decode("utf-8", "replace")
 
 
-def main_python(folder: Path, words: str) -> Path:
-    """Set up a clone by its own Makefile, and say which Python it made.
+def set_up(folder: Path, cpu: str | None) -> Path:
+    """Clone, set up by the clone's own Makefile, and say which Python it made.
 
     Raises:
         SystemExit: when set-up fails.
     """
-    code = subprocess.run(["make", "setup", *words.split()], cwd=folder, check=False).returncode
+    if not folder.exists():
+        clone(folder)
+    words = [f"CPU={cpu}"] if cpu else []
+    code = subprocess.run(["make", "setup", *words], cwd=folder, check=False).returncode
     if code:
         sys.exit(f"make setup: exit code {code}")
     return folder / ".venv" / "bin" / "python"
