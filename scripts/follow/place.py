@@ -37,21 +37,22 @@ class Came(NamedTuple):
 
 
 class Place:
-    """A working copy with an environment.
+    """A working copy with an environment of its own, which no command can reach beyond.
 
     Args:
         folder: to be made.
-        python: of the environment, `.../bin/python`.
+        python: of the environment whose packages it sees, `.../bin/python`.
         limit: seconds that one command may take.
     """
 
     def __init__(self, folder: Path, python: Path, limit: float) -> None:
-        self.folder, self.python, self.limit = folder, python, limit
+        self.folder, self.limit, self.scripts = folder, limit, python.parent
+        self.python = folder / ".venv" / "bin" / "python"
         self.log = folder.with_name(f"{folder.name}.log")
         self._page: Any = None
         if not folder.exists():
             clone(folder)
-            (folder / ".venv").symlink_to(python.parent.parent)
+            over(folder / ".venv", python)
 
     def run(self, command: str, within: float | None = None) -> Came:
         """A line of bash."""
@@ -128,11 +129,12 @@ class Place:
         """The reader's, with the environment first on the path and the clone's own package."""
         return {
             **os.environ,
-            "PATH": f"{self.python.parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": os.pathsep.join(
+                [str(self.python.parent), str(self.scripts), os.environ["PATH"]]
+            ),
             "PYTHONPATH": str(self.folder),
             "COLUMNS": _WIDTH,
             "MPLBACKEND": "Agg",
-            "MAKEFLAGS": "--old-file=.venv/.installed",
         }
 
 
@@ -142,10 +144,20 @@ def clone(folder: Path) -> None:
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
 
 
+def over(folder: Path, python: Path) -> None:
+    """An environment over another: it sees its packages, and what is installed stays within it."""
+    subprocess.run([str(python), "-m", "venv", "--without-pip", str(folder)], check=True)
+    asked = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    here, there = (
+        subprocess.run([str(one), "-c", asked], check=True, capture_output=True, text=True).stdout
+        for one in (folder / "bin" / "python", python)
+    )
+    (Path(here.strip()) / "packages.pth").write_text(there)
+    (folder / ".installed").touch()
+
+
 def removed(folder: Path) -> None:
-    """A clone and its results; an environment that it only leads to stays."""
-    if (folder / ".venv").is_symlink():
-        (folder / ".venv").unlink()
+    """A clone and its results."""
     shutil.rmtree(folder, ignore_errors=True)
 
 

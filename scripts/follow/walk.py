@@ -36,7 +36,7 @@ class Walk:
     def __init__(
         self, page: str, pages: Path, python: Path, *, brief: bool, minutes: float
     ) -> None:
-        self.page, self.brief, self.python = page, brief, python
+        self.page, self.brief = page, brief
         folder = pages / re.sub(r"\W+", "-", page.removesuffix(".md"))
         self.place = Place(folder, python, 60 * minutes)
         self.count: Counter[str] = Counter()
@@ -98,7 +98,7 @@ class Walk:
             "import sys, pathlib; from scripts.follow.brought import bring; "
             "bring(sys.argv[1], pathlib.Path(sys.argv[2]))"
         )
-        words = [str(self.python), "-c", code, command, str(self.place.folder)]
+        words = [str(self.place.python), "-c", code, command, str(self.place.folder)]
         came = self.place.run(shlex.join(words))
         if came.code:
             sys.exit(f"what the reader brings: {came.text[-_ENOUGH:]}")
@@ -132,7 +132,7 @@ class Walk:
 
     def _notebook(self, step: Step) -> str | None:
         how = "brief" if self.brief else "full"
-        words = [str(self.python), "-m", "scripts.follow.notebooks", step.text, how]
+        words = [str(self.place.python), "-m", "scripts.follow.notebooks", step.text, how]
         self.count["notebooks run"] += 1
         return _fault(self.page, self.place.run(shlex.join(words)))
 

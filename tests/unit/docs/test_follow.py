@@ -8,7 +8,7 @@ import pytest
 
 from scripts.follow import rules, steps, walk
 from scripts.follow.compare import difference
-from scripts.follow.place import Came, Place
+from scripts.follow.place import Came, Place, over
 from scripts.follow.steps import Step
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -111,10 +111,21 @@ def test_no_page_names_a_target_or_a_script_that_is_not_there():
             assert looked != "", f"{page.name}:{step.line}: {step.text}"
 
 
-@pytest.fixture
-def there(tmp_path):
-    (tmp_path / "page").mkdir()
-    return Place(tmp_path / "page", Path(sys.executable), limit=20)
+@pytest.fixture(scope="module")
+def there(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("follow") / "page"
+    folder.mkdir()
+    over(folder / ".venv", Path(sys.executable))
+    return Place(folder, Path(sys.executable), limit=20)
+
+
+def test_a_page_s_environment_sees_the_packages_and_installs_nothing_among_them(there):
+    asked = "import sys, sysconfig, numpy; print(sys.prefix, sysconfig.get_path('purelib'))"
+    came = there.run(f'python -c "{asked}"')
+    prefix, packages = came.text.split()
+    assert prefix == str(there.folder / ".venv")
+    assert packages.startswith(prefix)
+    assert not (there.folder / ".venv").is_symlink()
 
 
 def test_commands_and_python_share_the_page_s_folder(there):
