@@ -10,7 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,7 @@ from xai_exp.survey.key import GUESSES, PAIRS, Item, Key
 ROOT = Path(__file__).resolve().parent.parent
 FOUND, PAGE = ROOT / "scripts" / "survey.json", ROOT / "docs" / "survey.md"
 METHODS = [f"m{place}" for place in range(8)]
-STEP, IMAGES = 0.25, 16
-TRUE = STEP * (np.arange(8) - 3.5)  # the strengths, evenly apart
+PICTURES = 16  # of a network that is asked about
 DEFAULT, RATERS = 56, (3, 5, 12, 30)
 POWER = 0.8
 
@@ -43,6 +42,8 @@ class Case:
         people: the standard deviation of a person's own strengths about the mean of all people.
         pictures: the same of a method's own strength on each picture.
         questions: a person is asked.
+        images: that questions are about.
+        step: from one method's strength to the next.
         surveys: how often.
     """
 
@@ -50,7 +51,14 @@ class Case:
     people: float
     pictures: float
     questions: int = DEFAULT
+    images: int = 16
+    step: float = 0.25
     surveys: int = 200
+
+    @property
+    def true(self) -> Any:  # noqa: ANN401
+        """The strengths, evenly apart."""
+        return self.step * (np.arange(8) - 3.5)
 
 
 KINDS = {
@@ -60,10 +68,11 @@ KINDS = {
     (0.7, 0.5): "people and pictures",
 }
 COVERED = [Case(raters=n, people=a, pictures=b) for a, b in KINDS for n in RATERS]
+ASKED = ((16, 56), (56, 56), (56, 112))  # images and questions
 POWERED = [
-    Case(raters=n, people=0.7, pictures=0.5, questions=q, surveys=100)
-    for q in (28, 112)
-    for n in RATERS
+    Case(raters=n, people=0.7, pictures=0.5, questions=q, images=i, step=0.4, surveys=100)
+    for i, q in ASKED
+    for n in RATERS[1:]
 ]
 GUESSED = [(raters, people) for people in (0.0, 0.7) for raters in (5, 12, 30)]
 EFFECT, PLAIN, CONDITIONS = 0.3, 0.4, (design.NOTHING, "placebo", "shown")
@@ -76,16 +85,25 @@ def main(words: Sequence[str]) -> None:
         done = [one["case"] for one in found["pairs"]]
         for case in [one for one in (*COVERED, *POWERED) if asdict(one) not in done]:
             found["pairs"].append({"case": asdict(case), **simulated(case)})
-            write_whole(FOUND, json.dumps(found, indent=1) + "\n")
+            write_whole(FOUND, written(found) + "\n")
             print(case)
         for raters, people in GUESSED[len(found["rules"]) :]:
             found["rules"].append(rules(raters, people))
-            write_whole(FOUND, json.dumps(found, indent=1) + "\n")
+            write_whole(FOUND, written(found) + "\n")
     text = PAGE.read_text("utf-8")
     for name, table in {"covered": covered(found), "power": power(found["pairs"])}.items():
         mark = re.compile(f"(<!-- begin: {name} -->).*(<!-- end: {name} -->)", re.DOTALL)
         text = mark.sub(lambda match: f"{match[1]}\n\n{table}\n\n{match[2]}", text)  # noqa: B023
     write_whole(PAGE, text)
+
+
+def written(found: dict[str, Any]) -> str:
+    """A line for each case."""
+    parts = [
+        f'"{name}": [\n' + ",\n".join(json.dumps(one) for one in rows) + "\n]"
+        for name, rows in found.items()
+    ]
+    return "{" + ",\n".join(parts) + "}"
 
 
 def simulated(case: Case) -> dict[str, Any]:
@@ -112,15 +130,24 @@ def simulated(case: Case) -> dict[str, Any]:
         "strength": float(np.mean(held)),
         "leads": float(np.mean(together)),
         "alpha": float(np.mean(agreed)),
-        "sizes": [round(float(one), 4) for one in leads],
-        "found": [float(one) for one in np.mean(known, 0)],
+        **_grouped(leads, np.mean(known, 0)),
+    }
+
+
+def _grouped(leads: Any, found: Any) -> dict[str, list[float]]:  # noqa: ANN401
+    """The share of leads of each size that were found."""
+    sizes = np.round(leads, 2)
+    each = sorted(set(sizes.tolist()))
+    return {
+        "sizes": each,
+        "found": [round(float(found[sizes == one].mean()), 4) for one in each],
     }
 
 
 def survey(case: Case, seed: int) -> tuple[Key, list[Answers]]:
     """One survey and what people answer."""
     rng = np.random.default_rng((seed, case.raters, case.questions))
-    places = [(0, image) for image in range(IMAGES)]
+    places = [(0, image) for image in range(case.images)]
     asked = design.pairs(METHODS, places, case.questions, seed)
     items = {
         f"q{number}": Item(
@@ -132,8 +159,8 @@ def survey(case: Case, seed: int) -> tuple[Key, list[Answers]]:
         for number, one in enumerate(asked)
     }
     key = Key(title="simulated", kind=PAIRS, items=items, forms=2)
-    own = TRUE + case.people * rng.normal(size=(case.raters, 8))
-    seen = case.pictures * rng.normal(size=(IMAGES, 8))
+    own = case.true + case.people * rng.normal(size=(case.raters, 8))
+    seen = case.pictures * rng.normal(size=(case.images, 8))
     return key, list(answers(key, own, seen, rng))
 
 
@@ -158,7 +185,7 @@ def truth(case: Case) -> tuple[Any, float]:
     nodes, weights = np.polynomial.hermite_e.hermegauss(61)
     weights = weights / weights.sum()
     one, two = np.array(list(combinations(range(8), 2))).T
-    lead = TRUE[one] - TRUE[two]
+    lead = case.true[one] - case.true[two]
     seen = lead[:, None] + np.sqrt(2) * case.pictures * nodes
     liked = special.expit(seen[..., None] + np.sqrt(2) * case.people * nodes) @ weights
     share = liked @ weights
@@ -171,7 +198,7 @@ def truth(case: Case) -> tuple[Any, float]:
         np.add.at(found, two, -rest)
         return found
 
-    return root(surprise, TRUE, tol=1e-12).x, agreed
+    return root(surprise, case.true, tol=1e-12).x, agreed
 
 
 def rules(raters: int, people: float, surveys: int = 200) -> dict[str, Any]:
@@ -181,7 +208,7 @@ def rules(raters: int, people: float, surveys: int = 200) -> dict[str, Any]:
     held, found = [], []
     for seed in range(surveys):
         rng = np.random.default_rng((seed, raters))
-        asked = design.guesses(networks, CONDITIONS, IMAGES, 4, seed)
+        asked = design.guesses(networks, CONDITIONS, PICTURES, 4, seed)
         items = {
             f"q{number}": Item(
                 network=one.network,
@@ -238,13 +265,11 @@ def covered(found: dict[str, Any]) -> str:
 def power(found: Sequence[dict[str, Any]]) -> str:
     """The smallest lead that is found in 80 % of surveys, by people and questions."""
     rows = {json.dumps(one["case"]): one for one in found}
-    base = Case(raters=0, people=0.7, pictures=0.5)
-    lines = ["| people | 28 questions | 56 questions | 112 questions |", "| --- " * 4 + "|"]
-    for raters in RATERS:
+    heads = [f"{questions} questions, {images} pictures" for images, questions in ASKED]
+    lines = [f"| people | {' | '.join(heads)} |", "| --- " * 4 + "|"]
+    for raters in RATERS[1:]:
         cells = []
-        for questions in (28, DEFAULT, 112):
-            surveys = 200 if questions == DEFAULT else 100
-            case = replace(base, raters=raters, questions=questions, surveys=surveys)
+        for case in [one for one in POWERED if one.raters == raters]:
             one = rows[json.dumps(asdict(case))]
             least = smallest(one["sizes"], one["found"])
             cells.append(

@@ -22,7 +22,8 @@ from xai_exp.survey.key import PAIRS, Key
 Rows = Sequence[tuple[str, str, Interval]]
 _ALPHA = (
     "Krippendorff's alpha (nominal): 1 if all raters agree, 0 if as often as by chance. Its "
-    "interval is a bootstrap over questions."
+    "interval is the wider one of a bootstrap over questions and, from three raters on, of a "
+    "jackknife over raters."
 )
 
 
