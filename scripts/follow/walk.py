@@ -111,7 +111,7 @@ class Walk:
         if test == "":
             return f"{command}: there is no such script or module"
         self._bring(command)
-        return _fault(f"{command}, looked at by: {test}", self.place.run(test, within=120))
+        return _fault(f"{command}, looked at by: {test}", self.place.run(test))
 
     def _left(self, how: Way, what: str) -> None:
         self.count[what] += 1
