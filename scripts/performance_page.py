@@ -53,7 +53,7 @@ def main() -> None:
         "growth": _growth(rows["growth"]),
         **_memory(rows["memory"]),
         **_waiting(rows["waiting"]),
-        "first": _newcomer(json.loads(FIRST.read_text("utf-8"))),
+        "first": _newcomer(),
         **_reports(rows["reports"]),
         "drawn": f"{rows['rendering']['counting, images a second']:,.0f}",
         **_explainers(rows["explainers"]),
@@ -63,8 +63,11 @@ def main() -> None:
     draw(series(rows["growth"]))
 
 
-def _newcomer(found: Mapping[str, Any]) -> str:
-    """From a clone to the first heatmap."""
+def _newcomer() -> str:
+    """From a clone to the first heatmap, if it was measured."""
+    if not FIRST.is_file():
+        return "not measured yet"
+    found: Mapping[str, Any] = json.loads(FIRST.read_text("utf-8"))
     took = found["seconds"]
     each = ", ".join(f"{name} {_time(many)}" for name, many in took.items())
     return (

@@ -24,11 +24,11 @@ class Clusters(NamedTuple):
     Attributes:
         covariance: (things, things) of the strengths if only these were drawn from many: each is
             left out in turn (jackknife in one Newton step, Cameron and Miller 2015, CR3).
-        count: how many there are.
+        groups: how many there are.
     """
 
     covariance: Array
-    count: int
+    groups: int
 
 
 class Preferences(NamedTuple):
@@ -72,7 +72,7 @@ class Preferences(NamedTuple):
     def _clustered(self, weights: Array) -> list[tuple[float, float]]:
         """The variances that allow for clusters, and their degrees of freedom."""
         known = [one for one in (self.by_rater, self.by_picture) if one is not None]
-        found = [(_variance(weights, one.covariance), one.count - 1.0) for one in known]
+        found = [(_variance(weights, one.covariance), one.groups - 1.0) for one in known]
         if len(found) == 2:
             both = sum(one for one, _ in found) - _variance(weights, self.single)
             if both > max(one for one, _ in found):

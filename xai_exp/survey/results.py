@@ -115,7 +115,7 @@ def _strengths(key: Key, found: Preferred, strengths: Mapping[str, Interval]) ->
 def _allowed(strengths: Preferences) -> str:
     """What the intervals allow for, and what they can't."""
     known = {"raters": strengths.by_rater, "pictures": strengths.by_picture}
-    told = [f"the {one.count} {name}" for name, one in known.items() if one is not None]
+    told = [f"the {one.groups} {name}" for name, one in known.items() if one is not None]
     words = f"Intervals allow for how {' and '.join(told)} differ. " if told else ""
     if untold := [name for name, one in known.items() if one is None]:
         words += (

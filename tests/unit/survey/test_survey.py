@@ -154,7 +154,7 @@ def test_leads_hold_together(pairs, tmp_path):
     places = [said.methods.index(name) for name in (one, other)]
     assert said.lead(one, other) == said.strengths.lead(*places, 1 - 0.05 / 6)
     assert said.lead(one, other).low < said.strengths.lead(*places).low
-    assert said.strengths.by_picture.count == len(
+    assert said.strengths.by_picture.groups == len(
         {(i.network, i.image) for i in found.items.values()}
     )
 
