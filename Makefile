@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test elsewhere lint type ui sweep dashboard study tuning replications bench docs site tutorials equals networks formats peers tools witnesses accuracy screenshots chaos fuzz test-cluster audit release lock clean
+.PHONY: help setup run test elsewhere lint type ui sweep dashboard study tuning replications bench docs site tutorials follow survey-proof equals networks formats peers tools witnesses accuracy screenshots chaos fuzz test-cluster audit release lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -12,10 +12,10 @@ help:  ## this list
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "error: python3 is %d.%d; allowed: 3.11 or newer (make PYTHON=python3.12 ...)" % sys.version_info[:2])'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(if $(CPU),$(BIN)/python -m pip install --quiet --disable-pip-version-check uv && $(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend=cpu -c constraints.txt -e '.[dev]',$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]')
+	$(if $(CPU),scripts/setup_cpu.sh $(BIN) $(CPU),$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]')
 	@touch $@
 
-setup: $(STAMP)  ## make .venv and install the pinned versions (CPU=1: torch without CUDA)
+setup: $(STAMP)  ## make .venv and install the pinned versions (CPU=1: torch without CUDA; CPU=URL: from a mirror)
 
 run: $(STAMP)  ## the main job: count discs, explain with LRP, score, track
 	$(BIN)/python -m xai_exp dataset=counting explainer=lrp
@@ -86,6 +86,12 @@ docs: $(STAMP)  ## write the generated pages of docs/ anew, run the commands of 
 
 tutorials: $(STAMP)  ## run the notebooks of docs/tutorials and store what their cells give (minutes)
 	$(BIN)/python scripts/tutorials.py
+
+follow: $(STAMP)  ## follow README and all pages from a clean clone, stop at the first difference (hours; ARGS="--brief --from docs/mine.md")
+	$(BIN)/python -m scripts.follow $(ARGS)
+
+survey-proof: $(STAMP)  ## surveys of simulated people, into docs/survey.md (ten minutes; goes on where it was)
+	$(BIN)/python scripts/survey_proof.py
 
 SITE := mkdocs-material==9.8.2 mkdocstrings-python==2.0.11
 site: $(STAMP)  ## docs/ as a site in build/site, for reading offline (an environment of its own)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -16,6 +17,7 @@ from scripts.findings_table import table
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 RESULTS = ROOT / "benchmarks" / "results"
+FIRST = ROOT / "scripts" / "follow" / "first.json"
 MADE = "<!-- made by scripts/performance_page.py from performance-words.md: change that -->\n"
 SHOWN = (
     *("gradient", "lrp.epsilon_plus", "lrp.z_plus", "lrp.alpha_beta", "guided_backprop"),
@@ -51,6 +53,7 @@ def main() -> None:
         "growth": _growth(rows["growth"]),
         **_memory(rows["memory"]),
         **_waiting(rows["waiting"]),
+        "first": _newcomer(),
         **_reports(rows["reports"]),
         "drawn": f"{rows['rendering']['counting, images a second']:,.0f}",
         **_explainers(rows["explainers"]),
@@ -58,6 +61,24 @@ def main() -> None:
     }
     (DOCS / "performance.md").write_text(MADE + words.format(**told), "utf-8")
     draw(series(rows["growth"]))
+
+
+def _newcomer() -> str:
+    """From a clone to the first heatmap, if it was measured."""
+    if not FIRST.is_file():
+        return "not measured yet"
+    found: Mapping[str, Any] = json.loads(FIRST.read_text("utf-8"))
+    took = found["seconds"]
+    each = ", ".join(f"{name} {_time(many)}" for name, many in took.items())
+    return (
+        f"{_time(sum(took.values()))} ({each}), on {found['cores']} cores with {found['load']:.0f} "
+        f"processes at work; the environment fills {found['environment_gb']} GB "
+        f"({found['date']})"
+    )
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _names(rows: Rows) -> list[str]:

@@ -3,7 +3,8 @@
 One version stands in pyproject.toml, xai_exp/__init__.py, CITATION.cff, codemeta.json (which this
 script writes) and as the newest heading of CHANGELOG.md. Source and wheel are built, checked by
 twine and summed; the newest section of the changelog becomes dist/notes.md. Nothing is uploaded.
-`--check` only says what does not fit together; `--metadata` only writes codemeta.json.
+What can be done without, such as a public address,
+is named. `--check` only says what does not fit together; `--metadata` only writes codemeta.json.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 META = ROOT / "codemeta.json"
+_RELATIVE = re.compile(r"\]\((?!https?:|#)[^)]+\)")
 HEADING = re.compile(r"^## (\S+) \((unreleased|\d{4}-\d\d-\d\d)\)$", re.MULTILINE)
 
 
@@ -30,6 +32,8 @@ def main() -> int:
     faults = disagreements()
     for fault in faults:
         print(f"error: {fault}")
+    if told := lacking():
+        print(f"lacking: {told}")
     if faults or "--check" in sys.argv:
         return int(bool(faults))
     return build()
@@ -59,6 +63,28 @@ def disagreements() -> list[str]:
     return wrong
 
 
+def lacking() -> str | None:
+    """What a release can do without, and what that costs whoever finds it; None if nothing is."""
+    absent = [
+        name
+        for name, there in {
+            "[project.urls] in pyproject.toml": "urls" in project(),
+            "repository-code in CITATION.cff": _first(
+                r"(?m)^repository-code: (.+)$", "CITATION.cff"
+            ),
+            "doi in CITATION.cff": _first(r"(?m)^doi: (.+)$", "CITATION.cff"),
+        }.items()
+        if not there
+    ]
+    if not absent:
+        return None
+    links = _RELATIVE.findall((ROOT / "README.md").read_text("utf-8"))
+    return (
+        f"{', '.join(absent)}: the public address is not known; outside of the repository "
+        f"{len(links)} links and pictures of README.md lead nowhere"
+    )
+
+
 def _first(pattern: str, name: str) -> str | None:
     found = re.search(pattern, (ROOT / name).read_text("utf-8"), re.MULTILINE)
     return found[1] if found else None
@@ -67,6 +93,7 @@ def _first(pattern: str, name: str) -> str | None:
 def codemeta() -> str:
     """The project in the words of CodeMeta 3.0 (codemeta.github.io)."""
     told = project()
+    public = told.get("urls", {}).get("Repository")
     words = {
         "@context": "https://w3id.org/codemeta/3.0",
         "@type": "SoftwareSourceCode",
@@ -83,6 +110,7 @@ def codemeta() -> str:
         "softwareRequirements": told["dependencies"],
         "readme": "README.md",
         "softwareHelp": "docs",
+        **({"codeRepository": public} if public else {}),
         "dateModified": _first(r"(?m)^date-released: (.+)$", "CITATION.cff"),
     }
     return json.dumps(words, indent=2, ensure_ascii=False) + "\n"

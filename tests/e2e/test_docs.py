@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from scripts.follow.notebooks import BRIEF
+from scripts.follow.steps import BLOCK
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted((ROOT / "docs").glob("add-a*.md")), ROOT / "docs" / "sweep.md"]
-BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -84,23 +86,14 @@ def written(page: str) -> list[str]:
     return [text for language, place, text in blocks if language == "python" and not place]
 
 
-TINY = {
-    "1-from-pixels-to-an-answer": {"COUNT": 200, "SAMPLES": 200, "IMAGES": 4},
-    "2-my-network-and-pictures": {"EPOCHS": 1, "TILES": 6, "STEPS": 2},
-    "3-a-sweep-and-its-stability": {
-        **{"TRIALS": 2, "COUNT": 200, "SAMPLES": 200, "IMAGES": 4, "LEAST": 0.0},
-    },
-}
-
-
 @pytest.mark.slow
 def test_the_tutorials_run_from_top_to_bottom(tmp_path: Path, begun: Callable) -> None:
     notebooks = sorted((ROOT / "docs" / "tutorials").glob("*.ipynb"))
-    assert [path.stem for path in notebooks] == sorted(TINY)
+    assert [path.stem for path in notebooks] == sorted(BRIEF)
     code = f"import json, sys\nsys.path.insert(0, {str(ROOT / 'scripts')!r})\nimport tutorials\n"
     for path in notebooks:
         code += f"told = json.load(open({str(path)!r}))\n"
-        code += f"made = tutorials.executed(told, {TINY[path.stem]!r})\n"
+        code += f"made = tutorials.executed(told, {BRIEF[path.stem]!r})\n"
         code += "print(sum(len(cell.get('outputs', ())) for cell in told['cells']))\n"
     code += "\n".join(written("exact-truth"))
     told = begun(tmp_path, code=code)

@@ -45,6 +45,13 @@ class Preferred(NamedTuple):
     left: Interval
     metrics: Mapping[str, Agreement]
 
+    def lead(self, first: str, second: str) -> Interval:
+        """By how much one is preferred to another; all such intervals hold together."""
+        count = len(self.methods)
+        confidence = 1 - 0.05 / (count * (count - 1) / 2)  # Bonferroni: the best is chosen by data
+        places = (self.methods.index(first), self.methods.index(second))
+        return self.strengths.lead(*places, confidence)
+
 
 class Guessed(NamedTuple):
     """A survey of mechanisms.
@@ -80,7 +87,8 @@ def preferred(key: Key, answers: Sequence[Answers]) -> Preferred:
 def ranked(key: Key, answers: Sequence[Answers]) -> tuple[list[str], Preferences]:
     """The methods that were shown, and their strengths."""
     methods = sorted({name for item in key.items.values() for name in item.methods.values()})
-    won, lost, who = [], [], []
+    won, lost, who, where = [], [], [], []
+    pictures = sorted({(item.network, item.image) for item in key.items.values()})
     for rater, one in enumerate(answers):
         for name, choice in one.given.items():
             item = key.items[name]
@@ -88,7 +96,8 @@ def ranked(key: Key, answers: Sequence[Answers]) -> tuple[list[str], Preferences
             won.append(methods.index(item.methods[choice]))
             lost.append(methods.index(item.methods[rest]))
             who.append(rater)
-    return methods, bradley_terry(won, lost, who, len(methods))
+            where.append(pictures.index((item.network, item.image)))
+    return methods, bradley_terry(won, lost, who, len(methods), where)
 
 
 def guessed(key: Key, answers: Sequence[Answers]) -> Guessed:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import gcd
 
 import numpy as np
 
@@ -59,6 +60,7 @@ def pairs(
 ) -> list[Pair]:
     """So many comparisons, every two methods equally often, each time on another image.
 
+    Over as many images as there are, or as there are questions.
     Each side is dealt out evenly; the second form of the survey is the mirror of the first.
 
     Args:
@@ -81,10 +83,12 @@ def pairs(
     rng.shuffle(every)
     where = rng.permutation(len(places))
     turned = rng.permutation(np.arange(count) % 2).astype(bool)
+    # Each turn of a pair meets another picture, and all pictures are made use of.
+    step = next(one for one in range(len(every), most + 2) if gcd(one, len(places)) == 1)
     found = []
     for number in range(count):
         turn, which = divmod(number, len(every))
-        network, image = places[where[(which + turn) % len(places)]]
+        network, image = places[where[(which + turn * step) % len(places)]]
         first, second = every[which]
         methods_ = (second, first) if turned[number] else (first, second)
         found.append(Pair(network=network, image=image, methods=methods_))

@@ -13,7 +13,7 @@ from xai_exp.report.figures.svg import svg
 from xai_exp.report.pages import document
 from xai_exp.report.pages.page import Section
 from xai_exp.statistics import Interval
-from xai_exp.statistics.preferences import FEWEST_RATERS
+from xai_exp.statistics.preferences import Preferences
 from xai_exp.survey import analysis
 from xai_exp.survey.analysis import Guessed, Preferred
 from xai_exp.survey.answers import Answers
@@ -22,7 +22,8 @@ from xai_exp.survey.key import PAIRS, Key
 Rows = Sequence[tuple[str, str, Interval]]
 _ALPHA = (
     "Krippendorff's alpha (nominal): 1 if all raters agree, 0 if as often as by chance. Its "
-    "interval is a bootstrap over questions."
+    "interval is the wider one of a bootstrap over questions and, from three raters on, of a "
+    "jackknife over raters."
 )
 
 
@@ -71,17 +72,13 @@ def _sentence(key: Key, found: Preferred, order: Sequence[str]) -> str:
     if not known:
         return "No method was asked about, only controls."
     best = known[0]
-    behind = [name for name in order if name != best and _lead(found, best, name).low > 0]
-    ahead = [name for name in order if name != best and _lead(found, best, name).high < 0]
+    behind = [name for name in order if name != best and found.lead(best, name).low > 0]
+    ahead = [name for name in order if name != best and found.lead(best, name).high < 0]
     rest = [name for name in order if name not in {best, *behind, *ahead}]
     said = f"Of the methods people prefer {tables.words(best)}"
     said += f", clearly to {_names(behind)}" if behind else ", clearly to none of the others"
     said += f"; not clearly to {_names(rest)}" if rest else ""
     return said + (f"; clearly behind {_names(ahead)}." if ahead else ".")
-
-
-def _lead(found: Preferred, first: str, second: str) -> Interval:
-    return found.strengths.lead(found.methods.index(first), found.methods.index(second))
 
 
 def _names(names: Sequence[str]) -> str:
@@ -95,22 +92,17 @@ def _strengths(key: Key, found: Preferred, strengths: Mapping[str, Interval]) ->
             tables.cell(_told(key, name)),
             _number(one),
             _number(found.chosen[name], per_cent=True),
-            _number(_lead(found, best, name)) if name != best else tables.cell(""),
+            _number(found.lead(best, name)) if name != best else tables.cell(""),
         ]
         for name, one in strengths.items()
     ]
     heads = ["heatmap", "strength", "chosen", f"{tables.words(best)} is ahead by"]
-    people = found.strengths.raters
     words = (
         "Bradley-Terry strengths, log-odds of being preferred to the mean of all that were shown, "
-        "with 95 % intervals; a lead of 1 is being preferred in 73 % of answers. "
+        "with 95 % intervals; a lead of 1 is being preferred in 73 % of answers. Leads hold "
+        "together, over every two heatmaps. "
     )
-    words += (
-        f"Intervals allow for how the {people} raters differ. "
-        if people >= FEWEST_RATERS
-        else f"Intervals take all answers as independent: {people} raters can't tell how people "
-        "differ. "
-    )
+    words += _allowed(found.strengths)
     if not found.strengths.finite:
         words += (
             "Some heatmaps never lost to any of the others, so that the likelihood has no maximum; "
@@ -118,6 +110,18 @@ def _strengths(key: Key, found: Preferred, strengths: Mapping[str, Interval]) ->
         )
     drawn = svg(_drawn(key, strengths), "Strengths of preference with their intervals")
     return f"<p>{words}</p><figure>{drawn}</figure>{tables.table(heads, body, name='strengths')}"
+
+
+def _allowed(strengths: Preferences) -> str:
+    """What the intervals allow for, and what they can't."""
+    known = {"raters": strengths.by_rater, "pictures": strengths.by_picture}
+    told = [f"the {one.groups} {name}" for name, one in known.items() if one is not None]
+    words = f"Intervals allow for how {' and '.join(told)} differ. " if told else ""
+    if untold := [name for name, one in known.items() if one is None]:
+        words += (
+            f"How {' and '.join(untold)} differ can't be told from so few: as if they were alike. "
+        )
+    return words
 
 
 def _drawn(key: Key, found: Mapping[str, Interval]) -> Figure:

@@ -24,6 +24,18 @@ def test_a_version_that_differs_is_named(release, monkeypatch):
     assert len(release.disagreements()) == 5
 
 
+def test_what_is_lacking_is_said_in_one_line_until_it_is_there(release, monkeypatch):
+    said = release.lacking()
+    assert said.startswith("[project.urls] in pyproject.toml, repository-code in CITATION.cff")
+    assert "links and pictures of README.md lead nowhere" in said
+    assert "\n" not in said
+    told = release.project() | {"urls": {"Repository": "https://example.org/xai_exp"}}
+    monkeypatch.setattr(release, "project", lambda: told)
+    monkeypatch.setattr(release, "_first", lambda *_: "there")
+    assert release.lacking() is None
+    assert '"codeRepository": "https://example.org/xai_exp"' in release.codemeta()
+
+
 def test_notes_are_the_newest_section(release):
     text = release.notes(
         "# Changelog\n\n## 2.0 (unreleased)\n\n- b\n\n## 1.0 (2026-01-01)\n\n- a\n"

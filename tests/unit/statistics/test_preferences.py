@@ -74,7 +74,7 @@ def test_what_never_loses_has_the_strength_of_firth_s_penalty():
     np.testing.assert_allclose(found.strengths, best(preferred, other, 3, 0.5), atol=1e-6)
 
 
-@pytest.mark.parametrize(("raters", "spread"), [(3, 0.0), (12, 0.7)])
+@pytest.mark.parametrize(("raters", "spread"), [(2, 0.0), (12, 0.7)])
 def test_the_true_strengths_lie_within_their_intervals(raters, spread):
     """Of 100 surveys 95 are expected; raters who differ need to be counted as such."""
     true = np.array([0.8, 0.3, -0.2, -0.9])
@@ -82,6 +82,50 @@ def test_the_true_strengths_lie_within_their_intervals(raters, spread):
     assert lead == pytest.approx(1.7, rel=0.03) or spread
     leads = [bradley_terry(*asked(true, raters, 24, n, spread), 4).lead(0, 3) for n in range(100)]
     assert 90 <= sum(one.low <= lead <= one.high for one in leads) <= 99
+
+
+def test_pictures_are_left_out_in_turn_by_the_textbook_s_formula():
+    """Of two things the lead's score is y - p, its information p (1 - p) an answer."""
+    first = np.array([1, 1, 1, 0, 1, 0, 0, 1, 1, 1, 0, 1], dtype=bool)
+    picture = np.repeat([0, 1, 2, 3], 3)
+    found = bradley_terry(1 - first, first * 1, np.zeros(12), 2, picture)
+    chance = first.mean()
+    scores = np.array([(first[picture == one] - chance).sum() for one in range(4)])
+    moves = scores / (chance * (1 - chance) * (12 - 3))
+    variance = 3 / 4 * (moves**2).sum()
+    assert found.by_picture is not None
+    unit = np.array([1, -1])
+    assert unit @ found.by_picture.covariance @ unit == pytest.approx(variance)
+    assert found.by_rater is None
+    lead = found.lead(0, 1)
+    reach = scipy.stats.t.ppf(0.975, 3) * np.sqrt(variance)
+    assert lead.high - lead.mean == pytest.approx(
+        max(reach, 1.959963985 / np.sqrt(12 * chance * (1 - chance)))
+    )
+
+
+def test_where_one_picture_alone_compares_a_thing_pictures_can_t_be_told_apart():
+    given = [0, 1, 0, 1, 0, 1, 2], [1, 0, 1, 0, 1, 0, 0], np.zeros(7), 3
+    assert bradley_terry(*given, [0, 0, 1, 1, 2, 2, 2]).by_picture is None
+    assert bradley_terry(*given, [0, 0, 1, 1, 2, 2, 2]).lead(0, 1).low < 0
+
+
+def test_a_method_that_suits_some_pictures_is_not_taken_for_better_on_all():
+    """Of 40 surveys 38 are expected to hold the truth; without pictures far fewer do."""
+    held = {True: 0, False: 0}
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        suits = rng.normal(size=(10, 3))
+        picture = np.tile(np.repeat(np.arange(10), 3), 30)
+        a, b = np.tile([[0, 1], [1, 2], [2, 0]], (300, 1)).T
+        turned = rng.random(900) > scipy.special.expit(suits[picture, a] - suits[picture, b])
+        won, lost = np.where(turned, b, a), np.where(turned, a, b)
+        for told in held:
+            who, where = np.repeat(np.arange(30), 30), picture if told else None
+            lead = bradley_terry(won, lost, who, 3, where).lead(0, 1)
+            held[told] += lead.low <= 0 <= lead.high
+    assert held[True] >= 36
+    assert held[False] < 25
 
 
 def test_things_that_were_never_compared_are_refused():
@@ -105,3 +149,13 @@ def test_raters_who_guess_have_no_agreement_and_one_alone_has_none_to_speak_of()
     assert guessed.low < 0 < guessed.high
     assert np.isnan(krippendorff_alpha([[0, 1, 1]]).mean)
     assert np.isnan(krippendorff_alpha([[1, 1], [1, 1]]).mean)
+
+
+def test_alpha_allows_for_raters_by_leaving_each_out_in_turn():
+    values = np.random.default_rng(1).integers(0, 2, (3, 30))
+    values[1] = values[0]
+    found = krippendorff_alpha(values)
+    left = [krippendorff_alpha(np.delete(values, one, 0)).mean for one in range(3)]
+    reach = scipy.stats.t.ppf(0.975, 2) * np.sqrt(2 / 3 * ((left - np.mean(left)) ** 2).sum())
+    assert found.low == pytest.approx(found.mean - reach)
+    assert found.high == pytest.approx(found.mean + reach)

@@ -1,0 +1,39 @@
+"""Whether an output is the one that a page quotes, but for numbers, times and names of runs."""
+
+import re
+
+_MASKS = (
+    (re.compile(r"\x1b\[[0-9;]*m"), ""),
+    (re.compile(r"[┏┳┓┗┻┛┡╇┩├┼┤└┴┘━─┃│╞╡]+"), " "),
+    (re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{8,}\b"), "#"),
+    (re.compile(r"\bn = #"), ""),
+    (re.compile(r"[-+±]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?"), "#"),
+    (re.compile(r"(?:# )?(?:#|nan)(?: \.\. (?:#|nan))"), "#"),
+    (re.compile(r"(?:n = )?#(?:\s+(?:n = )?#)*"), "#"),
+    (re.compile(r"\s+"), " "),
+)
+
+
+def masked(text: str) -> str:
+    """What is left once numbers, hashes, rules and the width of the terminal are taken away.
+
+    >>> masked("│ lrp │  0.50 │ 21.1 │") == masked("| lrp | 0.61 | 19 |".replace("|", "│"))
+    True
+    """
+    for mask, put in _MASKS:
+        text = mask.sub(put, text)
+    return text.strip()
+
+
+def difference(quoted: str, got: str) -> str | None:
+    """The first quoted line whose words did not come, in their order; None if all did."""
+    rest = _lines(got)
+    for line in _lines(quoted):
+        if line not in rest:
+            return f"quoted: {line}"
+        rest = rest[rest.index(line) + 1 :]
+    return None
+
+
+def _lines(text: str) -> list[str]:
+    return [words for line in text.splitlines() if (words := masked(line)) not in {"", "#"}]
