@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -222,7 +222,13 @@ class Tracking(Protocol):
 
 @configured
 class Off:
-    """No tracking: everything is forgotten."""
+    """No tracking: everything is forgotten.
+
+    Args:
+        figures: none are drawn; what experiments say of them is understood.
+    """
+
+    figures: Literal[False] = False
 
     def open(self) -> Tracker:
         """A tracker that records nothing and finds nothing."""

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import pandas as pd
 
@@ -19,9 +20,15 @@ _HEADS = ("run", "type", "what", "name", "value")
 
 @configured
 class Csv:
-    """Runs as CSV files under `root`, for spreadsheets; nothing is found again."""
+    """Runs as CSV files under `root`, for spreadsheets; nothing is found again.
+
+    Args:
+        root: the folder, made if need be.
+        figures: none are drawn; what experiments say of them is understood.
+    """
 
     root: str = "mlruns/csv"
+    figures: Literal[False] = False
 
     def __post_init__(self) -> None:
         """An empty name would mean the current folder."""
