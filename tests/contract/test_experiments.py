@@ -89,3 +89,12 @@ def test_a_mechanism_is_a_white_box_on_data_that_it_fits(name):
     # What only looks at the tag knows the larger half from the smaller.
     assert right.all() if name != "tag" else right.float().mean() > 1 / len(data.classes)
     assert name in config.hydra.sweeper.params.mechanism.split(",")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "tracking", sorted(path.stem for path in (CONF / "tracking").glob("*.yaml"))
+)
+def test_it_can_be_tracked_by_anything(name, tracking):
+    config = composed(f"experiment={name}", f"tracking={tracking}")
+    assert build._made(config, "tracking") is not None
