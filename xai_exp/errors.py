@@ -292,6 +292,8 @@ def unknown(kind: str, name: str, allowed: Sequence[str]) -> str:
 
     >>> unknown("explainer", "lpr", ["gradient", "lrp"])
     "unknown explainer: got 'lpr' (did you mean lrp?); allowed: gradient, lrp"
+    >>> unknown("key of tracking", "root", [])
+    "unknown key of tracking: got 'root'; allowed: none"
     """
     close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
     hint = f" (did you mean {close[0]}?)" if close else ""
@@ -301,7 +303,7 @@ def unknown(kind: str, name: str, allowed: Sequence[str]) -> str:
 def _listed(name: str, allowed: Sequence[str]) -> str:
     """All names if they are few, else the nearest and where all of them stand."""
     if len(allowed) <= _MANY_NAMES:
-        return ", ".join(sorted(allowed))
+        return ", ".join(sorted(allowed)) or "none"
     near = difflib.get_close_matches(name, allowed, n=_NEAREST, cutoff=0)
     return f"{', '.join(near)} ... (all {len(allowed)}: python -m xai_exp --help)"
 
