@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import warnings
+from contextlib import nullcontext
 from types import FrameType
 
 import hydra
@@ -16,6 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from xai_exp import cli, errors, trust
+from xai_exp.compute.loading import undisturbed
 from xai_exp.config import InputError, config_folder
 from xai_exp.show import progress
 from xai_exp.trust import early
@@ -25,16 +27,23 @@ from xai_exp.trust import early
 def experiment(config: DictConfig) -> float | list[float] | None:
     """One experiment as composed by Hydra; the value that a sweep optimises."""
     try:
-        if "xai_exp.build" not in sys.modules:
-            early.refuse(config)
-        from xai_exp import build, pipeline
-
-        return pipeline.run(build.experiment(config))
+        return _work(config)
     except Exception as error:
         # Alone, a job ends here with its one line; in a sweep Hydra adds which job it was.
         if HydraConfig.get().mode == RunMode.RUN:
             _exit(error)
         raise
+
+
+def _work(config: DictConfig) -> float | list[float]:
+    first = "xai_exp.build" not in sys.modules
+    if first:
+        early.refuse(config)
+    with undisturbed(settle=True) if first else nullcontext():
+        from xai_exp import build, pipeline
+
+        made = build.experiment(config)
+    return pipeline.run(made)
 
 
 def _exit(error: Exception) -> None:

@@ -106,7 +106,7 @@ class Experiment:
         described: every group as plain dictionaries, lists and numbers, for tracking.
         insights: what else is asked of the trained network, by group and name; no key knows them.
         words: what the command line said, each KEY=VALUE.
-        text: the whole configuration as YAML, resolved.
+        composed: the whole configuration as plain data, resolved, without Hydra's own part.
     """
 
     settings: Settings
@@ -120,7 +120,12 @@ class Experiment:
     described: Mapping[str, Any]
     insights: Mapping[str, Mapping[str, Insight]] = field(default_factory=dict)
     words: Sequence[str] = ()
-    text: str = ""
+    composed: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def text(self) -> str:
+        """The whole configuration as YAML, resolved, without Hydra's own part."""
+        return OmegaConf.to_yaml(OmegaConf.create(dict(self.composed)))
 
     @cached_property
     def question(self) -> Question:
@@ -255,7 +260,7 @@ def experiment(config: DictConfig) -> Experiment:
         described={group: _plain(config[group]) for group in (*SINGLE, *SEVERAL)},
         insights={group: _each(config, group) for group in GROUPS if config.get(group)},
         words=_words(config),
-        text=_text(config),
+        composed=_composed(config),
     )
     objectives.refuse_unknown(settings.objective, made.explainers, made.metrics)
     if settings.target not in TARGETS or settings.against != "runner_up":
@@ -273,10 +278,9 @@ def _words(config: DictConfig) -> tuple[str, ...]:
     return tuple(str(word) for word in hydra.overrides.task) if hydra else ()
 
 
-def _text(config: DictConfig) -> str:
-    """The configuration as YAML, resolved, without Hydra's own part."""
-    own = {str(key): _plain(config[key]) for key in config if key != "hydra"}
-    return OmegaConf.to_yaml(OmegaConf.create(own))
+def _composed(config: DictConfig) -> dict[str, Any]:
+    """The configuration as plain data, resolved, without Hydra's own part."""
+    return {str(key): _plain(config[key]) for key in config if key != "hydra"}
 
 
 def _names(config: DictConfig) -> dict[str, str]:

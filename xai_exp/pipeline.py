@@ -18,6 +18,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from xai_exp import records, scoring
 from xai_exp.build import Experiment, Settings
 from xai_exp.compute import machine, ops
+from xai_exp.compute.sample import Chosen, logits
 from xai_exp.config import InputError
 from xai_exp.data.loading import TensorSplit
 from xai_exp.errors import in_a_line
@@ -26,7 +27,7 @@ from xai_exp.insight import Finding, Subject
 from xai_exp.insight.running import look_into
 from xai_exp.models.asked import with_layers_of
 from xai_exp.models.look import look
-from xai_exp.scoring import Sample, Scored
+from xai_exp.scoring import Scored
 from xai_exp.show import progress
 from xai_exp.show import terminal as show
 from xai_exp.show.joint import Left
@@ -279,7 +280,7 @@ def _refuse_other_classes(network: nn.Module, data: Dataset, device: torch.devic
         )
 
 
-def doubts(trained: Trained, sample: Sample, data: Dataset) -> list[str]:
+def doubts(trained: Trained, sample: Chosen, data: Dataset) -> list[str]:
     """Lines that say why a network may have learnt nothing that could be explained."""
     counts = torch.bincount(data.test.labels.cpu(), minlength=len(data.classes))
     share, most = float(counts.max()) / len(data.test), int(counts.argmax())
@@ -290,7 +291,7 @@ def doubts(trained: Trained, sample: Sample, data: Dataset) -> list[str]:
             f"always saying {data.classes[most]} ({100 * share:.2f} %): heatmaps explain no skill"
         )
     with ops.evaluating(trained.network):
-        said = ops.logits(trained.network, sample.images).argmax(1).unique()
+        said = logits(trained.network, sample).argmax(1).unique()
     if len(said) < 2 and len(sample.labels.unique()) > 1:
         found.append(
             f"the network says {data.classes[int(said[0])]} of every explained image, whatever it "
@@ -333,7 +334,7 @@ def trained_network(experiment: Experiment, device: torch.device) -> nn.Module:
     return network.to(device).eval()
 
 
-def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Sample) -> Explained | None:
+def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Chosen) -> Explained | None:
     """Explain the sample by one method and score it; None if the method can't be used on it."""
     settings, metrics = job.experiment.settings, job.experiment.metrics
     key = job.experiment.explain_key(name, trained.key, sample.count)
@@ -458,7 +459,7 @@ def _keys(experiment: Experiment) -> tuple[str, dict[str, list[str]]]:
 
 
 def compare(
-    job: Job, trained: Trained, sample: Sample, done: list[Explained], skipped: list[str]
+    job: Job, trained: Trained, sample: Chosen, done: list[Explained], skipped: list[str]
 ) -> str | None:
     """Record the methods of this job side by side, those found finished among them."""
     if len(done) < 2:
@@ -486,7 +487,7 @@ def compare(
     )
 
 
-def _read_back(job: Job, done: Explained, trained: Trained, sample: Sample) -> Scored | None:
+def _read_back(job: Job, done: Explained, trained: Trained, sample: Chosen) -> Scored | None:
     """What the finished run of one method has kept; None if its files have been lost meanwhile."""
     kept = job.tracker.kept([done.run] if done.run else [])
     arrays = kept[0].arrays() if kept else {}

@@ -1,27 +1,30 @@
 """What tracking keeps of each step: names, tags, parameters, numbers and pictures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from xai_exp.build import Experiment
 from xai_exp.compute.chunks import in_pieces
+from xai_exp.compute.sample import Chosen, Sample, first, in_order
 from xai_exp.data.loading import files_of
 from xai_exp.formats import exporting
 from xai_exp.formats.card import Card
 from xai_exp.insight import Finding
-from xai_exp.report.figures import curves, gallery
-from xai_exp.scoring import Sample, Scored
+from xai_exp.scoring import Scored
 from xai_exp.show import notes
 from xai_exp.show import terminal as show
 from xai_exp.statistics import evened, mean_interval
-from xai_exp.tracking import Data, Record
+from xai_exp.tracking import Blocks, Data, Record
 from xai_exp.training.store import TrainingResult
-from xai_exp.types import Dataset
+from xai_exp.types import Curves, Dataset
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def training(experiment: Experiment, key: str, result: TrainingResult) -> Record:
@@ -32,7 +35,7 @@ def training(experiment: Experiment, key: str, result: TrainingResult) -> Record
         key=key,
         name=notes.name(experiment),
         note=notes.training(experiment, result),
-        texts={"config.yaml": experiment.text},
+        texts={"config.yaml": lambda: experiment.text},
         data=data(experiment, "training"),
         tags=_tags(experiment),
         params={group: {"name": names[group], **experiment.described[group]} for group in groups}
@@ -44,7 +47,7 @@ def training(experiment: Experiment, key: str, result: TrainingResult) -> Record
             "training_seconds": result.seconds,
             "parameters": result.parameters,
         },
-        figures={"learning": partial(curves.learning, result.history)},
+        figures={"learning": partial(_learning, result.history)},
         seconds=result.seconds,
         exports={"network.onnx": partial(exporting.export, card=card(experiment.dataset))},
     )
@@ -88,7 +91,7 @@ def card(data: Dataset) -> Card:
     return Card(mean=(0.0,), std=(1.0,), size=(height, width), classes=tuple(data.classes))
 
 
-def explanation(experiment: Experiment, name: str, sample: Sample, scored: Scored) -> Record:
+def explanation(experiment: Experiment, name: str, sample: Chosen, scored: Scored) -> Record:
     """Of one explainer's work; its key, model and duration are the caller's to add."""
     names, settings = experiment.names, experiment.settings
     means = {
@@ -98,12 +101,12 @@ def explanation(experiment: Experiment, name: str, sample: Sample, scored: Score
     figures = {"gallery": partial(_gallery, experiment, sample, {name: scored}, overlay=True)}
     for metric, drawn in scored.curves.items():
         title = f"{name}: {metric}"
-        figures[f"curves_{metric}"] = partial(curves.perturbation, drawn, title=title)
+        figures[f"curves_{metric}"] = partial(_perturbation, drawn, title)
     return Record(
         key="",
         name=notes.name(experiment, name, sample.count),
         note=notes.explanation(experiment, name, scored.scores),
-        texts={"config.yaml": experiment.text},
+        texts={"config.yaml": lambda: experiment.text},
         data=data(experiment, "evaluation", sample.count),
         tags=_tags(experiment) | {"explainer": name},
         params={
@@ -130,17 +133,19 @@ def explanation(experiment: Experiment, name: str, sample: Sample, scored: Score
 
 def few(scored: Scored) -> Scored:
     """The same with as many heatmaps as a gallery shows: those of all explainers pile up."""
+    from xai_exp.report.figures import gallery
+
     return replace(scored, heatmaps=scored.heatmaps[: gallery.ROWS].clone())
 
 
-def arrays(sample: Sample, scored: Scored) -> dict[str, np.ndarray]:
+def arrays(sample: Chosen, scored: Scored) -> dict[str, np.ndarray | Blocks]:
     """The heatmaps, images, masks and every part (bytes, 255 for 1), curves as curve/METRIC/NAME.
 
     What the explainer says of its own work is there image by image as guard/NAME; exact values of
     parts as worth/DIVISION and the relevance on them, the rest last, as shown/DIVISION.
     """
-    beside = {"images": sample.images, "masks": _masks(sample), "parts": sample.parts}
-    found = {name: _bytes(pixels) for name, pixels in beside.items() if pixels is not None}
+    shown = {"images": _images, **({"masks": _masks, "parts": _parts} if _known(sample) else {})}
+    found = {name: _pixels(sample, pixels) for name, pixels in shown.items()}
     drawn = {
         f"curve/{metric}/{name}": rows.double().nanmean(0).cpu().numpy()
         for metric, curves_ in scored.curves.items()
@@ -160,6 +165,16 @@ def _medians(scored: Scored) -> dict[str, float]:
     return {f"guard/{name}": float(rows.median()) for name, rows in scored.diagnostics.items()}
 
 
+def _pixels(sample: Chosen, pixels: Callable[[Sample], Tensor]) -> np.ndarray | Blocks:
+    if isinstance(sample, Sample):
+        return _bytes(pixels(sample))
+
+    def made() -> Iterator[np.ndarray]:
+        return (_bytes(pixels(piece)) for piece in in_order(sample))
+
+    return Blocks(rows=len(sample.labels), made=made)
+
+
 def _bytes(pixels: Tensor) -> np.ndarray:
     def made(some: Tensor) -> Tensor:
         return some.clamp(0, 1).mul(255).round().byte().cpu()
@@ -169,7 +184,7 @@ def _bytes(pixels: Tensor) -> np.ndarray:
 
 def comparison(
     experiment: Experiment,
-    sample: Sample,
+    sample: Chosen,
     done: Mapping[str, Scored],
     skipped: Sequence[str] = (),
     accuracy: float = float("nan"),
@@ -187,7 +202,7 @@ def comparison(
             for metric, rows in table.groupby("metric", sort=False)
         }
         | {"accuracy": accuracy},
-        texts={"config.yaml": experiment.text},
+        texts={"config.yaml": lambda: experiment.text},
         data=data(experiment, "evaluation", sample.count),
         tags=_tags(experiment),
         params={"explainers": ", ".join(done), "images": sample.count, "seed": seed},
@@ -199,31 +214,44 @@ def comparison(
     )
 
 
+def _learning(history: Sequence[Mapping[str, Any]]) -> "Figure":
+    from xai_exp.report.figures import curves
+
+    return curves.learning(history)
+
+
+def _perturbation(drawn: Mapping[str, Curves], title: str) -> "Figure":
+    from xai_exp.report.figures import curves
+
+    return curves.perturbation(drawn, title=title)
+
+
 def _gallery(
     experiment: Experiment,
-    sample: Sample,
+    sample: Chosen,
     done: Mapping[str, Scored],
     *,
     overlay: bool,
     skipped: Sequence[str] = (),
-) -> Figure:
-    first = next(iter(done.values()))
+) -> "Figure":
+    from xai_exp.report.figures import gallery
+
+    shown, one = first(sample, gallery.ROWS), next(iter(done.values()))
+    count = len(shown.labels)
     marks = show.marks({name: scored.diagnostics for name, scored in done.items()})
-    lines = {
-        name: show.score_lines(scored.scores, len(sample.images)) for name, scored in done.items()
-    }
+    lines = {name: show.score_lines(scored.scores, count) for name, scored in done.items()}
     return gallery.gallery(
-        sample.images,
+        shown.images,
         {name: scored.heatmaps for name, scored in done.items()},
         show.captions(
-            sample.labels,
-            first.predictions,
-            first.targets,
+            shown.labels,
+            one.predictions[:count],
+            one.targets[:count],
             experiment.dataset.classes,
-            files_of(experiment.dataset.test, sample.at),
+            files_of(experiment.dataset.test, shown.at),
         ),
         scores=lines,
-        masks=_masks(sample),
+        masks=_masks(shown) if _known(shown) else None,
         overlay=overlay,
         note="; ".join([*_skipped(skipped), *marks]),
     )
@@ -233,8 +261,21 @@ def _skipped(names: Sequence[str]) -> list[str]:
     return [f"skipped, as they can't explain this network: {', '.join(names)}"] if names else []
 
 
-def _masks(sample: Sample) -> Tensor | None:
-    return sample.parts.sum(1).clamp_(max=1) if sample.parts is not None else None
+def _known(sample: Chosen) -> bool:
+    return "parts" in sample.truths
+
+
+def _images(sample: Sample) -> Tensor:
+    return sample.images
+
+
+def _parts(sample: Sample) -> Tensor:
+    assert sample.parts is not None
+    return sample.parts
+
+
+def _masks(sample: Sample) -> Tensor:
+    return _parts(sample).sum(1).clamp_(max=1)
 
 
 def _tags(experiment: Experiment) -> dict[str, object]:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from xai_exp.compute import ops
-from xai_exp.compute.chunks import PIECE, in_pieces
-from xai_exp.compute.values import Question, valued
+from xai_exp.compute.chunks import PIECE
+from xai_exp.compute.sample import Chosen, Sample, first, logits
+from xai_exp.compute.sample import sample as sample
+from xai_exp.compute.values import Question
 from xai_exp.config import InputError
 from xai_exp.data.loading import files_of
 from xai_exp.errors import in_a_line
@@ -34,9 +35,7 @@ from xai_exp.types import (
     NeedsParts,
     NoOtherHeatmapsError,
     OfCertainImages,
-    Parts,
     Precision,
-    Scenes,
     TakesScenes,
     UsesReferences,
     Value,
@@ -46,74 +45,6 @@ from xai_exp.types import (
 _REFERENCES = 256
 _AT_ONCE = PIECE
 _REASON = 300  # characters of an error that are kept
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """The test images that are explained, the same for every model, and their truth.
-
-    `numbers` are the images' own where a row is not an image of its own; `across` is what is kept
-    of them for the next explainer.
-    """
-
-    images: Tensor
-    labels: Tensor
-    scenes: Scenes | None
-    parts: Parts | None
-    numbers: Tensor | None = None
-    across: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
-
-    def some(self, rows: Tensor) -> "Sample":
-        """These rows only; the same ones are the same sample, so that what it keeps is found."""
-        key = ("rows", tuple(rows.tolist()))
-        if key not in self.across:
-            self.across[key] = self._at(rows)
-        return self.across[key]
-
-    def repeated(self, times: int) -> "Sample":
-        """Every image several times in a row, still with its number."""
-        key = ("times", times)
-        if key not in self.across:
-            rows = torch.arange(len(self.images), device=self.images.device)
-            self.across[key] = self._at(rows.repeat_interleave(times))
-        return self.across[key]
-
-    def _at(self, rows: Tensor) -> "Sample":
-        start, end = int(rows[0]), int(rows[-1]) + 1
-        follow = torch.arange(start, end, device=rows.device)
-        # Neighbours are a view: the masks of all images would otherwise be there twice.
-        pick = slice(start, end) if torch.equal(rows, follow) else rows
-        return Sample(
-            images=self.images[pick],
-            labels=self.labels[pick],
-            scenes=None if self.scenes is None else self.scenes[rows],
-            parts=None if self.parts is None else self.parts[pick],
-            numbers=self.at[pick],
-        )
-
-    @property
-    def count(self) -> int:
-        """The number of different images."""
-        return len(self.at.unique())
-
-    @property
-    def at(self) -> Tensor:
-        """The number of each row's image in the test split."""
-        rows = torch.arange(len(self.images), device=self.images.device)
-        return rows if self.numbers is None else self.numbers
-
-    def answering(self, network: nn.Module, value: Value, against: int) -> nn.Module:
-        """The network whose outputs are the asked value, made once."""
-        key = ("answering", id(network), value, against)
-        if key not in self.across:
-            self.across[key] = (valued(network, value, self.images, against), network)
-        return self.across[key][0]
-
-    @property
-    def truths(self) -> frozenset[str]:
-        """What of the truth is known: what a metric can need."""
-        known = {"scenes": self.scenes, "parts": self.parts}
-        return frozenset(name for name, value in known.items() if value is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,29 +69,11 @@ class Scored:
     parts: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
 
-def sample(data: Dataset, count: int, device: torch.device) -> Sample:
-    """The first `count` images of the test split (all of them if there are fewer)."""
-    index = torch.arange(min(count, len(data.test)), device=device)
-    scenes, first = data.test.scenes(index), data.test.parts(index[:1])
-
-    def parts(rows: Tensor) -> Parts:
-        found = data.test.parts(rows)
-        assert found is not None
-        return found
-
-    return Sample(
-        images=in_pieces(data.test.images, index),
-        labels=data.test.labels[index.to(data.test.labels.device)].to(device),
-        scenes=scenes.to(device) if scenes is not None else None,
-        parts=None if first is None else in_pieces(parts, index),
-    )
-
-
 def bound(
     explainer: Explainer,
     network: nn.Module,
     data: Dataset,
-    chosen: Sample,
+    chosen: Chosen,
     reference: Reference = "own",
 ) -> Explainer:
     """The explainer with what it needs beyond images: reference images, scenes or ground truth.
@@ -182,7 +95,7 @@ def bound(
         wanted = max(
             _REFERENCES, explainer.references if isinstance(explainer, UsesReferences) else 0
         )
-        index = torch.arange(min(wanted, len(data.train)), device=chosen.images.device)
+        index = torch.arange(min(wanted, len(data.train)), device=chosen.labels.device)
         return explainer.fit(network, data.train.images(index))
     return explainer
 
@@ -191,7 +104,7 @@ def score(
     explainer: Explainer,
     metrics: Mapping[str, Metric],
     network: nn.Module,
-    chosen: Sample,
+    chosen: Chosen,
     *,
     asked: Question,
     seed: int,
@@ -207,15 +120,19 @@ def score(
     """
     refuse_other_output(explainer, asked.value)
     with ops.evaluating(network):
-        logits = ops.logits(network, chosen.images)
-        predictions, targets = logits.argmax(1), asked.targets(logits, chosen.labels)
-        others = asked.others(logits, targets)
+        said = logits(network, chosen)
+        predictions, targets = said.argmax(1), asked.targets(said, chosen.labels)
+        others = asked.others(said, targets)
         alike = [(others == other).nonzero()[:, 0] for other in others.unique()]
-        most = max(_AT_ONCE, ops.chunk_size(chosen.images))  # fewer would leave a GPU idle
+        most = max(
+            _AT_ONCE, ops.chunk_size(first(chosen, 1).images)
+        )  # fewer would leave a GPU idle
         groups = [some for rows in alike for some in rows.split(most)]
-        done = []
+        done: list[Scored] = []
+        maps: Tensor | None = None
         for rows in groups:
-            mine = chosen.some(rows) if len(groups) > 1 else chosen
+            whole = len(groups) == 1 and isinstance(chosen, Sample)
+            mine = chosen if whole else chosen.some(rows)
             case = Case(
                 model=mine.answering(network, asked.value, int(others[rows[0]])),
                 images=mine.images,
@@ -229,15 +146,22 @@ def score(
                 value=asked.value,
                 generator=torch.Generator(mine.images.device).manual_seed(seed),
             )
-            done.append(_scored(explainer, case, metrics, mine, predictions[rows]))
-    return done[0] if len(done) == 1 else _joined(groups, done)
+            one = _scored(explainer, case, metrics, mine, predictions[rows])
+            if len(groups) == 1:
+                return one
+            if maps is None:
+                maps = one.heatmaps.new_empty((len(targets), *one.heatmaps.shape[1:]))
+            maps[rows] = one.heatmaps  # all of them are there once
+            done.append(replace(one, heatmaps=maps[:0]))
+    assert maps is not None
+    return _joined(groups, done, maps)
 
 
 def found(
     arrays: Mapping[str, np.ndarray],
     scores: pd.DataFrame,
     network: nn.Module,
-    chosen: Sample,
+    chosen: Chosen,
     asked: Question,
 ) -> Scored:
     """What a finished run has kept of the sample, without curves and parts.
@@ -250,12 +174,12 @@ def found(
         asked: what of the network was explained.
     """
     with ops.evaluating(network):
-        logits = ops.logits(network, chosen.images)
+        said = logits(network, chosen)
     guard = "guard/"
     return Scored(
-        heatmaps=torch.from_numpy(arrays["heatmaps"]).to(chosen.images.device),
-        predictions=logits.argmax(1),
-        targets=asked.targets(logits, chosen.labels),
+        heatmaps=torch.from_numpy(arrays["heatmaps"]).to(chosen.labels.device),
+        predictions=said.argmax(1),
+        targets=asked.targets(said, chosen.labels),
         scores=scores,
         curves={},
         seconds_per_image=float("nan"),
@@ -357,7 +281,7 @@ def _those_alone(case: Case) -> Explainer:
     )
 
 
-def _joined(groups: Sequence[Tensor], done: Sequence[Scored]) -> Scored:
+def _joined(groups: Sequence[Tensor], done: Sequence[Scored], heatmaps: Tensor) -> Scored:
     """What groups of images gave, in the images' order."""
     places = torch.cat(list(groups)).argsort()
 
@@ -381,7 +305,7 @@ def _joined(groups: Sequence[Tensor], done: Sequence[Scored]) -> Scored:
 
     tables = [table(metric) for metric in first.scores["metric"].unique()]
     return Scored(
-        heatmaps=joined([one.heatmaps for one in done]),
+        heatmaps=heatmaps,
         predictions=joined([one.predictions for one in done]),
         targets=joined([one.targets for one in done]),
         scores=pd.concat(tables, ignore_index=True) if tables else first.scores,
@@ -392,7 +316,9 @@ def _joined(groups: Sequence[Tensor], done: Sequence[Scored]) -> Scored:
             }
             for metric in drawn
         },
-        seconds_per_image=sum(one.seconds_per_image * len(one.heatmaps) for one in done)
+        seconds_per_image=sum(
+            one.seconds_per_image * len(rows) for one, rows in zip(done, groups, strict=True)
+        )
         / len(places),
         diagnostics={
             name: guard([one.diagnostics[name] for one in done]) for name in first.diagnostics

@@ -55,8 +55,8 @@ class OptunaSweeper(Sweeper):
         from hydra.utils import instantiate
 
         from xai_exp import trust
-        from xai_exp.sweeping import sweep
         from xai_exp.sweeping.objectives import refuse_wrong_directions
+        from xai_exp.sweeping.running import sweep
 
         assert self.config is not None
         assert self.hydra_context is not None

@@ -8,17 +8,19 @@ class with one YAML: it is given a `Subject` and answers with a `Finding`.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 from torch import nn
 
 from xai_exp.compute import ops
 from xai_exp.compute.values import Question
 from xai_exp.training import Trainer
 from xai_exp.types import Architecture, Dataset, Images, Index, Labels, Logits
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 GROUPS = ("diagnostics", "visualisation", "insight")  # of conf/, none of each by default
 Number = int | float
@@ -35,7 +37,7 @@ class Finding:
         lines: what a person reads in the terminal.
     """
 
-    figures: Mapping[str, Callable[[], Figure]] = field(default_factory=dict)
+    figures: "Mapping[str, Callable[[], Figure]]" = field(default_factory=dict)
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     numbers: Mapping[str, Number] = field(default_factory=dict)
     lines: tuple[str, ...] = ()

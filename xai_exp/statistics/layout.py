@@ -14,8 +14,8 @@ MS_networks / (M N) with M - 1 degrees of freedom. docs/coverage.md holds how of
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
+from scipy import special
 
 Array = NDArray[Any]
 
@@ -44,7 +44,7 @@ class Known(NamedTuple):
         """Half the width of the interval at 1 - `level`; NaN without a standard error."""
         return max(
             (
-                float(scipy.stats.t.isf(level / 2, freedom)) * error
+                -float(special.stdtrit(freedom, level / 2)) * error
                 for error, freedom in zip(self.errors, self.freedom, strict=True)
             ),
             default=float("nan"),
@@ -54,7 +54,7 @@ class Known(NamedTuple):
         """Two-sided, of a mean of 0; NaN without a standard error."""
         return max(
             (
-                float(2 * scipy.stats.t.sf(abs(self.mean) / error, freedom))
+                float(2 * special.stdtr(freedom, -abs(self.mean) / error))
                 for error, freedom in zip(self.errors, self.freedom, strict=True)
             ),
             default=float("nan"),
@@ -67,7 +67,7 @@ class Known(NamedTuple):
             ValueError: when there is none.
         """
         pairs = zip(self.errors, self.freedom, strict=True)
-        return max(pairs, key=lambda one: float(scipy.stats.t.isf(level / 2, one[1])) * one[0])
+        return max(pairs, key=lambda one: -float(special.stdtrit(one[1], level / 2)) * one[0])
 
 
 def known(scores: Array) -> Known:

@@ -4,8 +4,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
-from scipy.cluster import hierarchy
-from scipy.spatial.distance import squareform
 
 from xai_exp.statistics.intervals import Interval
 from xai_exp.statistics.layout import Array
@@ -150,6 +148,9 @@ def agreement(scores: Any) -> tuple[Array, list[int]]:  # noqa: ANN401
     np.fill_diagonal(distance, 0)
     if count < 3:
         return found, list(range(count))
+    from scipy.cluster import hierarchy
+    from scipy.spatial.distance import squareform
+
     linked = hierarchy.linkage(squareform(distance, checks=False), "average", optimal_ordering=True)
     return found, [int(i) for i in hierarchy.leaves_list(linked)]
 

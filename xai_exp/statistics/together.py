@@ -13,7 +13,7 @@ from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy
+from scipy import special
 
 from xai_exp.statistics.differences import effect, point
 from xai_exp.statistics.layout import Array, Known, filled, known, terms, there
@@ -94,7 +94,7 @@ def _held(one: Known, table: Array, level: float, smallest: Array) -> Held:
     reach, p = one.reach(level), one.p()
     beaten = np.searchsorted(smallest, p, side="right") / len(smallest)
     error, freedom = one.widest(level)
-    detectable = reach + float(scipy.stats.t.ppf(_POWER, freedom)) * error
+    detectable = reach + float(special.stdtrit(freedom, _POWER)) * error
     ends = (one.mean - reach, one.mean + reach)
     return Held(one.mean, *ends, size, float(max(p, beaten)), detectable, one.networks, one.images)
 
@@ -134,4 +134,4 @@ def _smallest(together: Array, freedom: Array, draws: int, rng: np.random.Genera
     for step in range(int(degrees.max())):
         squares += (rng.standard_normal(squares.shape) @ root.T) ** 2 * (step < degrees)
     largest = np.abs(rng.standard_normal(squares.shape) @ root.T) / np.sqrt(squares / degrees)
-    return (2 * scipy.stats.t.sf(largest, degrees)).min(1)
+    return (2 * special.stdtr(degrees, -largest)).min(1)

@@ -8,7 +8,28 @@ with the same key is reused, and one that was killed half-way is finished under 
 Only this package imports mlflow, and it does so when a tracker is opened.
 """
 
-from xai_exp.tracking.interface import Data, Found, Kept, Link, Off, Record, Tracker, Tracking
+from xai_exp.tracking.interface import (
+    Blocks,
+    Data,
+    Found,
+    Kept,
+    Link,
+    Off,
+    Record,
+    Tracker,
+    Tracking,
+)
 from xai_exp.tracking.runs import MLflow
 
-__all__ = ["Data", "Found", "Kept", "Link", "MLflow", "Off", "Record", "Tracker", "Tracking"]
+__all__ = [
+    "Blocks",
+    "Data",
+    "Found",
+    "Kept",
+    "Link",
+    "MLflow",
+    "Off",
+    "Record",
+    "Tracker",
+    "Tracking",
+]

@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-import numpy as np
 import pandas as pd
 from torch import nn
 
 from xai_exp.tracking.connection import gist, public
-from xai_exp.tracking.interface import Found, Kept, Link, Number, Record, Tracker
+from xai_exp.tracking.interface import Arrays, Found, Kept, Link, Number, Record, Tracker
 from xai_exp.types import Images
 
 UNSENT = "unsent_to"  # the tag of runs that a server does not have yet, with its address
@@ -74,7 +73,7 @@ class Away:
         record: Record,
         *,
         link: Link | None,
-        heatmaps: Mapping[str, np.ndarray],
+        heatmaps: Arrays,
         scores: pd.DataFrame,
         anew: bool = False,
     ) -> str | None:

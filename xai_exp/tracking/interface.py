@@ -1,20 +1,38 @@
 """What tracking keeps and answers, and the choice to keep nothing."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from torch import nn
 
 from xai_exp.config import configured
 from xai_exp.types import Images
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Number = int | float  # told apart by run-time type checks, so both are named
 Export = Callable[[nn.Module, Images, Path], None]  # writes a network, which takes such images
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blocks:
+    """An array that is never in memory as a whole.
+
+    Attributes:
+        rows: how many it has.
+        made: its rows in order, some at a time; made anew whenever they are asked for.
+    """
+
+    rows: int
+    made: Callable[[], Iterator[np.ndarray]]
+
+
+Arrays = Mapping[str, np.ndarray | Blocks]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +109,7 @@ class Record:
         exports: What writes the network in other formats, by the name of the file beside the model.
         note: What the run says, in Markdown, for its page.
         links: Ids of runs that it hangs together with, by what they are called.
-        texts: Further files by name, such as the resolved configuration.
+        texts: What writes further files, by name, such as the resolved configuration.
         data: What it was made of.
     """
 
@@ -100,12 +118,12 @@ class Record:
     tags: Mapping[str, object] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Number | Mapping[str, Number]] = field(default_factory=dict)
-    figures: Mapping[str, Callable[[], Figure]] = field(default_factory=dict)
+    figures: "Mapping[str, Callable[[], Figure]]" = field(default_factory=dict)
     seconds: Number = 0.0
     exports: Mapping[str, Export] = field(default_factory=dict)
     note: str = ""
     links: Mapping[str, str] = field(default_factory=dict)
-    texts: Mapping[str, str] = field(default_factory=dict)
+    texts: Mapping[str, Callable[[], str]] = field(default_factory=dict)
     data: Data | None = None
 
 
@@ -140,7 +158,7 @@ class Tracker(Protocol):
         record: Record,
         *,
         link: Link | None,
-        heatmaps: Mapping[str, np.ndarray],
+        heatmaps: Arrays,
         scores: pd.DataFrame,
         anew: bool = False,
     ) -> str | None:

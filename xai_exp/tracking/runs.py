@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 from torch import nn
 
+from xai_exp.compute.loading import undisturbed
 from xai_exp.compute.machine import fingerprint
 from xai_exp.config import InputError, configured, refuse_empty
 from xai_exp.errors import unknown
@@ -30,7 +30,7 @@ from xai_exp.tracking.connection import (
     quickly,
 )
 from xai_exp.tracking.entries import final, history_points
-from xai_exp.tracking.interface import Found, Kept, Link, Number, Record
+from xai_exp.tracking.interface import Arrays, Found, Kept, Link, Number, Record
 from xai_exp.tracking.told import inputs, notes, provenance
 from xai_exp.tracking.views import TAG, view
 from xai_exp.types import Images
@@ -109,7 +109,7 @@ class MLflow:
         try:
             frozen = self.uri is None and is_frozen(root)
             lock = nullcontext() if frozen else locked(root / "mlflow.lock", f"opens {root}")
-            with lock, quickly():
+            with lock, quickly(), undisturbed():  # the client is loaded here
                 if self.uri is None:
                     make_database(root / "mlflow.db")
                 client = mlflow().MlflowClient(uri)
@@ -187,7 +187,7 @@ class Runs:
         record: Record,
         *,
         link: Link | None,
-        heatmaps: Mapping[str, np.ndarray],
+        heatmaps: Arrays,
         scores: pd.DataFrame,
         anew: bool = False,
     ) -> str | None:
@@ -204,7 +204,7 @@ class Runs:
             if model:
                 writing.use_model(self.client, run, model)
             writing.metrics(self.client, run, final(run, record, model, 0))
-            np.savez_compressed(folder / "heatmaps.npz", **heatmaps)  # pyright: ignore
+            writing.arrays(folder / "heatmaps.npz", heatmaps)
             scores.to_parquet(folder / "scores.parquet", index=False)
             return run.info.run_id
 
@@ -381,8 +381,8 @@ class Runs:
                 figures = record.figures if self.settings.figures else {}
                 for name, drawn in figures.items():
                     drawn().savefig(Path(folder) / f"{name}.png")
-                for name, text in record.texts.items():
-                    (Path(folder) / name).write_text(text, encoding="utf-8")
+                for name, told in record.texts.items():
+                    (Path(folder) / name).write_text(told(), encoding="utf-8")
                 self._say(run, replace(record, figures=figures))
                 (Path(folder) / whole.SUMS).write_text(whole.sums(Path(folder)))
                 self.client.log_artifacts(run.info.run_id, folder)

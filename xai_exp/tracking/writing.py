@@ -3,16 +3,18 @@
 import logging
 import math
 import tempfile
+import zipfile
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import nn
 
 from xai_exp.config import InputError
 from xai_exp.tracking.entries import flat, save_network
-from xai_exp.tracking.interface import Record
+from xai_exp.tracking.interface import Arrays, Blocks, Record
 from xai_exp.types import Images
 
 if TYPE_CHECKING:
@@ -23,6 +25,27 @@ _PARAMS_A_CALL = 100  # the most that MLflow takes
 _METRICS_A_CALL = 1000
 _LONGEST_VALUE = 500  # characters of a parameter; older servers refuse longer ones
 _log = logging.getLogger(__name__)
+
+
+def arrays(path: Path, given: Arrays) -> None:
+    """Write arrays as numpy.savez_compressed does, those in blocks a block at a time."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in given.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                if isinstance(array, Blocks):
+                    _block_by_block(file, array)
+                else:
+                    np.lib.format.write_array(file, array, allow_pickle=False)
+
+
+def _block_by_block(file: Any, array: Blocks) -> None:  # noqa: ANN401
+    for place, some in enumerate(array.made()):
+        block = np.ascontiguousarray(some)
+        if place == 0:
+            header = np.lib.format.header_data_from_array_1_0(block)
+            shape = (array.rows, *block.shape[1:])
+            np.lib.format.write_array_header_1_0(file, {**header, "shape": shape})
+        file.write(block.data)
 
 
 def params(client: "MlflowClient", run: "Run", given: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from xai_exp.statistics import (
+    Known,
     agreement,
     crossed_interval,
     friedman,
@@ -18,6 +19,7 @@ from xai_exp.statistics import (
     paired,
     simultaneous,
 )
+from xai_exp.statistics.differences import average_ranks
 from xai_exp.statistics.nested import shared_interval
 
 DRAWS = 2000
@@ -320,3 +322,14 @@ def test_measures_that_agree_stand_side_by_side():
     assert {frozenset(order[:2]), frozenset(order[2:])} == {frozenset({0, 2}), frozenset({1, 3})}
     rhos = [stats.spearmanr(a, b).statistic for a, b in zip(truth, truth[::-1], strict=True)]
     assert agreement([truth, truth[::-1]])[0][0, 1] == pytest.approx(np.mean(rhos))
+
+
+def test_students_t_and_ranks_are_scipys_bit_for_bit():
+    freedom = np.array([1.0, 2.0, 3.7, 10.0, 1e3, 1e7])
+    error, mean = 0.3, -0.7
+    for one in freedom:
+        known = Known(mean, (error,), (float(one),), 3, 4, 12)
+        assert known.reach(0.05) == stats.t.isf(0.025, one) * error
+        assert known.p() == 2 * stats.t.sf(abs(mean) / error, one)
+    for values in (np.array([3.0, 1, 3, 2, 2, 2, 0]), np.zeros(4), np.arange(5.0), np.array([7.0])):
+        np.testing.assert_array_equal(average_ranks(values), stats.rankdata(values))

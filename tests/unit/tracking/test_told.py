@@ -41,7 +41,7 @@ def runs(tmp_path_factory):
         tags={"model_key": "m1"},
         note="**lrp is best**",
         links={"the network": "t1"},
-        texts={"config.yaml": "seed: 0\n"},
+        texts={"config.yaml": lambda: "seed: 0\n"},
         data=Data(name="digits", digest="d" * 40, source="x.Digits", context="evaluation"),
         figures={"gallery": lambda: Figure((1, 1))},
     )

@@ -33,14 +33,15 @@ class Settings:
 
 def cut_of(case: Case, cut: Cut, count: int, compactness: float) -> Segments:
     """Every pixel's segment in its image, the same for all explainers."""
-    key = ("segments", cut, count, compactness, id(case.images))
-    if key not in case.across:
+    key = ("segments", cut, count, compactness)
+    known = case.across.get(key)
+    if known is None or not torch.equal(known[1], case.images):
         found = ops.in_chunks(
             lambda images: segments.segments(images, cut, count, compactness), case.images
         )
-        # The images are kept beside it, so that no later ones can have their id.
-        case.across[key] = (found, case.images)
-    return case.across[key][0]
+        # The same images may have been drawn again since.
+        known = case.across[key] = (found, case.images)
+    return known[0]
 
 
 def segment_curve(case: Case, settings: Settings, order: Order) -> tuple[Curves, Curves]:

@@ -4,8 +4,6 @@ import math
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from scipy.optimize import linprog
-from scipy.sparse import coo_array
 from torch import Tensor
 from torch.nn import functional
 
@@ -78,6 +76,9 @@ def transport(source: Tensor, target: Tensor, apart: Tensor) -> float:
     >>> round(transport(torch.tensor([1.0, 0, 0]), torch.tensor([0.0, 0.5, 0.5]), line), 6)
     1.5
     """
+    from scipy.optimize import linprog
+    from scipy.sparse import coo_array
+
     surplus, want = (source - target).clamp(min=0), (target - source).clamp(min=0)
     mass = float(surplus.sum())
     if mass <= _LEFT:

@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from torch import nn
 
-from xai_exp.tracking.interface import Link, Nowhere, Number, Record
+from xai_exp.tracking.interface import Arrays, Link, Nowhere, Number, Record
 from xai_exp.types import Images
 
 
@@ -50,7 +49,7 @@ class Writing(Nowhere, ABC):
         record: Record,
         *,
         link: Link | None,  # noqa: ARG002
-        heatmaps: Mapping[str, np.ndarray],  # noqa: ARG002
+        heatmaps: Arrays,  # noqa: ARG002
         scores: pd.DataFrame,
         anew: bool = False,  # noqa: ARG002
     ) -> str | None:
