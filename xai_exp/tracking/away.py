@@ -18,6 +18,7 @@ from torch import nn
 
 from xai_exp.tracking.connection import gist, public
 from xai_exp.tracking.interface import Found, Kept, Link, Number, Record, Tracker
+from xai_exp.tracking.whole import Unreachable
 from xai_exp.types import Images
 
 UNSENT = "unsent_to"  # the tag of runs that a server does not have yet, with its address
@@ -25,6 +26,7 @@ PATIENCE = 20.0  # seconds that a server has to come back
 _PROBES = 8
 _ATTEMPTS = 3
 _LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15"}
+_STORES = ("botocore", "boto3")  # of a server that leaves its files to its clients
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
@@ -181,12 +183,14 @@ class Away:
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether an error, or what it came of, is that a server did not answer."""
+    """Whether an error, or what it came of, is that a server, or its store, did not answer."""
     import requests
 
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, requests.ConnectionError | requests.Timeout):
+        if isinstance(seen, requests.ConnectionError | requests.Timeout | Unreachable):
+            return True
+        if type(seen).__module__.partition(".")[0] in _STORES:
             return True
         if "API request to" in str(seen) and "failed with" in str(seen):
             return True
