@@ -48,7 +48,8 @@ store() {
   setsid "$(dirname "$(command -v "$python")")/weed" -logtostderr=true server -dir="$place/store" -s3 \
     -ip=127.0.0.1 -ip.bind=127.0.0.1 -s3.port="$store_port" -master.port=$((store_port + 1)) \
     -volume.port=$((store_port + 2)) -filer.port=$((store_port + 3)) -volume.max=10 \
-    -master.volumeSizeLimitMB=64 >> "$place/store.log" 2>&1 &
+    -master.volumeSizeLimitMB=64 -master.telemetry=false -s3.port.iceberg=0 -s3.port.lance=0 \
+    >> "$place/store.log" 2>&1 &
   echo $! > "$place/store.pid"
   "$python" - <<PYTHON
 import time
@@ -63,7 +64,7 @@ for left in range(60, 0, -1):
         if "BucketAlready" in str(error):
             break
         if left == 1:
-            raise
+            raise SystemExit(f"error: the store does not answer: {error}") from None
         time.sleep(1)
 PYTHON
 }
@@ -71,10 +72,11 @@ PYTHON
 server() {  # NAME (its database's, too), PORT and where its files lie
   local name=$1 port=$2
   shift 2
-  setsid "$python" -m mlflow server --host 127.0.0.1 --port "$port" --workers 1 \
+  MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false setsid "$python" -m mlflow server --host 127.0.0.1 --port "$port" --workers 1 \
     --backend-store-uri "postgresql+psycopg2://xai@127.0.0.1:$database_port/$name" "$@" \
     > "$place/$name.log" 2>&1 &
   echo $! > "$place/$name.pid"
+  timeout 180 bash -c "until (: < /dev/tcp/127.0.0.1/$port) 2> /dev/null; do sleep 1; done"
 }
 
 slurm() {
@@ -122,9 +124,14 @@ CONF
 }
 
 end() {
-  local pid
-  for pid in slurm/slurmd.one slurm/slurmd.two slurm/slurmctld slurm/munged mlflow direct store; do
-    if [ -s "$place/$pid.pid" ]; then kill -- "$(cat "$place/$pid.pid")" 2> /dev/null || true; fi
+  local name pid
+  for name in slurm/slurmd.one slurm/slurmd.two slurm/slurmctld slurm/munged mlflow direct store; do
+    if [ ! -s "$place/$name.pid" ]; then continue; fi
+    pid=$(cat "$place/$name.pid")
+    if kill -- "$pid" 2> /dev/null; then  # its ports are free again once it has ended
+      timeout 30 tail --pid="$pid" -f /dev/null || kill -9 -- "$pid" 2> /dev/null || true
+    fi
+    rm -f "$place/$name.pid"
   done
   if [ -e "$place/database/postmaster.pid" ]; then database -m immediate stop; fi
 }

@@ -27,8 +27,10 @@ import optuna
 from scripts.reliability.chaos import contents
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVER, DIRECT = "http://127.0.0.1:15000", "http://127.0.0.1:15001"
-DATABASE = "postgresql+psycopg2://xai@127.0.0.1:15432/sweep"
+_PORTS = {"MLFLOW_PORT": 15000, "DATABASE_PORT": 15432, "STORE_PORT": 18333}
+_MLFLOW, _DATABASE, _FILES = (int(os.environ.get(name, port)) for name, port in _PORTS.items())
+SERVER, DIRECT = f"http://127.0.0.1:{_MLFLOW}", f"http://127.0.0.1:{_MLFLOW + 1}"
+DATABASE = f"postgresql+psycopg2://xai@127.0.0.1:{_DATABASE}/sweep"
 _NETWORKS = (
     *("dataset=digits", "explainer=gradient", "metric=sparseness", "images=4", "least_accuracy=0"),
     *("trainer.max_epochs=2", "trainer.target_accuracy=1", "model.depth=1", "model.hidden=4"),
@@ -41,10 +43,11 @@ _RUN = (
     *("hydra.launcher.timeout_min=20", f"tracking.uri={SERVER}"),
 )
 _STORE = {  # for clients that reach the store themselves; it asks for no password, they do
-    "MLFLOW_S3_ENDPOINT_URL": "http://127.0.0.1:18333",
+    "MLFLOW_S3_ENDPOINT_URL": f"http://127.0.0.1:{_FILES}",
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_ACCESS_KEY_ID": "any",
     "AWS_SECRET_ACCESS_KEY": "any",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 _LONG = ("trainer.max_epochs=40",)  # seconds of training, so that a job can be met in it
 _IMPORTING, _TRAINING = "Loading pickle", "train: epoch 2 "

@@ -13,7 +13,7 @@ from torch import nn
 
 from xai_exp.config import InputError
 from xai_exp.sync import sync
-from xai_exp.tracking import Data, MLflow, Off, Record, away, whole
+from xai_exp.tracking import Data, MLflow, Off, Record, away, connection, reading, whole
 
 URI = "http://someone:secret@127.0.0.1:9"
 SCORES = pd.DataFrame({"image": [0, 1], "metric": "mass", "score": [0.5, np.nan]})
@@ -192,3 +192,65 @@ def test_only_paths_are_read_where_they_lie(tmp_path):
         run = SimpleNamespace(info=SimpleNamespace(artifact_uri=uri, run_id="x"))
         with whole.artifact(client, run, "c") as path:
             assert path == tmp_path / "a#b" / "c"
+
+
+class Shut:
+    """A server's client while its store is away, as MLflow speaks of it."""
+
+    def download_artifacts(self, _, name, __):
+        raise RuntimeError(f"Failed to download artifacts from path '{name}'")
+
+    def list_artifacts(self, _):
+        raise RuntimeError("too many 500 error responses")
+
+
+def test_a_file_that_a_store_away_may_have_is_not_called_broken():
+    run = SimpleNamespace(
+        info=SimpleNamespace(artifact_uri="s3://xai/1", run_id="1"), data=SimpleNamespace(tags={})
+    )
+    shut = Shut()
+    with pytest.raises(whole.Unreachable, match="s3://xai/1: too many 500"):
+        whole.fault(shut, run)
+    with pytest.raises(whole.Unreachable):
+        reading.artifact(shut, run, "scores.parquet", Path.read_bytes)
+    shut.list_artifacts = lambda _: []
+    assert whole.fault(shut, run) == "its artifacts can't be read (RuntimeError)"
+    assert reading.artifact(shut, run, "scores.parquet", Path.read_bytes) is None
+
+
+@pytest.mark.usefixtures("dead")
+def test_what_a_server_has_stays_finished_while_its_store_is_away(tmp_path, due, monkeypatch):
+    server, store = settings(tmp_path, "server"), settings(tmp_path, "here")
+    runs = server.store()
+    worked(runs)
+    known = whole.artifact
+
+    def shut(client, run, name=""):
+        if client is runs.client:
+            raise whole.Unreachable("s3://xai/1")
+        return known(client, run, name)
+
+    monkeypatch.setattr(whole, "artifact", shut)
+    tracker = away.Away(server=runs, uri=URI, store=store.store, root="here")
+    assert tracker.explained("one") is None
+    worked(tracker)
+    monkeypatch.setattr(whole, "artifact", known)
+    assert told(runs) == due
+    sent = list(sync(tmp_path / "here", "xai_exp", f"sqlite:///{tmp_path}/server/mlflow.db"))
+    assert [one.new for one in sent] == [False] * 4
+    assert told(runs) == due
+
+
+def test_errors_of_a_stores_own_client_are_those_of_a_lost_server():
+    gone = type("EndpointConnectionError", (Exception,), {"__module__": "botocore.exceptions"})
+    upload = type("S3UploadFailedError", (Exception,), {"__module__": "boto3.exceptions"})
+    assert away.is_lost(gone("no connection"))
+    assert away.is_lost(upload("SlowDown"))
+    assert not away.is_lost(ValueError("boto3"))
+
+
+def test_a_store_that_clients_reach_themselves_needs_boto3(monkeypatch):
+    monkeypatch.setattr(connection.importlib.util, "find_spec", lambda _: None)
+    connection.refuse_no_boto3("mlflow-artifacts:/1")
+    with pytest.raises(InputError, match=r"in s3://xai/direct to its clients.*xai-exp\[s3\]"):
+        connection.refuse_no_boto3("s3://xai/direct")
