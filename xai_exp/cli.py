@@ -42,10 +42,11 @@ def report(arguments: Sequence[str]) -> None:
         _refuse_no_runs("--root", given.root)
     from xai_exp.studies.publish import Question, publish
     from xai_exp.tracking import MLflow
+    from xai_exp.tracking.away import answering
     from xai_exp.tracking.connection import public
 
     settings = MLflow(root=given.root, experiment=given.experiment, uri=given.uri)
-    tracker = settings.open(make=False)
+    tracker = settings.store(make=False)
     again = ["python -m xai_exp report", f'--filter "{given.filter}"' if given.filter else ""]
     again += [f"--uri {public(given.uri)}"] if given.uri else []
     asked = Question(
@@ -58,7 +59,8 @@ def report(arguments: Sequence[str]) -> None:
     # Millions of objects live until the page is written: looking for dead ones takes a sixth more.
     gc.disable()
     try:
-        path, _ = publish(tracker.kept(condition=given.filter), tracker, asked)
+        with answering("--uri", given.uri or given.root):
+            path, _ = publish(tracker.kept(condition=given.filter), tracker, asked)
     finally:
         gc.enable()
     Console().print(f"report: {path}", highlight=False, soft_wrap=True)

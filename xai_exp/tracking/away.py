@@ -8,7 +8,8 @@ store of this machine from then on, marked with the server's address, for `pytho
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
+from xai_exp.config import InputError
 from xai_exp.tracking.connection import gist, public
 from xai_exp.tracking.interface import Found, Kept, Link, Number, Record, Tracker
 from xai_exp.tracking.whole import Unreachable
@@ -196,6 +198,30 @@ def is_lost(error: BaseException) -> bool:
             return True
         seen = seen.__cause__ or seen.__context__
     return False
+
+
+@contextmanager
+def answering(what: str, uri: str) -> Iterator[None]:
+    """Work that only the server can do.
+
+    Args:
+        what: is done, in a word.
+        uri: the server's address.
+
+    Raises:
+        InputError: when it, or the store of its files, does not answer.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if not is_lost(error):
+            raise
+        raise InputError(
+            f"{what}: got {public(uri)}, where the server or the store of its files does not "
+            f"answer ({gist(error)}); allowed: the same again once it is back"
+        ) from error
 
 
 def comes_back(uri: str) -> bool:

@@ -11,6 +11,7 @@ import requests
 import torch
 from torch import nn
 
+from xai_exp import cli
 from xai_exp.config import InputError
 from xai_exp.sync import sync
 from xai_exp.tracking import Data, MLflow, Off, Record, away, connection, reading, whole
@@ -254,3 +255,59 @@ def test_a_store_that_clients_reach_themselves_needs_boto3(monkeypatch):
     connection.refuse_no_boto3("mlflow-artifacts:/1")
     with pytest.raises(InputError, match=r"in s3://xai/direct to its clients.*xai-exp\[s3\]"):
         connection.refuse_no_boto3("s3://xai/direct")
+
+
+@pytest.mark.usefixtures("dead")
+def test_a_sync_whose_store_is_away_ends_with_one_line_and_is_typed_again(
+    tmp_path, due, monkeypatch
+):
+    from mlflow import MlflowClient
+
+    server, store = settings(tmp_path, "server"), settings(tmp_path, "here")
+    worked(away.Away(server=Fading(server.store(), 0), uri=URI, store=store.store, root="here"))
+    uri = f"sqlite:///{tmp_path / 'server' / 'mlflow.db'}"
+    with monkeypatch.context() as shut:
+
+        def lost(*_, **__):
+            raise RuntimeError("500") from requests.exceptions.ConnectionError("gone")
+
+        shut.setattr(MlflowClient, "log_artifacts", lost)
+        with pytest.raises(
+            InputError, match=r"sync: got sqlite.* does not answer \(500\); allowed"
+        ):
+            list(sync(tmp_path / "here", "xai_exp", uri))
+    list(sync(tmp_path / "here", "xai_exp", uri))
+    assert told(server.store()) == due
+
+
+def test_what_only_a_server_can_do_keeps_errors_of_its_own():
+    with pytest.raises(KeyError), away.answering("sync", URI):
+        raise KeyError("x")
+    with pytest.raises(InputError, match=r"^mine$"), away.answering("sync", URI):
+        raise InputError("mine") from requests.ConnectionError("gone")
+    said = r"sync: got http://127\.0\.0\.1:9, where"
+    with pytest.raises(InputError, match=said), away.answering("sync", URI):
+        raise requests.ConnectionError("gone")
+
+
+def test_a_page_is_made_of_what_a_server_has_or_refused_while_its_store_is_away(
+    tmp_path, monkeypatch
+):
+    worked(settings(tmp_path, "server").store())
+    uri = f"sqlite:///{tmp_path / 'server' / 'mlflow.db'}"
+    given = {}
+
+    def publish(kept, _, asked):
+        given.update(keys=sorted(one.tags["explain_key"] for one in kept), words=asked.commands)
+        return "page", None
+
+    monkeypatch.setattr("xai_exp.studies.publish.publish", publish)
+    cli.report(["--uri", uri, "--root", str(tmp_path / "none")])
+    assert given == {"keys": ["one", "two"], "words": [f"python -m xai_exp report --uri {uri}"]}
+
+    def shut(*_):
+        raise whole.Unreachable("s3://xai/1")
+
+    monkeypatch.setattr(whole, "fault", shut)
+    with pytest.raises(InputError, match=r"--uri: got sqlite.*\(s3://xai/1\); allowed: the same"):
+        cli.report(["--uri", uri, "--root", str(tmp_path / "none")])
