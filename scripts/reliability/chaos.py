@@ -164,12 +164,12 @@ def _runs(database: Path) -> dict[str, Any]:
         key = tags.get({"train": "model_key", "explain": "explain_key"}.get(kind, ""), "")
         files = Path(unquote(urlsplit(place).path)) if place.startswith("file:") else Path(place)
         named = f"{kind} {key}" if key else f"{kind} {tags.get('mlflow.runName')}"
-        found.setdefault(named, []).append([status, *_contents(files)])
+        found.setdefault(named, []).append([status, *contents(files)])
     pending = "SELECT count(*) FROM logged_models WHERE status = 1 AND lifecycle_stage = 'active'"
     return found | {"pending models": _rows(database, pending)}
 
 
-def _contents(folder: Path) -> list[str]:
+def contents(folder: Path) -> list[str]:
     """Digests of a run's heatmaps and scores."""
     found = []
     if (folder / "heatmaps.npz").is_file():

@@ -70,9 +70,18 @@ def _threads(told: Sequence[Mapping[str, Any]]) -> str:
 def _cluster(told: Sequence[Mapping[str, Any]]) -> str:
     if not told:
         return _UNKNOWN
-    heads = ["fault", "times", "seconds", "failed and said", "lost, doubled or silent"]
-    keys = ("fault", "times", "seconds", "failed and said")
-    rows = [[*(str(one.get(n, 1)) for n in keys), "; ".join(one["wrong"]) or "0"] for one in told]
+    heads = ["fault", "nodes", "files", "seconds", "failed and said", "queued again"]
+    heads += ["equal to this machine's", "lost, doubled or silent"]
+    keys = ("fault", "nodes", "files", "seconds", "failed and said")
+    rows = [
+        [
+            *(one[name] for name in keys),
+            one.get("queued again", "not asked"),
+            "compared" if one.get("compared") else "not compared",
+            "; ".join(one["wrong"]) or "0",
+        ]
+        for one in told
+    ]
     return _table(heads, rows)
 
 

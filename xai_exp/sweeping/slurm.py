@@ -1,16 +1,20 @@
 """Jobs of Slurm by submitit: each is waited for as long as Slurm knows it to be under way."""
 
 import re
+import shlex
 import subprocess
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
 
 from xai_exp.config import InputError
+from xai_exp.sweeping import held
 
 GONE = "GONE"
 _OVER = (
@@ -23,6 +27,18 @@ _COMMON = (  # to submitit's executors of all kinds
 )
 _OFTEN, _SELDOM = 1.0, 5.0  # seconds between looks for a result, and at the state
 _GRACE = 20.0  # seconds a job may be over without a result: files come late, jobs are queued again
+
+
+@dataclass(frozen=True)
+class Listening:
+    """A job's function; signals that came while the job imported are answered as it begins."""
+
+    function: Callable[..., Any]
+
+    def __call__(self, *given: Any) -> Any:  # noqa: ANN401
+        """Run it, unless the job is preempted."""
+        held.let_in()
+        return self.function(*given)
 
 
 def job(params: Mapping[str, Any]) -> Any:  # noqa: ANN401
@@ -60,7 +76,7 @@ def submitted(made: Any, batch: Sequence[Sequence[str]], first: int) -> list[Any
     ]
     try:
         executor = submitit.AutoExecutor(
-            cluster="slurm", folder=folder, slurm_max_num_timeout=times
+            cluster="slurm", folder=folder, slurm_max_num_timeout=times, slurm_python=_python()
         )
         executor.update_parameters(**named)
         return list(executor.map_array(made, *zip(*given, strict=True)))
@@ -70,6 +86,11 @@ def submitted(made: Any, batch: Sequence[Sequence[str]], first: int) -> list[Any
             f"hydra/launcher: got no job from Slurm ({said}); allowed: settings that this cluster "
             "grants (hydra.launcher.partition=, ...), or hydra/launcher=submitit_local"
         ) from error
+
+
+def _python() -> str:
+    """How a job's Python is started, as words of a shell."""
+    return shlex.join([sys.executable, "-IS", held.__file__, sys.executable])
 
 
 def ended(one: Any) -> JobReturn:  # noqa: ANN401

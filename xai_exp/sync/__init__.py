@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from xai_exp.config import InputError
 from xai_exp.tracking import reading, whole, writing
-from xai_exp.tracking.away import UNSENT
+from xai_exp.tracking.away import UNSENT, answering
 from xai_exp.tracking.runs import KEYS, MLflow, Runs
 from xai_exp.tracking.told import notes
 
@@ -44,7 +44,7 @@ def sync(root: Path, experiment: str, uri: str | None = None) -> Iterator[Sent]:
         uri: the server; None: the one that the runs name.
 
     Raises:
-        InputError: when it can't be reached.
+        InputError: when it, or the store of its files, can't be reached.
     """
     store = MLflow(root=str(root), experiment=experiment).store(make=False)
     wanted = f"attributes.status = 'FINISHED' and tags.{UNSENT} LIKE '%'"
@@ -60,7 +60,8 @@ def sync(root: Path, experiment: str, uri: str | None = None) -> Iterator[Sent]:
         place = uri or run.data.tags[UNSENT]
         if place not in servers:
             servers[place] = MLflow(root=str(root), uri=place, experiment=experiment).store()
-        new = _send(store, servers[place], run)
+        with answering("sync", place):
+            new = _send(store, servers[place], run)
         store.client.delete_tag(run.info.run_id, UNSENT)
         yield Sent(name=run.info.run_name or run.info.run_id, new=new)
 

@@ -8,15 +8,18 @@ store of this machine from then on, marked with the server's address, for `pytho
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import pandas as pd
 from torch import nn
 
+from xai_exp.config import InputError
 from xai_exp.tracking.connection import gist, public
 from xai_exp.tracking.interface import Arrays, Found, Kept, Link, Number, Record, Tracker
+from xai_exp.tracking.whole import Unreachable
 from xai_exp.types import Images
 
 UNSENT = "unsent_to"  # the tag of runs that a server does not have yet, with its address
@@ -24,6 +27,7 @@ PATIENCE = 20.0  # seconds that a server has to come back
 _PROBES = 8
 _ATTEMPTS = 3
 _LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15"}
+_STORES = ("botocore", "boto3")  # of a server that leaves its files to its clients
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
@@ -180,17 +184,43 @@ class Away:
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether an error, or what it came of, is that a server did not answer."""
+    """Whether an error, or what it came of, is that a server, or its store, did not answer."""
     import requests
 
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, requests.ConnectionError | requests.Timeout):
+        if isinstance(seen, requests.ConnectionError | requests.Timeout | Unreachable):
+            return True
+        if type(seen).__module__.partition(".")[0] in _STORES:
             return True
         if "API request to" in str(seen) and "failed with" in str(seen):
             return True
         seen = seen.__cause__ or seen.__context__
     return False
+
+
+@contextmanager
+def answering(what: str, uri: str) -> Iterator[None]:
+    """Work that only the server can do.
+
+    Args:
+        what: is done, in a word.
+        uri: the server's address.
+
+    Raises:
+        InputError: when it, or the store of its files, does not answer.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if not is_lost(error):
+            raise
+        raise InputError(
+            f"{what}: got {public(uri)}, where the server or the store of its files does not "
+            f"answer ({gist(error)}); allowed: the same again once it is back"
+        ) from error
 
 
 def comes_back(uri: str) -> bool:

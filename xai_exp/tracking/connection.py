@@ -1,5 +1,6 @@
 """How MLflow is reached: imported quietly, given up on soon, spoken of without passwords."""
 
+import importlib.util
 import logging
 import os
 import re
@@ -12,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from xai_exp.compute.loading import undisturbed
+from xai_exp.config import InputError
 from xai_exp.files import whole
 
 _QUICK = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
@@ -87,6 +89,19 @@ def quickly() -> Iterator[None]:
 def is_server(uri: str) -> bool:
     """Whether an address is that of a server, not of a file."""
     return urlsplit(uri).scheme in ("http", "https")
+
+
+def refuse_no_boto3(place: str) -> None:
+    """Refuse an S3-compatible store that this process is to reach by itself and can't.
+
+    Raises:
+        InputError: where boto3 is not installed.
+    """
+    if place.startswith("s3:") and importlib.util.find_spec("boto3") is None:
+        raise InputError(
+            f"tracking.uri: got a server that leaves files in {place} to its clients, which needs "
+            "boto3; allowed: pip install 'xai-exp[s3]', or mlflow server --serve-artifacts"
+        )
 
 
 def public(text: str) -> str:

@@ -95,10 +95,16 @@ class _Packed(Mapping[str, np.ndarray]):
 
 
 def artifact(client: "MlflowClient", run: "Run", name: str, read: Callable[[Path], Any]) -> Any:  # noqa: ANN401
-    """One file of a run, read; None if it was removed by hand, to be made again."""
+    """One file of a run, read; None if it was removed by hand, to be made again.
+
+    Raises:
+        Unreachable: when a server's files can't be asked for.
+    """
     try:
         with whole.artifact(client, run, name) as path:
             return read(path)
+    except whole.Unreachable:
+        raise
     except Exception:
         _log.warning("run %s has lost its %s; it is made again", run.info.run_id[:8], name)
         return None

@@ -28,6 +28,7 @@ from xai_exp.tracking.connection import (
     mlflow,
     public,
     quickly,
+    refuse_no_boto3,
 )
 from xai_exp.tracking.entries import final, history_points
 from xai_exp.tracking.interface import Arrays, Found, Kept, Link, Number, Record
@@ -133,7 +134,10 @@ class MLflow:
             raise InputError(unknown("experiment", self.experiment, names))
         if found is None:
             place = None if is_server(uri) else str(root / "artifacts")
-            return client.create_experiment(self.experiment, artifact_location=place)
+            found = client.get_experiment(
+                client.create_experiment(self.experiment, artifact_location=place)
+            )
+        refuse_no_boto3(str(found.artifact_location))
         if found.lifecycle_stage != "active":
             raise InputError(
                 f"tracking.experiment: got {self.experiment}, which was deleted; allowed: another "

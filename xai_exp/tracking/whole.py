@@ -20,6 +20,10 @@ TAG = "sha256"  # of that artifact
 _EXPECTED = {"explain": ("scores.parquet", "heatmaps.npz")}  # of runs from before there were sums
 
 
+class Unreachable(Exception):  # noqa: N818 # of files that may well be whole
+    """The place where a server keeps its files does not answer."""
+
+
 def sums(folder: Path) -> str:
     """A line for each file: its digest and its name."""
     paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name != SUMS)
@@ -27,10 +31,16 @@ def sums(folder: Path) -> str:
 
 
 def fault(client: "MlflowClient", run: "Run") -> str:
-    """What is wrong with the artifacts of a finished run, by name; empty if they are whole."""
+    """What is wrong with the artifacts of a finished run, by name; empty if they are whole.
+
+    Raises:
+        Unreachable: when that can't be known now.
+    """
     try:
         with artifact(client, run) as folder:
             return _fault(folder, run.data.tags)
+    except Unreachable:
+        raise
     except Exception as error:
         return f"its artifacts can't be read ({type(error).__name__})"
 
@@ -69,7 +79,11 @@ def _former(folder: Path, kind: str) -> str:
 
 @contextmanager
 def artifact(client: "MlflowClient", run: "Run", name: str = "") -> Iterator[Path]:
-    """A file of a run, or the folder of all: their own on this machine, a copy of a server's."""
+    """A file of a run, or the folder of all: their own on this machine, a copy of a server's.
+
+    Raises:
+        Unreachable: when the server's files can't be asked for.
+    """
     place = str(run.info.artifact_uri)
     if place.startswith("/"):
         yield Path(place) / name  # as it is: a # or % belongs to a folder's name
@@ -78,7 +92,19 @@ def artifact(client: "MlflowClient", run: "Run", name: str = "") -> Iterator[Pat
         yield Path(unquote(urlsplit(place).path)) / name
         return
     with tempfile.TemporaryDirectory() as folder:
-        yield Path(client.download_artifacts(run.info.run_id, name, folder))
+        yield _downloaded(client, run, name, folder)
+
+
+def _downloaded(client: "MlflowClient", run: "Run", name: str, folder: str) -> Path:
+    """A copy; MLflow says the same of a file that is not there and of a store that is away."""
+    try:
+        return Path(client.download_artifacts(run.info.run_id, name, folder))
+    except Exception:
+        try:
+            client.list_artifacts(run.info.run_id)
+        except Exception as error:
+            raise Unreachable(f"{run.info.artifact_uri}: {' '.join(str(error).split())}") from error
+        raise
 
 
 def told(run: "Run") -> str:

@@ -1,6 +1,10 @@
 """A job of Slurm comes to an end of its own, whatever Slurm or its accounting says."""
 
+import os
+import shlex
+import signal
 import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.utils import JobReturn, JobStatus
 
 from xai_exp.config import InputError
-from xai_exp.sweeping import slurm
+from xai_exp.sweeping import held, slurm
 
 CONF = Path(__file__).parents[3] / "conf"
 
@@ -77,15 +81,87 @@ def test_a_job_that_is_queued_again_is_waited_for(monkeypatch, clock, tmp_path):
     assert clock[0] > 200
 
 
-def test_without_slurm_a_batch_is_refused_in_one_line(monkeypatch, tmp_path):
+def made(folder):
+    """What a job of slurm_gpu runs, and its settings."""
     pytest.importorskip("submitit")
-    monkeypatch.setenv("PATH", str(tmp_path))
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", ["hydra/launcher=slurm_gpu"], return_hydra_config=True)
     launcher = config.hydra.launcher
-    assert (launcher.gpus_per_node, launcher.additional_parameters) == (1, {"requeue": True})
     params = {key: value for key, value in launcher.items_ex(resolve=False) if key != "_target_"}
-    params["submitit_folder"] = str(tmp_path / "jobs")
-    made = slurm.job(params)
+    params["submitit_folder"] = str(folder / "jobs")
+    return slurm.job(params), launcher
+
+
+def test_without_slurm_a_batch_is_refused_in_one_line(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    job, launcher = made(tmp_path)
+    assert (launcher.gpus_per_node, launcher.additional_parameters) == (1, {"requeue": True})
     with pytest.raises(InputError, match=r"got no job from Slurm .*; allowed: settings that"):
-        slurm.submitted(made, [["seed=1"]], 0)
+        slurm.submitted(job, [["seed=1"]], 0)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_jobs_python_is_started_with_its_signals_held_back(monkeypatch, tmp_path, jobs):
+    for name, does in (
+        ("sbatch", f"cp $1 {tmp_path}/given; echo Submitted batch job 7"),
+        ("srun", ""),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    slurm.submitted(made(tmp_path)[0], [[f"seed={seed}"] for seed in range(jobs)], 0)
+    lines = (tmp_path / "given").read_text().splitlines()
+    (words,) = (shlex.split(line) for line in lines if line.startswith("srun"))
+    at = words.index(held.__file__)
+    assert words[at - 2 : at] == [sys.executable, "-IS"]
+    assert words[at + 1 : at + 5] == [sys.executable, "-u", "-m", "submitit.core._submit"]
+
+
+IMPORTING = """
+import signal, sys
+print("imports", flush=True)
+sys.stdin.readline()
+signal.signal(signal.SIGTERM, lambda *_: None)
+signal.signal(signal.SIGUSR2, lambda *_: sys.exit(7))
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM, signal.SIGUSR2])
+sys.exit(1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("start", "code"), [([], -15), ([sys.executable, "-IS", held.__file__], 7)]
+)
+def test_a_signal_that_comes_while_a_job_imports_waits_for_its_handler(start, code):
+    words = [*start, sys.executable, "-c", IMPORTING]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(words, text=True, **pipes) as process:
+        assert process.stdout.readline() == "imports\n"
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGUSR2)
+        process.communicate("go on\n")
+    assert process.returncode == code
+
+
+def test_a_preempted_job_ends_before_its_function_begins():
+    begun = []
+
+    def answered(*_):
+        raise SystemExit(7)
+
+    known = signal.signal(signal.SIGUSR2, answered)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, held.held())
+    try:
+        os.kill(os.getpid(), signal.SIGUSR2)
+        with pytest.raises(SystemExit):
+            slurm.Listening(begun.append)("config")
+        assert not begun
+        slurm.Listening(begun.append)("config")
+        assert begun == ["config"]
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGUSR2, known)
+
+
+def test_a_clusters_own_signal_is_held_back(monkeypatch):
+    monkeypatch.setenv("SUBMITIT_PREEMPT_SIGNAL", "USR1")
+    assert held.held() == {signal.SIGTERM, signal.SIGUSR1}

@@ -11,9 +11,10 @@ import requests
 import torch
 from torch import nn
 
+from xai_exp import cli
 from xai_exp.config import InputError
 from xai_exp.sync import sync
-from xai_exp.tracking import Data, MLflow, Off, Record, away, whole
+from xai_exp.tracking import Data, MLflow, Off, Record, away, connection, reading, whole
 
 URI = "http://someone:secret@127.0.0.1:9"
 SCORES = pd.DataFrame({"image": [0, 1], "metric": "mass", "score": [0.5, np.nan]})
@@ -192,3 +193,121 @@ def test_only_paths_are_read_where_they_lie(tmp_path):
         run = SimpleNamespace(info=SimpleNamespace(artifact_uri=uri, run_id="x"))
         with whole.artifact(client, run, "c") as path:
             assert path == tmp_path / "a#b" / "c"
+
+
+class Shut:
+    """A server's client while its store is away, as MLflow speaks of it."""
+
+    def download_artifacts(self, _, name, __):
+        raise RuntimeError(f"Failed to download artifacts from path '{name}'")
+
+    def list_artifacts(self, _):
+        raise RuntimeError("too many 500 error responses")
+
+
+def test_a_file_that_a_store_away_may_have_is_not_called_broken():
+    run = SimpleNamespace(
+        info=SimpleNamespace(artifact_uri="s3://xai/1", run_id="1"), data=SimpleNamespace(tags={})
+    )
+    shut = Shut()
+    with pytest.raises(whole.Unreachable, match="s3://xai/1: too many 500"):
+        whole.fault(shut, run)
+    with pytest.raises(whole.Unreachable):
+        reading.artifact(shut, run, "scores.parquet", Path.read_bytes)
+    shut.list_artifacts = lambda _: []
+    assert whole.fault(shut, run) == "its artifacts can't be read (RuntimeError)"
+    assert reading.artifact(shut, run, "scores.parquet", Path.read_bytes) is None
+
+
+@pytest.mark.usefixtures("dead")
+def test_what_a_server_has_stays_finished_while_its_store_is_away(tmp_path, due, monkeypatch):
+    server, store = settings(tmp_path, "server"), settings(tmp_path, "here")
+    runs = server.store()
+    worked(runs)
+    known = whole.artifact
+
+    def shut(client, run, name=""):
+        if client is runs.client:
+            raise whole.Unreachable("s3://xai/1")
+        return known(client, run, name)
+
+    monkeypatch.setattr(whole, "artifact", shut)
+    tracker = away.Away(server=runs, uri=URI, store=store.store, root="here")
+    assert tracker.explained("one") is None
+    worked(tracker)
+    monkeypatch.setattr(whole, "artifact", known)
+    assert told(runs) == due
+    sent = list(sync(tmp_path / "here", "xai_exp", f"sqlite:///{tmp_path}/server/mlflow.db"))
+    assert [one.new for one in sent] == [False] * 4
+    assert told(runs) == due
+
+
+def test_errors_of_a_stores_own_client_are_those_of_a_lost_server():
+    gone = type("EndpointConnectionError", (Exception,), {"__module__": "botocore.exceptions"})
+    upload = type("S3UploadFailedError", (Exception,), {"__module__": "boto3.exceptions"})
+    assert away.is_lost(gone("no connection"))
+    assert away.is_lost(upload("SlowDown"))
+    assert not away.is_lost(ValueError("boto3"))
+
+
+def test_a_store_that_clients_reach_themselves_needs_boto3(monkeypatch):
+    monkeypatch.setattr(connection.importlib.util, "find_spec", lambda _: None)
+    connection.refuse_no_boto3("mlflow-artifacts:/1")
+    with pytest.raises(InputError, match=r"in s3://xai/direct to its clients.*xai-exp\[s3\]"):
+        connection.refuse_no_boto3("s3://xai/direct")
+
+
+@pytest.mark.usefixtures("dead")
+def test_a_sync_whose_store_is_away_ends_with_one_line_and_is_typed_again(
+    tmp_path, due, monkeypatch
+):
+    from mlflow import MlflowClient
+
+    server, store = settings(tmp_path, "server"), settings(tmp_path, "here")
+    worked(away.Away(server=Fading(server.store(), 0), uri=URI, store=store.store, root="here"))
+    uri = f"sqlite:///{tmp_path / 'server' / 'mlflow.db'}"
+    with monkeypatch.context() as shut:
+
+        def lost(*_, **__):
+            raise RuntimeError("500") from requests.exceptions.ConnectionError("gone")
+
+        shut.setattr(MlflowClient, "log_artifacts", lost)
+        with pytest.raises(
+            InputError, match=r"sync: got sqlite.* does not answer \(500\); allowed"
+        ):
+            list(sync(tmp_path / "here", "xai_exp", uri))
+    list(sync(tmp_path / "here", "xai_exp", uri))
+    assert told(server.store()) == due
+
+
+def test_what_only_a_server_can_do_keeps_errors_of_its_own():
+    with pytest.raises(KeyError), away.answering("sync", URI):
+        raise KeyError("x")
+    with pytest.raises(InputError, match=r"^mine$"), away.answering("sync", URI):
+        raise InputError("mine") from requests.ConnectionError("gone")
+    said = r"sync: got http://127\.0\.0\.1:9, where"
+    with pytest.raises(InputError, match=said), away.answering("sync", URI):
+        raise requests.ConnectionError("gone")
+
+
+def test_a_page_is_made_of_what_a_server_has_or_refused_while_its_store_is_away(
+    tmp_path, monkeypatch
+):
+    worked(settings(tmp_path, "server").store())
+    uri = f"sqlite:///{tmp_path / 'server' / 'mlflow.db'}"
+    given = {}
+
+    def publish(kept, _, asked):
+        given.update(keys=sorted(one.tags["explain_key"] for one in kept), words=asked.commands)
+        return "page", None
+
+    monkeypatch.setattr("xai_exp.studies.publish.publish", publish)
+    cli.report(["--uri", uri, "--root", str(tmp_path / "none")])
+    assert given == {"keys": ["one", "two"], "words": [f"python -m xai_exp report --uri {uri}"]}
+
+    def shut(*_):
+        raise whole.Unreachable("s3://xai/1")
+
+    monkeypatch.setattr(whole, "fault", shut)
+    with pytest.raises(InputError, match=r"--uri: got sqlite.*\(s3://xai/1\); allowed: the same"):
+        cli.report(["--uri", uri, "--root", str(tmp_path / "none")])
