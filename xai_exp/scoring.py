@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from xai_exp.compute import ops
+from xai_exp.compute import machine, ops
 from xai_exp.compute.chunks import PIECE
 from xai_exp.compute.sample import Chosen, Sample, first, logits
 from xai_exp.compute.sample import sample as sample
@@ -124,15 +124,11 @@ def score(
         predictions, targets = said.argmax(1), asked.targets(said, chosen.labels)
         others = asked.others(said, targets)
         alike = [(others == other).nonzero()[:, 0] for other in others.unique()]
-        most = max(
-            _AT_ONCE, ops.chunk_size(first(chosen, 1).images)
-        )  # fewer would leave a GPU idle
+        # Fewer would leave a GPU idle.
+        most = max(_AT_ONCE, ops.chunk_size(first(chosen, 1).images))
         groups = [some for rows in alike for some in rows.split(most)]
-        done: list[Scored] = []
-        maps: Tensor | None = None
-        for rows in groups:
-            whole = len(groups) == 1 and isinstance(chosen, Sample)
-            mine = chosen if whole else chosen.some(rows)
+
+        def scored(rows: Tensor, mine: Sample) -> Scored:
             case = Case(
                 model=mine.answering(network, asked.value, int(others[rows[0]])),
                 images=mine.images,
@@ -146,14 +142,19 @@ def score(
                 value=asked.value,
                 generator=torch.Generator(mine.images.device).manual_seed(seed),
             )
-            one = _scored(explainer, case, metrics, mine, predictions[rows])
-            if len(groups) == 1:
-                return one
-            if maps is None:
+            return _scored(explainer, case, metrics, mine, predictions[rows])
+
+        if len(groups) == 1 and isinstance(chosen, Sample):
+            return scored(groups[0], chosen)
+        done: list[Scored] = []
+        maps = torch.empty(0)
+        for rows in groups:
+            one = scored(rows, chosen.some(rows))
+            if not done:
                 maps = one.heatmaps.new_empty((len(targets), *one.heatmaps.shape[1:]))
             maps[rows] = one.heatmaps  # all of them are there once
             done.append(replace(one, heatmaps=maps[:0]))
-    assert maps is not None
+            machine.give_back()
     return _joined(groups, done, maps)
 
 

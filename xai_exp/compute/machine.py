@@ -21,6 +21,8 @@ from xai_exp.config import InputError
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _LARGE = 1 << 30
+_SLACK = 64 << 20
+_KEPT: dict[str, int] = {}  # how much the process took after it had last given some back
 
 
 def device(name: str) -> torch.device:
@@ -150,10 +152,36 @@ def tune_allocator() -> None:
     By default glibc gives every large tensor back to the kernel, and the page faults of getting it
     again cost more than the convolutions of a small network do.
     """
-    if not sys.platform.startswith("linux"):
-        return
-    library = ctypes.CDLL(ctypes.util.find_library("c"))
+    library = _allocator()
     if hasattr(library, "mallopt"):
         library.mallopt(_M_MMAP_THRESHOLD, _LARGE)
         library.mallopt(_M_TRIM_THRESHOLD, _LARGE)
         library.mallopt(_M_TOP_PAD, 64 << 20)
+
+
+def give_back() -> None:
+    """Give the system what was freed, on Linux, once the process has grown by 64 MiB.
+
+    Freed memory that is kept falls to pieces between what stays, so that the process would grow
+    with all that it has ever worked on. To get memory again has its cost too, hence not each time.
+    """
+    held = _resident()
+    if held <= _KEPT.get("after", held - _SLACK - 1) + _SLACK:
+        return
+    library = _allocator()
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
+        _KEPT["after"] = _resident()
+
+
+def _resident() -> int:
+    """Bytes of memory that the process takes; 0 where that is not told."""
+    told = Path("/proc/self/statm")
+    return int(told.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if told.is_file() else 0
+
+
+@cache
+def _allocator() -> Any:  # noqa: ANN401
+    """The C library on Linux; elsewhere nothing that has what is asked for."""
+    linux = sys.platform.startswith("linux")
+    return ctypes.CDLL(ctypes.util.find_library("c")) if linux else None

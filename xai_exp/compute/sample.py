@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xai_exp.compute import ops
+from xai_exp.compute import machine, ops
 from xai_exp.compute.chunks import PIECE, in_pieces
 from xai_exp.compute.values import valued
 from xai_exp.types import Dataset, Images, Index, Labels, Logits, Parts, Scenes, Split, Value
@@ -208,6 +208,7 @@ def in_order(chosen: Chosen, size: int = PIECE) -> Iterator[Sample]:
         return
     for rows in torch.arange(len(chosen.labels), device=chosen.labels.device).split(size):
         yield chosen.some(rows)
+        machine.give_back()
 
 
 def first(chosen: Chosen, count: int) -> Sample:
