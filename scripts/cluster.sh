@@ -76,7 +76,7 @@ server() {  # NAME (its database's, too), PORT and where its files lie
     --backend-store-uri "postgresql+psycopg2://xai@127.0.0.1:$database_port/$name" "$@" \
     > "$place/$name.log" 2>&1 &
   echo $! > "$place/$name.pid"
-  timeout 180 bash -c "until (: < /dev/tcp/127.0.0.1/$port) 2> /dev/null; do sleep 1; done"
+  timeout 600 bash -c "until (: < /dev/tcp/127.0.0.1/$port) 2> /dev/null; do sleep 1; done"
 }
 
 slurm() {

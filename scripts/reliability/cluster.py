@@ -50,7 +50,11 @@ _STORE = {  # for clients that reach the store themselves; it asks for no passwo
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 _LONG = ("trainer.max_epochs=40",)  # seconds of training, so that a job can be met in it
-_IMPORTING, _TRAINING = "Loading pickle", "train: epoch 2 "
+_SLOW = (  # minutes of training, as Slurm takes half a minute to end a job
+    *("trainer.max_epochs=150", "hydra.launcher.timeout_min=10"),
+    "hydra.launcher.signal_delay_s=60",
+)
+_IMPORTING, _TRAINING = "Loading pickle", "train: epoch "
 _TOLD = re.compile(r"^trial \d+: .* -> (.*)$", re.MULTILINE)
 _LONGEST = 900  # seconds that any sweep may take: nothing is waited for without end
 
@@ -349,7 +353,14 @@ def _sent(place: Path, folder: Path) -> None:
 FAULTS = (
     Fault(name="none", harm=_nothing, equal=True),
     Fault(name="a job killed (SIGKILL)", harm=_killed, said="Slurm: job .* ended as", whole=False),
-    Fault(name="a job cancelled", harm=_cancelled, said="ended as CANCELLED", whole=False),
+    Fault(
+        name="a job cancelled",  # it has half a minute more, as Slurm's KillWait says
+        harm=_cancelled,
+        said="ended as CANCELLED",
+        words=_SLOW,
+        kept=_SLOW,
+        whole=False,
+    ),
     Fault(
         name="jobs out of memory",
         harm=_nothing,
@@ -384,7 +395,7 @@ FAULTS = (
         name="a job at its limit of time",
         harm=_limited,
         when=(_TRAINING, 0),
-        words=(*_LONG, "hydra.launcher.timeout_min=10", "hydra.launcher.signal_delay_s=60"),
+        words=_SLOW,
         queued=True,
         equal=True,
     ),
@@ -393,12 +404,8 @@ FAULTS = (
         harm=_ended_by_limit,
         when=(_TRAINING, 0),
         said="timed-out too many times",
-        words=(
-            *_LONG,
-            *("hydra.launcher.timeout_min=10", "hydra.launcher.signal_delay_s=60"),
-            "hydra.launcher.max_num_timeout=0",
-        ),
-        kept=_LONG,
+        words=(*_SLOW, "hydra.launcher.max_num_timeout=0"),
+        kept=_SLOW,
         whole=False,
     ),
     Fault(name="a node lost, started again", harm=_node, queued=True, equal=True),
