@@ -71,13 +71,13 @@ def _cluster(told: Sequence[Mapping[str, Any]]) -> str:
     if not told:
         return _UNKNOWN
     heads = ["fault", "nodes", "files", "seconds", "failed and said", "queued again"]
-    heads += ["equal to this machine's", "lost, doubled or silent"]
+    heads += ["equal to one machine alone", "lost, doubled or silent"]
     keys = ("fault", "nodes", "files", "seconds", "failed and said")
     rows = [
         [
             *(one[name] for name in keys),
-            one.get("queued again", "not asked"),
-            "compared" if one.get("compared") else "not compared",
+            one["queued again"],
+            "yes" if one["compared"] and not one["wrong"] else "not compared",
             "; ".join(one["wrong"]) or "0",
         ]
         for one in told
