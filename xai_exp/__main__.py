@@ -3,11 +3,9 @@
 Imports nothing heavy, so that --help and every error of the command line answer at once.
 """
 
-import atexit
 import os
 import signal
 import sys
-import threading
 import warnings
 from contextlib import nullcontext
 from types import FrameType
@@ -118,25 +116,5 @@ def main() -> None:
         raise
 
 
-def command() -> None:
-    """As `main`, and then gone at once: to take its objects apart takes Python a second."""
-    code: object = 0
-    try:
-        main()
-    except SystemExit as stopped:
-        code = stopped.code
-    if sys.getprofile() or sys.gettrace():  # somebody measures, and speaks at the end
-        sys.exit(code)  # pyright: ignore[reportArgumentType]
-    threading._shutdown()  # what Python does at the end, in its order
-    atexit._run_exitfuncs()
-    if isinstance(code, str):
-        sys.stderr.write(f"{code}\n")
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    finally:
-        os._exit(code if isinstance(code, int) else int(code is not None))
-
-
 if __name__ == "__main__":
-    command()
+    main()
