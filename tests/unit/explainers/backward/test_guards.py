@@ -13,6 +13,7 @@ from xai_exp.explainers.backward.guards import distance, lost
 from xai_exp.explainers.gradients.gradients import Gradient
 from xai_exp.explainers.lrp.deep_taylor import DeepTaylor
 from xai_exp.explainers.lrp.lrp import LRP
+from xai_exp.report.figures import gallery
 
 
 def scored(case, explainer):
@@ -69,7 +70,7 @@ def test_relevance_from_nothing_is_an_infinite_error():
 def test_a_broken_promise_is_at_the_foot_of_the_gallery(make_case, monkeypatch):
     sample, found = scored(make_case(), Gradient())
     seen = {}
-    monkeypatch.setattr(records.gallery, "gallery", lambda *_, **given: seen.update(given))
+    monkeypatch.setattr(gallery, "gallery", lambda *_, **given: seen.update(given))
     spoilt = replace(found, diagnostics={"completeness_gap": torch.tensor([0.5, 0.0])})
     data = SimpleNamespace(dataset=SimpleNamespace(classes=("a", "b", "c"), test=None))
     inspect.unwrap(records._gallery)(data, sample, {"ig": spoilt}, overlay=False, skipped=["cam"])
