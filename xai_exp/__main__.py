@@ -39,7 +39,7 @@ def _work(config: DictConfig) -> float | list[float]:
     first = "xai_exp.build" not in sys.modules
     if first:
         early.refuse(config)
-    with undisturbed(settle=True) if first else nullcontext():
+    with undisturbed() if first else nullcontext():
         from xai_exp import build, pipeline
 
         made = build.experiment(config)

@@ -18,6 +18,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from xai_exp import records, scoring
 from xai_exp.build import Experiment, Settings
 from xai_exp.compute import machine, ops
+from xai_exp.compute.loading import settle
 from xai_exp.compute.sample import Chosen, logits
 from xai_exp.config import InputError
 from xai_exp.data.loading import TensorSplit
@@ -96,6 +97,7 @@ def _run(experiment: Experiment) -> float | list[float]:
     machine.refuse_slow(experiment.settings.precision, device)
     show.header(console, experiment, device)
     tracker = experiment.tracking.open()
+    settle()
     job = Job(experiment=experiment, tracker=tracker, device=device, console=console)
     trained = train_or_reuse(job)
     _look_into(job, trained)
@@ -384,6 +386,7 @@ def explain_or_reuse(job: Job, name: str, trained: Trained, sample: Chosen) -> E
         scores=scored.scores,
         anew=not settings.reuse,
     )
+    machine.give_back()
     fresh = replace(few, curves={}, parts={})
     return Explained(name=name, key=key, scores=scored.scores, run=run, fresh=fresh)
 

@@ -21,7 +21,7 @@ from xai_exp.config import InputError
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _LARGE = 1 << 30
-_SLACK = 64 << 20
+_SLACK = 16 << 20
 _KEPT: dict[str, int] = {}  # how much the process took after it had last given some back
 
 
@@ -160,7 +160,7 @@ def tune_allocator() -> None:
 
 
 def give_back() -> None:
-    """Give the system what was freed, on Linux, once the process has grown by 64 MiB.
+    """Give the system what was freed, on Linux, once the process has grown by 16 MiB.
 
     Freed memory that is kept falls to pieces between what stays, so that the process would grow
     with all that it has ever worked on. To get memory again has its cost too, hence not each time.

@@ -2,7 +2,7 @@
 
 import gc
 
-from xai_exp.compute.loading import undisturbed
+from xai_exp.compute.loading import settle, undisturbed
 
 
 def test_garbage_is_looked_for_again_afterwards():
@@ -22,14 +22,13 @@ def test_garbage_is_looked_for_again_after_an_error():
     assert gc.isenabled()
 
 
-def test_what_is_there_is_set_apart_only_where_that_is_asked_for():
-    before = gc.get_freeze_count()
-    with undisturbed():
-        pass
-    assert gc.get_freeze_count() == before
+def test_what_is_loaded_is_set_apart_once():
+    settle.cache_clear()
     try:
-        with undisturbed(settle=True):
-            pass
-        assert gc.get_freeze_count() > before
+        settle()
+        before = gc.get_freeze_count()
+        kept = [[one] for one in range(1000)]
+        settle()
+        assert gc.get_freeze_count() == before > len(kept)
     finally:
         gc.unfreeze()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
-from xai_exp.statistics import mean_interval
+from xai_exp.statistics import intervals, mean_interval
 
 rng = np.random.default_rng(3)
 
@@ -101,3 +101,14 @@ def test_a_sample_without_spread_has_no_interval(values):
 def test_hits_and_misses_have_an_interval_within_their_range():
     found = mean_interval([1.0] * 63 + [0.0])
     assert 0 <= found.low < 63 / 64 < found.high <= 1
+
+
+@pytest.mark.parametrize("count", [20, 333, 3000])
+def test_resamples_are_those_of_one_draw_however_many_are_drawn_at_once(count, monkeypatch):
+    monkeypatch.setattr(intervals, "_RESAMPLES", 50)
+    whole = np.concatenate(list(intervals._blocks(count, 3)))
+    drawn = np.random.default_rng(3).integers(0, count, (50, count))
+    expected = np.stack([np.bincount(row, minlength=count) for row in drawn])
+    np.testing.assert_array_equal(whole, expected)
+    monkeypatch.setattr(intervals, "_DRAWN", count + 1)
+    np.testing.assert_array_equal(np.concatenate(list(intervals._blocks(count, 3))), whole)
