@@ -133,6 +133,7 @@ def _metrics(rows: Rows) -> dict[str, str]:
 
 def _memory(rows: Rows) -> dict[str, str]:
     return {
+        "memory_loaded": f"{rows['loaded, MiB']:,.0f}",
         "memory_least": f"{rows['by images, 64, MiB']:,.0f}",
         "memory_most": f"{rows['by images, 3000, MiB']:,.0f}",
         "memory_image": f"{rows['a further image, MiB']:.2f}",
@@ -150,6 +151,7 @@ def _waiting(rows: Rows) -> dict[str, str]:
         "waiting_type": f"{rows['a wrong type, CPU s']:.2f}",
         "waiting_job": f"{job:.1f}",
         "waiting_floor": f"{floor:.1f}",
+        "waiting_share": f"{job / floor:.2f}",
         "waiting_many": f"{rows['a further job of -m, CPU s']:.2f}",
     }
 
