@@ -92,6 +92,7 @@ def stability(arguments: Sequence[str]) -> None:
     """
     from xai_exp.studies.stability_report import report as of_study
     from xai_exp.tracking import MLflow
+    from xai_exp.tracking.away import answering
 
     parts = [word.partition("=") for word in arguments]
     given: dict[str, Any] = {key: value for key, _, value in parts}
@@ -110,7 +111,9 @@ def stability(arguments: Sequence[str]) -> None:
     refuse_unsafe_name("study", study)
     if "uri" not in given:
         _refuse_no_runs("root", given.get("root", "mlruns"))
-    of_study(MLflow(**given).open(make=False), study, number)
+    settings = MLflow(**given)
+    with answering("uri", settings.uri or settings.root):
+        of_study(settings.store(make=False), study, number)
 
 
 def ui(arguments: Sequence[str]) -> None:

@@ -311,3 +311,25 @@ def test_a_page_is_made_of_what_a_server_has_or_refused_while_its_store_is_away(
     monkeypatch.setattr(whole, "fault", shut)
     with pytest.raises(InputError, match=r"--uri: got sqlite.*\(s3://xai/1\); allowed: the same"):
         cli.report(["--uri", uri, "--root", str(tmp_path / "none")])
+
+
+def test_stability_is_of_what_the_server_has_alone_or_refused_while_it_is_away(
+    tmp_path, monkeypatch
+):
+    uri, given = f"sqlite:///{tmp_path / 'server' / 'mlflow.db'}", {}
+    worked(settings(tmp_path, "server").store())
+
+    def report(tracker, study, _):
+        given.update(keys=sorted(one.tags["explain_key"] for one in tracker.kept()), study=study)
+
+    monkeypatch.setattr("xai_exp.studies.stability_report.report", report)
+    words = [f"uri={uri}", f"root={tmp_path / 'none'}", "study=a"]
+    cli.stability(words)
+    assert given == {"keys": ["one", "two"], "study": "a"}
+
+    def lost(*_):
+        raise requests.ConnectionError("gone")
+
+    monkeypatch.setattr("xai_exp.studies.stability_report.report", lost)
+    with pytest.raises(InputError, match=r"uri: got sqlite.*\(gone\); allowed: the same"):
+        cli.stability(words)
