@@ -22,7 +22,7 @@ SERVER, DIRECT = f"http://127.0.0.1:{_MLFLOW}", f"http://127.0.0.1:{_MLFLOW + 1}
 DATABASE = f"postgresql+psycopg2://xai@127.0.0.1:{_DATABASE}/sweep"
 NETWORKS = (
     *("dataset=digits", "explainer=gradient", "metric=sparseness", "images=4", "least_accuracy=0"),
-    *("trainer.max_epochs=2", "trainer.target_accuracy=1", "model.depth=1", "model.hidden=4"),
+    *("trainer.max_epochs=2", "trainer.target_accuracy=1", "model.depth=1", "model.hidden=16"),
     "tracking.figures=false",
 )
 LONGEST = 900  # seconds that any sweep may take: nothing is waited for without end
