@@ -16,11 +16,16 @@ from xai_exp.errors import Arguments
 _STABILITY = ("study", "least_accuracy", "root", "uri", "experiment")
 
 
+def _told(command: Callable[..., None]) -> str:
+    """What a command does, as its --help says it."""
+    return (command.__doc__ or "").partition("Raises:")[0]
+
+
 def report(arguments: Sequence[str]) -> None:
     """Write a page about the explanations that a filter of MLflow finds."""
     from rich.console import Console
 
-    words = Arguments(prog="python -m xai_exp report", description=report.__doc__)
+    words = Arguments(prog="python -m xai_exp report", description=_told(report))
     words.add_argument("--filter", default="", help="as MLflow has it; all explanations if empty")
     words.add_argument("--name", default="report", help="of the page and its tables")
     words.add_argument("--title", default="What these explanations are worth", help="its heading")
@@ -90,11 +95,13 @@ def stability(arguments: Sequence[str]) -> None:
     Raises:
         InputError: for a key that does not exist, or without a study.
     """
-    from xai_exp.studies.stability_report import report as of_study
-    from xai_exp.tracking import MLflow
-    from xai_exp.tracking.away import answering
-
-    parts = [word.partition("=") for word in arguments]
+    words = Arguments(prog="python -m xai_exp stability", description=_told(stability))
+    words.add_argument(
+        "settings",
+        nargs="*",
+        help="study=NAME, and any of least_accuracy=0.95 root=mlruns uri=URL experiment=xai_exp",
+    )
+    parts = [word.partition("=") for word in words.parse_args(arguments).settings]
     given: dict[str, Any] = {key: value for key, _, value in parts}
     if "study" not in given or set(given) - set(_STABILITY):
         raise InputError(
@@ -111,6 +118,10 @@ def stability(arguments: Sequence[str]) -> None:
     refuse_unsafe_name("study", study)
     if "uri" not in given:
         _refuse_no_runs("root", given.get("root", "mlruns"))
+    from xai_exp.studies.stability_report import report as of_study
+    from xai_exp.tracking import MLflow
+    from xai_exp.tracking.away import answering
+
     settings = MLflow(**given)
     with answering("uri", settings.uri or settings.root):
         of_study(settings.store(make=False), study, number)
@@ -125,33 +136,65 @@ def ui(arguments: Sequence[str]) -> None:
 
 def check(arguments: Sequence[str]) -> None:
     """Read a whole dataset and list what a run would do to it and what it would refuse."""
+    words = Arguments(prog="python -m xai_exp check", description=_told(check))
+    words.add_argument("settings", nargs="*", help="dataset=NAME dataset.KEY=VALUE")
+    given = words.parse_args(arguments)
     from xai_exp.check import check as examined
 
-    sys.exit(examined(arguments))
+    sys.exit(examined(given.settings))
 
 
 def explain(arguments: Sequence[str]) -> None:
-    """Explain one picture by a network with weights of its own: a PNG a method, and all at once."""
+    """Write one PNG a method, all side by side, and the numbers (npz), of one picture.
+
+    Of a GeoTIFF there is a GeoTIFF a method, too. The network is one with weights of its own, or,
+    with dataset=..., the one that a run with the same settings has trained.
+
+    Raises:
+        InputError: for a picture, a network or an explainer that can't be used.
+    """
+    words = Arguments(prog="python -m xai_exp explain", description=_told(explain))
+    words.add_argument("picture", type=Path, help="a file; dataset.range, .alpha, .bands as ever")
+    words.add_argument("--model", default="file", help="file, torchvision, or one trained here")
+    words.add_argument("--explainer", default="lrp", help="names, with commas between")
+    words.add_argument("--out", default="heatmaps", type=Path, help="the folder to write to")
+    words.add_argument("settings", nargs="*", help="KEY=VALUE, such as model.path=net.pt target=3")
+    given = words.parse_intermixed_args(arguments)
     from xai_exp.notebook.picture import explain as explained
 
-    explained(arguments)
+    explained(given)
 
 
 def export(arguments: Sequence[str]) -> None:
-    """Write the network of a finished run as a file, or with `out=FOLDER` a dataset."""
-    if any(word.startswith("out=") for word in arguments):
+    """Write the network of a finished run as a file, or with out=FOLDER a dataset.
+
+    A network becomes ONNX (of opset 17, for any number of pictures in 0..1), NNEF or MMdnn, by the
+    name of the file, which says the names of its classes and the size of its pictures; what is
+    done to pictures before the network is inside of it, and its answers are compared with torch's.
+    A dataset becomes folders of pictures, masks and exact parameters, with limit=N of each split.
+
+    Raises:
+        InputError: when no such run is finished, or the network or the dataset can't be written.
+    """
+    words = Arguments(prog="python -m xai_exp export", description=_told(export))
+    words.add_argument("--out", type=Path, help="NAME.onnx, NAME.pb, or a folder; KEY.onnx")
+    words.add_argument(
+        "settings", nargs="*", help="those of the finished run: dataset=... model=..."
+    )
+    given = words.parse_intermixed_args(arguments)
+    if given.out is None and any(word.startswith("out=") for word in given.settings):
         from xai_exp.export import export as written
 
-        written(arguments)
+        written(given.settings)
         return
     from xai_exp.notebook.exporting import export as exported
 
-    exported(arguments)
+    exported(given.settings, given.out)
 
 
 def doctor(arguments: Sequence[str]) -> None:
     """Say what is wrong in a store of results; with --mend, put it aside to be made again."""
-    words = Arguments(prog="python -m xai_exp doctor", description=doctor.__doc__)
+    words = Arguments(prog="python -m xai_exp doctor", description=_told(doctor))
     words.add_argument("--root", default="mlruns", help="where tracking keeps its files")
     words.add_argument("--models", type=Path, help="where networks are kept; ROOT/models")
     words.add_argument("--experiment", default="xai_exp", help="the experiment in MLflow")
@@ -180,7 +223,7 @@ def doctor(arguments: Sequence[str]) -> None:
 
 def sync(arguments: Sequence[str]) -> None:
     """Send what was kept on this machine for a tracking server that had gone away."""
-    words = Arguments(prog="python -m xai_exp sync", description=sync.__doc__)
+    words = Arguments(prog="python -m xai_exp sync", description=_told(sync))
     words.add_argument("--root", default="mlruns", help="where tracking keeps its files")
     words.add_argument("--experiment", default="xai_exp", help="the experiment in MLflow")
     words.add_argument("--uri", help="of the server, if it is another one now")
@@ -197,7 +240,7 @@ def sync(arguments: Sequence[str]) -> None:
 
 def survey(arguments: Sequence[str]) -> None:
     """Say what people have answered to a survey: its page of results and a table."""
-    words = Arguments(prog="python -m xai_exp survey", description=survey.__doc__)
+    words = Arguments(prog="python -m xai_exp survey", description=_told(survey))
     words.add_argument("answers", nargs="*", type=Path, help="files that the survey's page saved")
     words.add_argument(
         "--key", default="reports/survey.key.json", type=Path, help="beside its page"
@@ -223,7 +266,7 @@ def survey(arguments: Sequence[str]) -> None:
 
 def view(arguments: Sequence[str]) -> None:
     """Look at stored heatmaps: one page, served on this machine only, or written as a file."""
-    words = Arguments(prog="python -m xai_exp view", description=view.__doc__)
+    words = Arguments(prog="python -m xai_exp view", description=_told(view))
     words.add_argument("what", nargs="?", default="", help="a study or a run's id; all if none")
     words.add_argument("--root", default="mlruns", help="where tracking keeps its files")
     words.add_argument("--experiment", default="xai_exp", help="the experiment in MLflow")

@@ -2,7 +2,7 @@
 
 import sys
 
-from xai_exp.check import check
+from xai_exp import cli
 
 if __name__ == "__main__":
-    sys.exit(check(sys.argv[1:]))
+    cli.main(["check", *sys.argv[1:]])

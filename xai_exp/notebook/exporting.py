@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from xai_exp import pipeline, records
 from xai_exp.compute import machine
 from xai_exp.config import InputError
-from xai_exp.errors import Arguments
 from xai_exp.formats import exporting, opening
 from xai_exp.formats.mmdnn import writing as mmdnn
 from xai_exp.formats.nnef import writing as nnef
@@ -20,24 +19,17 @@ from xai_exp.notebook.composing import experiment as made_of
 from xai_exp.training.store import ModelStore
 
 
-def export(arguments: Sequence[str]) -> None:
+def export(settings: Sequence[str], out: Path | None = None) -> None:
     """Write the network of a finished run as ONNX, NNEF or MMdnn, by the name of the file.
 
-    ONNX is of opset 17, for any number of pictures in 0..1.
-
-    The file says the names of its classes and the size of its pictures; what is done to pictures
-    before the network is inside of it. Its answers are compared with torch's.
+    Args:
+        settings: those of the finished run, as on the command line.
+        out: NAME.onnx, NAME.pb, or a folder for NNEF; the network's key as ONNX if none.
 
     Raises:
         InputError: when no such run is finished, or the network can't be written.
     """
-    words = Arguments(prog="python -m xai_exp export", description=export.__doc__)
-    words.add_argument("--out", type=Path, help="NAME.onnx, NAME.pb, or a folder; KEY.onnx")
-    words.add_argument(
-        "settings", nargs="*", help="those of the finished run: dataset=... model=..."
-    )
-    given = words.parse_intermixed_args(arguments)
-    made = made_of(composed(*given.settings, "tracking=off"))
+    made = made_of(composed(*settings, "tracking=off"))
     store = ModelStore(root=Path(made.settings.models))
     key = pipeline.stored_key(made, store)
     if not store.finished(key):
@@ -49,7 +41,7 @@ def export(arguments: Sequence[str]) -> None:
     data = made.dataset
     images = data.test.images(list(range(min(3, len(data.test))))).to(torch.float32)
     found = exporting.exported(network, images, records.card(data))
-    out = given.out or Path(f"{key}.onnx")
+    out = out or Path(f"{key}.onnx")
     error = _written(found, out, (1, data.channels, *data.size), images, network)
     sys.stdout.write(f"written: {out}; its logits differ from torch's by {error:.1g}\n")
 

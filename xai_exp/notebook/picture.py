@@ -22,7 +22,6 @@ from xai_exp.data.own.content import readable
 from xai_exp.data.own.pixels import Recipe, Span
 from xai_exp.data.own.reader import Header, Picture, look, read
 from xai_exp.data.own.together import by
-from xai_exp.errors import Arguments
 from xai_exp.models import weights
 from xai_exp.models.exchanged import Onnx
 from xai_exp.models.file import File
@@ -59,16 +58,16 @@ class Ready:
     notes: tuple[str, ...] = ()
 
 
-def explain(arguments: Sequence[str]) -> None:
-    """Write one PNG a method, all side by side, and the numbers (npz), of one picture.
+def explain(given: argparse.Namespace) -> None:
+    """Write heatmaps of one picture: a PNG a method, all side by side, and the numbers (npz).
 
-    Of a GeoTIFF there is a GeoTIFF a method, too. The network is one with weights of its own, or,
-    with dataset=..., the one that a run with the same settings has trained.
+    Args:
+        given: the words of `python -m xai_exp explain`: `picture`, `model`, `explainer`, `out` and
+            `settings`.
 
     Raises:
         InputError: for a picture, a network or an explainer that can't be used.
     """
-    given = _words().parse_intermixed_args(arguments)
     opened = Opened(path=given.picture, header=look(given.picture), picture=read(given.picture))
     settings = [word for word in given.settings if not word.startswith("target=")]
     if any(word.startswith(("dataset=", "dataset.root=")) for word in settings):
@@ -88,16 +87,6 @@ def explain(arguments: Sequence[str]) -> None:
         f"predicted: {found.named(said)}; explained: {found.named(int(found.targets))}; "
         f"{len(found)} heatmaps in {given.out}\n"
     )
-
-
-def _words() -> argparse.ArgumentParser:
-    words = Arguments(prog="python -m xai_exp explain", description=explain.__doc__)
-    words.add_argument("picture", type=Path, help="a file; dataset.range, .alpha, .bands as ever")
-    words.add_argument("--model", default="file", help="file, torchvision, or one trained here")
-    words.add_argument("--explainer", default="lrp", help="names, with commas between")
-    words.add_argument("--out", default="heatmaps", type=Path, help="the folder to write to")
-    words.add_argument("settings", nargs="*", help="KEY=VALUE, such as model.path=net.pt target=3")
-    return words
 
 
 def _declared(words: Sequence[str]) -> ImageFolder:

@@ -13,8 +13,8 @@ from torch import nn
 
 import xai_exp as xe
 from xai_exp import build, pipeline
+from xai_exp.cli import explain
 from xai_exp.config import InputError, config_folder
-from xai_exp.notebook.picture import explain
 
 FACTORY = """
 from torch import nn
