@@ -106,7 +106,9 @@ def explainers() -> dict[str, Any]:
         for name in config.explainer
         if not name.startswith("lrp_")
     }
-    lrp = chosen.pop("lrp")
+    lrp, deeplift = chosen.pop("lrp"), chosen["deeplift"]
+    # As captum has it, without a rule for max pooling and so without the sum.
+    chosen["deeplift.as_captum"] = replace(deeplift, pooling="gradient", baseline=0.0)
     for rule in LRP.__annotations__["rule"].__args__:
         chosen[f"lrp.{rule}"] = replace(lrp, rule=rule)
     # Points that are doubled until a sum holds are beyond the stated cost, and beyond the peer's.
@@ -199,6 +201,7 @@ def peers() -> dict[str, tuple[str, Callable[[nn.Module, Tensor, Tensor], Tensor
         "excitation_backprop": zennit(
             "", lambda **given: composites.ExcitationBackprop(zero_params="bias", **given)
         ),
+        "deeplift.as_captum": captum(attr.DeepLift),
         "grad_cam": captum_at_maps(attr.LayerGradCam),
         "guided_grad_cam": captum_at_maps(attr.GuidedGradCam),
         "beta_smooth": zennit("", composites.BetaSmooth),

@@ -114,6 +114,8 @@ def _single(
     base = tape.met(name, before.detach(), after.detach())
     if base is None:
         return _recorded(after, inputs)
+    if name == "relu":
+        return ruled(after, partial(_rectified, before.detach(), after.detach(), *base), inputs)
     gradient = Activated(name, before, after)
 
     def back(relevance: Tensor) -> Tensor:
@@ -124,6 +126,15 @@ def _single(
         return torch.where(known, ratio * relevance, gradient(relevance))
 
     return ruled(after, back, inputs)
+
+
+def _rectified(
+    start: Tensor, end: Tensor, before: Tensor, after: Tensor, relevance: Tensor
+) -> Tensor:
+    """ReLU: on one side of 0 the ratio is the slope to the last bit, on two it is no rounding."""
+    difference = start - before
+    ratio = (end - after).div_(difference)
+    return torch.where(difference == 0, end.sign(), ratio).mul_(relevance)
 
 
 Slope = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]

@@ -11,17 +11,27 @@ rounding, the winner has the multiplier of the maximum, as an activation there h
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 _ROUNDING = 1e-6  # of the largest value of an image
+_POOLED = "MaxPool2DWithIndicesBackward0"  # keeps the places of its maxima
 _STILL = 4.0  # times rounding: a maximum that moves less than this much did not move
 
 
-Winner = Callable[[Tensor], Tensor]
+class Winner(NamedTuple):
+    """From what each maximum has to the place that it is from."""
+
+    found: Tensor
+    root: Tensor
+
+    def __call__(self, given: Tensor) -> Tensor:
+        """`given` where the maxima are from, nothing elsewhere."""
+        return torch.autograd.grad(
+            self.found, self.root, given, retain_graph=True, create_graph=given.requires_grad
+        )[0]
 
 
 class Maximum(NamedTuple):
@@ -43,33 +53,38 @@ class Maximum(NamedTuple):
             base: the values of the baseline.
             bottom: their maxima.
         """
-        winner, loser = self._winners(image), self._winners(base)
-        larger, difference = torch.maximum(top, bottom), image - base
-        still = self._still(image, base, top, bottom) & (
-            self._still(image, base, _at(winner, base, bottom), bottom)
+        sizes, spread = (largest(image), largest(base)), places(image)
+        winner, loser = (
+            self._winners(values, _ROUNDING * size * spread)
+            for values, size in zip((image, base), sizes, strict=True)
         )
+        larger, difference = torch.maximum(top, bottom), image - base
+        difference.masked_fill_(difference == 0, 1)
+        still = _still(top, bottom, *sizes) & _still(_at(winner, base, bottom), bottom, *sizes)
 
         def back(adds: Tensor, takes: Tensor) -> tuple[Tensor, Tensor]:
-            gained = winner((adds * (larger - bottom)).where(~still, 0))
-            total = gained + loser((takes * (top - larger)).where(~still, 0))
-            slope = torch.where(total == 0, 0, total / difference.where(difference != 0, 1))
-            return slope + winner(adds.where(still, 0)), slope + winner(takes.where(still, 0))
+            gained = (adds * (larger - bottom)).masked_fill_(still, 0)
+            lost = (takes * (top - larger)).masked_fill_(still, 0)
+            slope = winner(gained).add_(loser(lost)).div_(difference)
+            kept = slope + winner(adds.where(still, 0))
+            return kept, kept if takes is adds else slope + winner(takes.where(still, 0))
 
         return back
 
-    def _winners(self, values: Tensor) -> Winner:
-        """From what each maximum has to the place that it is from."""
+    def _winners(self, values: Tensor, later: Tensor) -> Winner:
         with torch.enable_grad():
-            root = (values - _ROUNDING * largest(values) * places(values)).requires_grad_()
+            root = torch.sub(values, later, out=later).requires_grad_()
             found = values_of(self.call(root))
-        return partial(_sent, found, root)
+        return Winner(found, root)
 
-    def _still(self, image: Tensor, base: Tensor, top: Tensor, bottom: Tensor) -> Tensor:
-        scale = torch.maximum(largest(image), largest(base)).flatten()
-        if len(scale) != len(top):  # the maximum is along the first axis
-            scale = scale.amax()[None]
-        scale = scale.view(-1, *[1] * (top.ndim - 1))
-        return (top - bottom).abs() <= _STILL * _ROUNDING * scale
+
+def _still(top: Tensor, bottom: Tensor, *sizes: Tensor) -> Tensor:
+    """Where a maximum does not move by more than rounding."""
+    scale = torch.maximum(*sizes).flatten()
+    if len(scale) != len(top):  # the maximum is along the first axis
+        scale = scale.amax()[None]
+    scale = scale.view(-1, *[1] * (top.ndim - 1))
+    return (top - bottom).abs() <= _STILL * _ROUNDING * scale
 
 
 def values_of(found: Any) -> Tensor:  # noqa: ANN401
@@ -77,22 +92,29 @@ def values_of(found: Any) -> Tensor:  # noqa: ANN401
     return found if isinstance(found, Tensor) else found[0]
 
 
-def _sent(found: Tensor, root: Tensor, given: Tensor) -> Tensor:
-    return torch.autograd.grad(
-        found, root, given, retain_graph=True, create_graph=given.requires_grad
-    )[0]
-
-
 def _at(winner: Winner, values: Tensor, like: Tensor) -> Tensor:
     """The values at the places that maxima are from: the transpose of what sends to them."""
+    node = winner.found.grad_fn
+    if type(node).__name__ == _POOLED and values.ndim == 4:
+        return _gathered(values, node._saved_result1)
     with torch.enable_grad():
         given = torch.zeros_like(like).requires_grad_()
         return torch.autograd.grad((winner(given) * values).sum(), given)[0]
 
 
+def _gathered(values: Tensor, places: Tensor) -> Tensor:
+    """(batch, channel, rows, columns) at these places of each map, in the order of memory."""
+    if not values.is_contiguous(memory_format=torch.channels_last):
+        return values.flatten(2).gather(2, places.flatten(2)).view_as(places)
+    lines = values.permute(0, 2, 3, 1).flatten(1, 2)
+    last = places.permute(0, 2, 3, 1)
+    return lines.gather(1, last.flatten(1, 2)).view(last.shape).permute(0, 3, 1, 2)
+
+
 def largest(values: Tensor) -> Tensor:
     """The largest size of a value in each image, (batch, 1, ...)."""
-    return values.abs().amax(tuple(range(1, values.ndim)) or 0, keepdim=True)
+    axes = tuple(range(1, values.ndim)) or 0
+    return torch.maximum(values.amax(axes, keepdim=True), -values.amin(axes, keepdim=True))
 
 
 def places(values: Tensor) -> Tensor:
