@@ -21,7 +21,8 @@ FIRST = ROOT / "scripts" / "follow" / "first.json"
 MADE = "<!-- made by scripts/performance_page.py from performance-words.md: change that -->\n"
 SHOWN = (
     *("gradient", "lrp.epsilon_plus", "lrp.z_plus", "lrp.alpha_beta", "guided_backprop"),
-    *("deeplift", "deeplift.as_captum", "grad_cam", "full_grad", "smoothgrad", "integrated_gradients", "guided_ig"),
+    *("deeplift", "deeplift.as_captum", "grad_cam", "full_grad", "smoothgrad"),
+    *("integrated_gradients", "guided_ig"),
     *("expected_gradients", "occlusion", "lime", "kernel_shap", "rise", "shapley_sampling"),
 )
 Rows = Mapping[str, float]
