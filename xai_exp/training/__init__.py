@@ -40,8 +40,10 @@ class Trainer:
     """AdamW on a one-cycle schedule (Smith and Topin 2018) until the target accuracy holds.
 
     Args:
-        samples: how many images are seen at most; the epochs follow from the size of the data.
+        samples: how many images are seen, rounded to whole epochs, of which there is one at least;
+            fewer once the target is reached.
         max_epochs: the number of epochs itself; null: from `samples`.
+        epoch_samples: how many images an epoch has at most, each epoch others; null: all of them.
         batch_size: images in a step.
         learning_rate: the schedule's peak.
         weight_decay: of AdamW.
@@ -68,6 +70,7 @@ class Trainer:
     precision: Literal["auto", "32", "bf16"] = "auto"
     freeze: Annotated[Freeze, Added("auto")] = "auto"
     processes: Annotated[int, Range(1), Added(1)] = 1
+    epoch_samples: Annotated[int | None, Range(1), Added(None)] = None
 
     def __post_init__(self) -> None:
         """A process has at least two images of a batch."""
@@ -102,7 +105,11 @@ class Trainer:
 
     def epochs(self, images: int) -> int:
         """How many epochs there are at most."""
-        return self.max_epochs or max(1, round(self.samples / images))
+        return self.max_epochs or max(1, round(self.samples / self.epoch(images)))
+
+    def epoch(self, images: int) -> int:
+        """How many of the training images an epoch has."""
+        return min(images, self.epoch_samples or images)
 
     def fit(
         self,

@@ -187,7 +187,7 @@ class _Shuffled(_Batches):
     """
 
     def __init__(self, learner: "Learner", epoch: int) -> None:
-        super().__init__(learner, learner.data.train, learner.config.batch_size)
+        super().__init__(learner, learner.data.train, learner.size)
         self.config, seed = learner.config, learner.seed_of(epoch)
         self.order = torch.Generator().manual_seed(seed)
         first = self.share.rank == 0
@@ -195,7 +195,7 @@ class _Shuffled(_Batches):
         self.generator = own
 
     def __len__(self) -> int:
-        return max(1, len(self.split) // self.size)
+        return max(1, self.config.epoch(len(self.split)) // self.size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         order = torch.randperm(len(self.split), generator=self.order).to(self.device)
@@ -218,7 +218,7 @@ class Learner(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.config, self.data, self.seed, self.where = config, data, seed, device
-        self.share, self.size = share, min(config.batch_size, len(data.train))
+        self.share, self.size = share, min(config.batch_size, config.epoch(len(data.train)))
         self.weight = share.weight(self.size)
         self.layout = layout(network, device)
         self.network = network.train().to(memory_format=self.layout)  # pyright: ignore

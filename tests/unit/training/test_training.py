@@ -144,6 +144,25 @@ def test_a_split_smaller_than_a_batch_is_one_batch(tmp_path):
     assert [len(index) for index in data.train.asked] == [COUNT]
 
 
+@pytest.mark.parametrize(
+    ("most", "sizes"),
+    [(2 * BATCH + 1, [BATCH, BATCH]), (BATCH - 3, [BATCH - 3]), (2 * COUNT, None)],
+)
+def test_an_epoch_can_be_a_part_of_the_data_another_one_each_time(tmp_path, most, sizes):
+    data = stripes()
+    _, result = fit(tmp_path, data=data, max_epochs=None, samples=2 * most, epoch_samples=most)
+    sizes = sizes or [BATCH] * (COUNT // BATCH)
+    epochs = max(1, round(2 * most / min(most, COUNT)))
+    assert [len(index) for index in data.train.asked] == sizes * min(epochs, result.epochs)
+    assert result.epochs == epochs or result.validation_accuracy == 1
+    if most < COUNT:
+        first, second = (
+            torch.cat(data.train.asked[len(sizes) * e : len(sizes) * (e + 1)]) for e in range(2)
+        )
+        assert result.epochs == 2
+        assert not torch.equal(first, second)
+
+
 def test_accuracies_are_those_of_the_network_that_comes_back(whole):
     net, result = whole
     data = stripes()
@@ -310,6 +329,7 @@ def test_bfloat16_trains_to_other_weights_that_stay_float32(tmp_path, whole):
 def test_the_epochs_follow_from_the_number_of_images(images, epochs):
     assert Trainer(samples=1000).epochs(images) == epochs
     assert Trainer(samples=1000, max_epochs=7).epochs(images) == 7
+    assert Trainer(samples=1000, epoch_samples=100).epochs(images) == 10
 
 
 @pytest.mark.parametrize(
