@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -10,15 +11,42 @@ from xai_exp.report.figures.curves import learning, perturbation
 from xai_exp.report.figures.gallery import ROWS, gallery, limit
 
 
-def axes_titled(figure: Figure, title: str) -> list:
-    return [axes for axes in figure.axes if axes.get_title() == title]
+def pictures(figure: Figure) -> list:
+    """All that a gallery shows, cell by cell."""
+    return list(figure.axes[0].images)
+
+
+def words(figure: Figure, *, above: bool) -> list[Text]:
+    """The lines above cells, or those below them."""
+    return [one for one in figure.axes[0].texts if (one.get_va() == "baseline") == above]
+
+
+def under(figure: Figure, heading: str) -> list:
+    """The pictures right under this heading."""
+    found = []
+    for text in words(figure, above=True):
+        x, y = text.get_position()
+        near = [one for one in pictures(figure) if one.get_extent()[0] < x < one.get_extent()[1]]
+        if text.get_text() == heading:
+            found.append(min(near, key=lambda one: abs(y - one.get_extent()[3])))
+    return found
+
+
+def refuse_meeting(figure: Figure) -> None:
+    """No words lie on a picture, or on other words."""
+    figure.draw_without_rendering()
+    texts = [one for one in (*figure.axes[0].texts, *figure.texts) if one.get_text()]
+    boxes = [one.get_window_extent() for one in (*pictures(figure), *texts)]
+    for place, box in enumerate(boxes):
+        if place >= len(pictures(figure)):
+            assert not any(box.overlaps(other) for other in boxes[:place])
 
 
 def one_heatmap(heatmap: torch.Tensor, **options):
     images = torch.zeros(1, 1, *heatmap.shape)
     figure = gallery(images, {"lrp": heatmap[None]}, ["target 1"], **options)
-    (axes,) = axes_titled(figure, "lrp")
-    return axes.images[0]
+    (shown,) = under(figure, "lrp")
+    return shown
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e6])
@@ -64,8 +92,8 @@ def test_a_gallery_shows_its_images_masks_and_heatmaps_once_each(channels, size,
     scores = {"lrp": [f"mass {i}" for i in range(count)]}
     figure = gallery(images, maps, captions, scores=scores, masks=torch.rand(count, *size))
     shown = min(count, ROWS)
-    assert len(figure.axes) == shown * 4
-    below = [axes.get_xlabel() for axes in figure.axes]
+    assert len(pictures(figure)) == shown * 4
+    below = [one.get_text() for one in words(figure, above=False)]
     assert [text for text in below if text.startswith("target")] == captions[:shown]
     assert [text for text in below if text.startswith("mass")] == scores["lrp"][:shown]
 
@@ -73,8 +101,36 @@ def test_a_gallery_shows_its_images_masks_and_heatmaps_once_each(channels, size,
 def test_an_image_is_drawn_as_it_is():
     images = torch.rand(1, 3, 5, 6)
     figure = gallery(images, {"lrp": torch.zeros(1, 5, 6)}, ["target 1"])
-    (axes,) = axes_titled(figure, "image")
-    assert np.allclose(axes.images[0].get_array(), images[0].permute(1, 2, 0))
+    (shown,) = under(figure, "image")
+    left, right, bottom, top = shown.get_extent()
+    assert np.allclose(shown.get_array(), images[0].permute(1, 2, 0))
+    assert (top - bottom) / (right - left) == pytest.approx(5 / 6)
+    drawn = _rendered(figure)
+    scale = drawn.shape[0] / figure.get_size_inches()[1]
+    for (row, column), pixel in np.ndenumerate(images[0].sum(0).numpy()):
+        x = left + (column + 0.5) / 6 * (right - left)
+        y = figure.get_size_inches()[1] - top + (row + 0.5) / 5 * (top - bottom)
+        seen = drawn[int(y * scale), int(x * scale), :3].sum() / 255
+        assert seen == pytest.approx(pixel, abs=0.02)
+
+
+def _rendered(figure: Figure) -> np.ndarray:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba()).astype(float)
+
+
+def test_the_line_around_a_mask_lies_on_its_edge():
+    mask = torch.zeros(1, 8, 8)
+    mask[0, 2:5, 1:7] = 1
+    figure = gallery(torch.rand(1, 1, 8, 8), {"lrp": torch.zeros(1, 8, 8)}, ["a"], masks=mask)
+    (shown,) = under(figure, "lrp")
+    left, right, bottom, top = shown.get_extent()
+    (line,) = figure.axes[0].collections[0].get_paths()
+    x, y = ((line.vertices - [left, bottom]) / [right - left, top - bottom] * 8).T
+    # Between the middles of a pixel inside and of its neighbour outside.
+    assert (x.min(), x.max()) == pytest.approx((1, 7))
+    assert (8 - y.max(), 8 - y.min()) == pytest.approx((2, 5))
 
 
 @pytest.mark.parametrize("name", ["$0_$500", "$\\frac", "_$", "50 % \\alpha^2", "\\$5"])
@@ -99,7 +155,7 @@ def test_names_are_drawn_as_they_are_whatever_signs_they_have(name):
 def test_of_many_bands_the_first_three_are_drawn_and_of_two_the_first(channels):
     images = torch.rand(1, channels, 5, 6)
     figure = gallery(images, {"lrp": torch.zeros(1, 5, 6)}, ["target 1"])
-    shown = figure.axes[0].images[0].get_array()
+    shown = pictures(figure)[0].get_array()
     wanted = images[0, :3] if channels > 2 else images[0, :1].expand(3, -1, -1)
     assert np.allclose(shown, wanted.permute(1, 2, 0))
 
@@ -112,12 +168,7 @@ def test_no_text_of_a_gallery_meets_another_cell():
         masks=torch.rand(8, 16, 16),
         overlay=True,
     )
-    figure.draw_without_rendering()
-    pictures = [axes.get_window_extent() for axes in figure.axes]
-    for axes in figure.axes:
-        for text in (axes.title, axes.xaxis.label):
-            box = text.get_window_extent()
-            assert not text.get_text() or not any(box.overlaps(picture) for picture in pictures)
+    refuse_meeting(figure)
 
 
 @pytest.mark.parametrize("methods", [11, 23])
@@ -127,20 +178,15 @@ def test_many_methods_stand_in_bands_that_a_page_can_hold_and_name_those_left_ou
     captions = [f"target {i}\npredicted {i}" for i in range(6)]
     figure = gallery(torch.rand(6, 1, 8, 8), maps, captions, masks=torch.rand(6, 8, 8), note=note)
     bands = -(-methods // 10)
-    assert len(figure.axes) == 3 * (2 * bands + methods)
-    titles = [axes.get_title().replace("\n", " ") for axes in figure.axes]
+    assert len(pictures(figure)) == 3 * (2 * bands + methods)
+    titles = [one.get_text().replace("\n", " ") for one in words(figure, above=True)]
     assert [t for t in titles if "method" in t] == [name.replace("_", " ") for name in maps]
     assert titles.count("image") == titles.count("exact mask") == bands
     wide, high = figure.get_size_inches()
     assert wide < 17
     assert high < 5.5 * bands + 1
     assert any(note in text.get_text() for text in figure.texts)
-    figure.draw_without_rendering()
-    pictures = [axes.get_window_extent() for axes in figure.axes]
-    words = [text for axes in figure.axes for text in (axes.title, axes.xaxis.label)]
-    for text in [*words, *figure.texts]:
-        box = text.get_window_extent()
-        assert not text.get_text() or not any(box.overlaps(picture) for picture in pictures)
+    refuse_meeting(figure)
 
 
 def test_a_perturbation_curve_is_the_mean_with_its_interval():

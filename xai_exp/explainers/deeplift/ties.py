@@ -96,7 +96,7 @@ def _at(winner: Winner, values: Tensor, like: Tensor) -> Tensor:
     """The values at the places that maxima are from: the transpose of what sends to them."""
     node = winner.found.grad_fn
     if type(node).__name__ == _POOLED and values.ndim == 4:
-        return _gathered(values, node._saved_result1)
+        return _gathered(values, getattr(node, "_saved_result1"))  # noqa: B009, no type knows it
     with torch.enable_grad():
         given = torch.zeros_like(like).requires_grad_()
         return torch.autograd.grad((winner(given) * values).sum(), given)[0]

@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, to_rgb
+from matplotlib.colors import Colormap, LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from xai_exp.types import Heatmaps, Images
@@ -28,14 +30,61 @@ _RELEVANCE = LinearSegmentedColormap.from_list(
 ).with_extremes(bad="gold")  # what is not finite stands out
 _CHARACTERS = 24  # of a caption's line that fit under a cell
 _CELL, _CAPTION, _LINE, _FOOT, _GAP = 1.25, 0.2, 0.15, 0.3, 0.07  # inches
+_PAD = 0.04
 
 
 class _Column(NamedTuple):
     """A heading, what to draw for the image at an index, and the lines under the cells."""
 
     name: str
-    draw: Callable[[Axes, int], None]
+    draw: Callable[["_Cell", int], None]
     captions: Sequence[str]
+
+
+class _Cell(NamedTuple):
+    """A place of the figure, in inches: axes of its own for each would take most of the time."""
+
+    axes: Axes
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+    def show(
+        self,
+        pixels: np.ndarray,
+        cmap: str | Colormap | None = None,
+        ends: tuple[float, float] = (0, 1),
+    ) -> None:
+        """Fill it with a picture, the first row at the top."""
+        extent = self.left, self.right, self.bottom, self.top
+        image = AxesImage(self.axes, cmap=cmap, interpolation="nearest", extent=extent)
+        image.set_data(pixels)
+        image.set_clim(*ends)
+        self.axes.add_image(image)
+
+    def edge(self, mask: np.ndarray) -> None:
+        """The line around a mask."""
+        tall, wide = mask.shape
+        columns = self.left + (np.arange(wide) + 0.5) / wide * (self.right - self.left)
+        rows = self.top - (np.arange(tall) + 0.5) / tall * (self.top - self.bottom)
+        self.axes.contour(columns, rows, mask, levels=[0.5], colors="0.2", linewidths=0.4)
+
+    def frame(self, heading: str, caption: str) -> None:
+        """A thin frame, so that white maps still have an edge, and its words.
+
+        Names of classes and explainers are words, whatever `$` and `_` are in them.
+        """
+        sides = self.right - self.left, self.top - self.bottom
+        style = {"linewidth": 0.5, "edgecolor": "0.6", "facecolor": "none"}
+        self.axes.add_patch(Rectangle((self.left, self.bottom), *sides, **style))
+        middle, words = (self.left + self.right) / 2, {"ha": "center", "parse_math": False}
+        if heading:
+            above = self.top + _PAD
+            self.axes.text(middle, above, heading, fontsize=8, va="baseline", **words)
+        if caption:
+            below = self.bottom - _PAD
+            self.axes.text(middle, below, caption, fontsize=6.5, va="top", **words)
 
 
 def gallery(
@@ -120,22 +169,19 @@ def _drawn(bands: Sequence[Sequence[_Column]], count: int, aspect: float, note: 
     foot_high = _FOOT + _LINE * 0.75 * (sum(text.count("\n") + 1 for text in foot) - 1)
     figure = Figure(figsize=(wide, sum(tall) + len(bands) * rows * high + foot_high), dpi=150)
     width, height = figure.get_size_inches()
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height), autoscale_on=False)
+    axes.set_axis_off()
     top = height
     for band, names, head in zip(bands, heads, tall, strict=True):
         for index, (place, column) in product(range(count), enumerate(band)):
             block, row = divmod(index, rows)
             bottom = top - head - (row + 1) * high + caption
             left = block * width / blocks + 1.5 * _GAP + place * (_CELL + _GAP)
-            box = (left / width, bottom / height, _CELL / width, _CELL * aspect / height)
-            axes = figure.add_axes(box)
-            column.draw(axes, index)
-            _frame(axes)
-            if row == 0:
-                axes.set_title(names[place], fontsize=8, pad=3, parse_math=False)
-            if column.captions:
-                # Names of classes and explainers are words, whatever `$` and `_` are in them.
-                words = column.captions[index]
-                axes.set_xlabel(words, fontsize=6.5, labelpad=2, parse_math=False)
+            cell = _Cell(axes, left, bottom, left + _CELL, bottom + _CELL * aspect)
+            column.draw(cell, index)
+            cell.frame(
+                names[place] if row == 0 else "", column.captions[index] if column.captions else ""
+            )
         top -= head + rows * high
     below = "\n".join(foot)
     figure.text(0.5, 0.08 / height, below, fontsize=6.5, ha="center", parse_math=False)
@@ -147,35 +193,28 @@ def _wrapped(caption: str) -> str:
     return "\n".join(fill(line, _CHARACTERS) for line in caption.splitlines())
 
 
-def _frame(axes: Axes) -> None:
-    """A thin frame without ticks, so that white maps still have an edge."""
-    axes.set(xticks=[], yticks=[])
-    for spine in axes.spines.values():
-        spine.set(linewidth=0.5, color="0.6")
+def _image(images: Images, cell: _Cell, index: int) -> None:
+    cell.show(_pixels(images[index]))
 
 
-def _image(images: Images, axes: Axes, index: int) -> None:
-    axes.imshow(_pixels(images[index]), interpolation="nearest")
+def _mask(masks: Heatmaps, cell: _Cell, index: int) -> None:
+    cell.show(_array(masks[index]), "gray")
 
 
-def _mask(masks: Heatmaps, axes: Axes, index: int) -> None:
-    axes.imshow(_array(masks[index]), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-
-
-def _heatmap(maps: Heatmaps, masks: Heatmaps | None, axes: Axes, index: int) -> None:
+def _heatmap(maps: Heatmaps, masks: Heatmaps | None, cell: _Cell, index: int) -> None:
     end = limit(maps[index])
-    axes.imshow(_array(maps[index]), cmap=_RELEVANCE, vmin=-end, vmax=end, interpolation="nearest")
+    cell.show(_array(maps[index]), _RELEVANCE, (-end, end))
     if masks is not None and masks[index].min() < 0.5 < masks[index].max():
-        axes.contour(_array(masks[index]), levels=[0.5], colors="0.2", linewidths=0.4)
+        cell.edge(_array(masks[index]))
 
 
-def _overlay(images: Images, maps: Heatmaps, axes: Axes, index: int) -> None:
+def _overlay(images: Images, maps: Heatmaps, cell: _Cell, index: int) -> None:
     """The image in pale grey, painted red or blue the denser the stronger the relevance."""
     values = np.nan_to_num(_array(maps[index])) / limit(maps[index])
     pale = 0.4 + 0.6 * _pixels(images[index]).mean(2, keepdims=True)
     paint = np.where((values > 0)[..., None], to_rgb(_FOR), to_rgb(_AGAINST))
     weight = np.abs(values).clip(0, 1)[..., None]
-    axes.imshow((weight * paint + (1 - weight) * pale).clip(0, 1), interpolation="nearest")
+    cell.show((weight * paint + (1 - weight) * pale).clip(0, 1))
 
 
 def _pixels(image: Tensor) -> np.ndarray:
