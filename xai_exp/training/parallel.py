@@ -114,10 +114,11 @@ def refuse(config: Trainer, data: Dataset, device: torch.device) -> None:
             f"trainer.processes: got {count} where the number of GPUs is {gpus}; allowed: at most "
             "one process a GPU, or device=cpu"
         )
-    few = min(len(data.train) // 2, len(data.validation))
+    some = config.epoch(len(data.train))
+    few = min(some // 2, len(data.validation))
     if count > few:
         raise InputError(
-            f"trainer.processes: got {count} for {len(data.train)} images to train and "
+            f"trainer.processes: got {count} for {some} images to train and "
             f"{len(data.validation)} to validate with; allowed: at most {max(1, few)}, so that "
             "each process has some"
         )

@@ -272,6 +272,8 @@ def test_more_processes_than_there_can_be_are_refused(tmp_path, members, monkeyp
     few.validation = split(1, 1)
     with pytest.raises(InputError, match="got 2 for 72 images to train and 1 to validate"):
         fit(tmp_path, given=few)
+    with pytest.raises(InputError, match=r"got 2 for 3 images to train and 41 to .* at most 1,"):
+        fit(tmp_path, epoch_samples=3)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     trainer = Trainer(processes=2)
     with pytest.raises(InputError, match="got 2 where the number of GPUs is 1; allowed: at most"):
