@@ -46,22 +46,16 @@ sweep: $(STAMP)  ## 20 trials of architectures on triangles and squares, and how
 dashboard: $(STAMP)  ## the sweeps' own pages, on this machine only
 	$(BIN)/optuna-dashboard --host 127.0.0.1 sqlite:///mlruns/optuna.db
 
-STUDIES := lrp_vs_sensitivity human_strategy metric_validity
-BESIDE := stability adoption
+STUDIES := metric_validity lrp_vs_sensitivity stability adoption human_strategy
 REPLICATIONS := samek2017 sixt2020 bluecher2024 edge_filter xaitris nlesc2020
 
-# Small networks train as fast on one core as on two, so two studies run at a time. Those beside the
-# others share no network with them; what they say is in reports/beside.log. Adoption tries every method
-# on every network in any size; to try it out, a few methods on two networks do.
+# Small networks train as fast on one core as on two, so two studies run at a time, the longest first;
+# what the second worker's say is in reports/beside.log. Adoption tries every method on every network in
+# any size; to try it out, a few methods on two networks do.
 study replications: SIZE ?= brief
 study: export OMP_NUM_THREADS ?= $(shell expr \( $$(getconf _NPROCESSORS_ONLN) + 1 \) / 2)
 study: $(STAMP)  ## the five studies in brief and reports/index.html (half an hour on 2 cores; as in docs/findings.md, three hours: SIZE=)
-	@mkdir -p reports
-	@echo "beside the others, into reports/beside.log: $(BESIDE)"
-	(trap 'kill $$one; exit 1' TERM; for name in $(BESIDE); do $(BIN)/python -m xai_exp experiment=$$name $(if $(SIZE),size=$(SIZE)) $$(test $${name}-$(SIZE) != adoption-tiny || echo -m explainer=classic model=cnn,vit) & one=$$!; wait $$one || exit 1; done) > reports/beside.log 2>&1 & beside=$$!; \
-	trap 'kill $$beside 2> /dev/null' EXIT; trap 'exit 130' INT TERM; \
-	for name in $(STUDIES); do $(BIN)/python -m xai_exp experiment=$$name $(if $(SIZE),size=$(SIZE)) || exit 1; done; \
-	wait $$beside || { tail -n 5 reports/beside.log; exit 1; }
+	@scripts/studies.sh $(BIN)/python "$(SIZE)" $(STUDIES)
 	$(BIN)/python -m xai_exp.report --index
 
 tuning: $(STAMP)  ## eight families of explainers, 40 trials each, judged on other networks (half an hour)

@@ -8,7 +8,6 @@ import signal
 import sys
 import warnings
 from contextlib import nullcontext
-from types import FrameType
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -21,6 +20,8 @@ from xai_exp.compute.loading import undisturbed
 from xai_exp.config import InputError, config_folder
 from xai_exp.show import progress
 from xai_exp.trust import early
+
+_PATIENCE = 1.0  # seconds until an end that is not under way is asked for again
 
 
 @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")
@@ -56,9 +57,30 @@ def _exit(error: Exception) -> None:
         sys.exit(f"error: {line}")
 
 
-def _terminated(number: int, _: FrameType | None) -> None:
-    """End in order: what is being written is closed, locks are let go of."""
-    raise SystemExit(128 + number)
+class _Terminated(SystemExit):
+    """What SIGTERM raises."""
+
+
+def _terminated(*_: object) -> None:
+    """End in order: what is being written is closed, locks are let go of.
+
+    Libraries catch whatever comes, here and there, in destructors and while they import: an end
+    that came to nothing is asked for again.
+    """
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, _terminated)
+        signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
+    seen = sys.exception()
+    while seen is not None and not isinstance(seen, _Terminated):
+        seen = seen.__context__
+    if seen is None:
+        raise _Terminated(128 + signal.SIGTERM)
+
+
+def _ended() -> None:
+    """From here on nothing is asked for again."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _flushed() -> None:
@@ -98,6 +120,7 @@ def main() -> None:
                 sys.argv[1:] = errors.arranged(words, get_args_parser())
                 experiment()
         finally:
+            _ended()
             progress.stop()
             _flushed()
     except KeyboardInterrupt:
