@@ -1,17 +1,20 @@
-"""Write the answer at the top of README.md from docs/findings.md: `python scripts/readme.py`.
+"""Write the numbers of README.md: `python scripts/readme.py`.
 
-Read are the tables of skill over objects that scripts/findings.py wrote there; nothing is typed by
-hand. `--check` only says whether the answer is as it would be written.
+The answer at its top is from the tables of skill over objects in docs/findings.md, which
+scripts/findings.py wrote; what setting up takes is as `python -m scripts.follow --first` measured
+it. `--check` only says whether both are as they would be written.
 """
 
+import json
 import re
 import sys
 from pathlib import Path
 from textwrap import fill
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 README, FINDINGS = ROOT / "README.md", ROOT / "docs" / "findings.md"
+FIRST = ROOT / "scripts" / "follow" / "first.json"
 COLUMN = "centred, border"  # the value and the reference that are shown
 SHOWN = (
     *("deeplift", "integrated gradients", "lrp", "grad cam", "sensitivity", "input x gradient"),
@@ -48,16 +51,34 @@ class Skill(NamedTuple):
 def main() -> int:
     """Write the answer, or compare it."""
     old = README.read_text("utf-8")
-    new = filled(old, answer(FINDINGS.read_text("utf-8")))
+    new = written(old, FINDINGS.read_text("utf-8"), FIRST.read_text("utf-8"))
     if "--check" in sys.argv:
         return int(old != new)
     README.write_text(new, "utf-8")
     return 0
 
 
-def filled(page: str, text: str) -> str:
+def written(page: str, findings: str, first: str) -> str:
+    """The page with all of its numbers."""
+    page = filled(page, "answer", answer(findings))
+    return filled(page, "set-up", set_up(json.loads(first)))
+
+
+def set_up(measured: dict[str, Any]) -> str:
+    """What two commands take on a new machine."""
+    seconds = measured["seconds"]
+    minutes = [max(1, round(seconds[name] / 60)) for name in ("set-up", "make run")]
+    return fill(
+        f"On {measured['cores']} cores setting up took {minutes[0]} min and `make run` "
+        f"{minutes[1]} min more; the environment fills {measured['environment_gb']} GB, most of it "
+        "CUDA's libraries.",
+        100,
+    )
+
+
+def filled(page: str, name: str, text: str) -> str:
     """The page with a text between its marks."""
-    first, last = "<!-- begin: answer -->\n", "<!-- end: answer -->"
+    first, last = f"<!-- begin: {name} -->\n", f"<!-- end: {name} -->"
     before, _, rest = page.partition(first)
     return f"{before}{first}{text}\n{last}{rest.partition(last)[2]}"
 

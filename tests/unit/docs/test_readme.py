@@ -15,7 +15,8 @@ def readme(script):
 
 def test_the_answer_is_that_of_the_findings(readme):
     page, findings = readme.README.read_text("utf-8"), readme.FINDINGS.read_text("utf-8")
-    assert readme.filled(page, readme.answer(findings)) == page, "run scripts/readme.py"
+    first = readme.FIRST.read_text("utf-8")
+    assert readme.written(page, findings, first) == page, "run scripts/readme.py"
 
 
 def test_the_answer_follows_the_numbers(readme):
