@@ -1,8 +1,8 @@
 """`python -m xai_exp.check` is `python -m xai_exp check`."""
 
+import runpy
 import sys
 
-from xai_exp import cli
-
 if __name__ == "__main__":
-    cli.main(["check", *sys.argv[1:]])
+    sys.argv.insert(1, "check")
+    runpy.run_module("xai_exp", run_name="__main__")
