@@ -2,10 +2,10 @@
 
 What a user waits for beside the network's passes, in CPU seconds of a whole process, over the
 floor of what has to be loaded for it. The floor of a refusal and of --help is Hydra; that of a job
-is torch, MLflow with its store, and SciPy's statistics, each in a process that takes its objects
-apart at the end, which a command does not wait for: it can be under 1. Floor and command take
-turns, and the least of each counts, as other work only adds. Intervals of means are timed against
-SciPy's bootstrap, one score after another, and a known image's scene against a search by distance.
+is torch, MLflow with its store, and SciPy's statistics, as Python loads them, garbage collection
+included, which a command does without: it can be under 1. Floor and command take turns, and the
+least of each counts, as other work only adds. Intervals of means are timed against SciPy's
+bootstrap, one score after another, and a known image's scene against a search by distance.
 """
 
 import argparse
