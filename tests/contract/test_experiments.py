@@ -57,7 +57,8 @@ def test_it_comes_in_every_size(name, size):
     wanted = {"brief": "0,1,2", "full": "0,1,2,3,4,5,6,7,8,9", "tiny": "0"}[size]
     assert str(config.hydra.sweeper.params.seed) == wanted
     own = composed(f"experiment={name}").trainer.samples
-    assert config.trainer.samples == {"brief": own, "full": 200000, "tiny": 2000}[size]
+    assert config.trainer.samples == {"brief": own, "full": 200000, "tiny": 4000}[size]
+    assert config.trainer.epoch_samples == (4000 if size == "tiny" else None)
 
 
 @pytest.mark.parametrize("name", NAMES)
