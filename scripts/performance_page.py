@@ -55,6 +55,8 @@ def main() -> None:
         **_memory(rows["memory"]),
         **_waiting(rows["waiting"]),
         "first": _newcomer(),
+        "run": _time(_first()["seconds"]["make run"]),
+        "studies": _time(_first()["seconds"]["make study SIZE=tiny"]),
         **_reports(rows["reports"]),
         "drawn": f"{rows['rendering']['counting, images a second']:,.0f}",
         **_explainers(rows["explainers"]),
@@ -64,12 +66,14 @@ def main() -> None:
     draw(series(rows["growth"]))
 
 
+def _first() -> Mapping[str, Any]:
+    return json.loads(FIRST.read_text("utf-8"))
+
+
 def _newcomer() -> str:
-    """From a clone to the first heatmap, if it was measured."""
-    if not FIRST.is_file():
-        return "not measured yet"
-    found: Mapping[str, Any] = json.loads(FIRST.read_text("utf-8"))
-    took = found["seconds"]
+    """From a clone to the first heatmap."""
+    found = _first()
+    took = {name: found["seconds"][name] for name in ("clone", "set-up", "make run")}
     each = ", ".join(f"{name} {_time(many)}" for name, many in took.items())
     return (
         f"{_time(sum(took.values()))} ({each}), on {found['cores']} cores with {found['load']:.0f} "
@@ -79,7 +83,7 @@ def _newcomer() -> str:
 
 
 def _time(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
 
 
 def _names(rows: Rows) -> list[str]:

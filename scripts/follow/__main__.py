@@ -6,7 +6,8 @@ python -m scripts.follow --first
 
 What is not run as it stands, and why, is in scripts/follow/rules.yaml. Each page has a clone of its
 own in FOLDER/pages, which is kept where a step failed; all words of its commands stand beside it.
-`--first` only measures how long it is from a clone to the first heatmap, into first.json.
+`--first` only measures how long it is from a clone to the first heatmap, and what the studies take
+in the smallest size, into first.json.
 """
 
 import argparse
@@ -17,6 +18,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from scripts.follow import place, walk
@@ -57,15 +60,16 @@ def main(words: list[str]) -> int:
 
 
 def _first(folder: Path, cpu: str | None) -> int:
-    """A clone, its environment, and `make run`, each with its seconds."""
+    """A clone, its environment, `make run`, and all studies in the smallest size: their seconds."""
     took, load, clone = {}, os.getloadavg()[0], folder / "clone"
     if clone.exists():
         sys.exit(f"error: --folder: got {folder}, where a clone is; allowed: a new one")
-    steps = {
+    steps: dict[str, Callable[[], object]] = {
         "clone": lambda: place.clone(clone),
         "set-up": lambda: place.set_up(clone, cpu),
-        "make run": lambda: subprocess.run(["make", "run"], cwd=clone, check=True),
     }
+    for command in ("make run", "make study SIZE=tiny"):
+        steps[command] = partial(subprocess.run, command.split(), cwd=clone, check=True)
     for name, step in steps.items():
         begun = time.monotonic()
         step()
@@ -93,7 +97,7 @@ def _told(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--python", help="an environment that is there, instead of make setup")
     parser.add_argument("--folder", help="where to work, a new one unless said")
     parser.add_argument("--from", dest="begin", help="the page to begin with")
-    parser.add_argument("--first", action="store_true", help="only time the first heatmap")
+    parser.add_argument("--first", action="store_true", help="only time the first steps")
     parser.add_argument("--only", nargs="+", default=[], help="these pages")
     parser.add_argument("--brief", action="store_true", help="train hardly at all")
     parser.add_argument("--minutes", type=float, default=30, help="that a command may take")
