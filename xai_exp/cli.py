@@ -99,6 +99,7 @@ def stability(arguments: Sequence[str]) -> None:
     words.add_argument(
         "settings",
         nargs="*",
+        default=[],
         help="study=NAME, and any of least_accuracy=0.95 root=mlruns uri=URL experiment=xai_exp",
     )
     parts = [word.partition("=") for word in words.parse_args(arguments).settings]
@@ -137,7 +138,7 @@ def ui(arguments: Sequence[str]) -> None:
 def check(arguments: Sequence[str]) -> None:
     """Read a whole dataset and list what a run would do to it and what it would refuse."""
     words = Arguments(prog="python -m xai_exp check", description=_told(check))
-    words.add_argument("settings", nargs="*", help="dataset=NAME dataset.KEY=VALUE")
+    words.add_argument("settings", nargs="*", default=[], help="dataset=NAME dataset.KEY=VALUE")
     given = words.parse_args(arguments)
     from xai_exp.check import check as examined
 
@@ -158,7 +159,9 @@ def explain(arguments: Sequence[str]) -> None:
     words.add_argument("--model", default="file", help="file, torchvision, or one trained here")
     words.add_argument("--explainer", default="lrp", help="names, with commas between")
     words.add_argument("--out", default="heatmaps", type=Path, help="the folder to write to")
-    words.add_argument("settings", nargs="*", help="KEY=VALUE, such as model.path=net.pt target=3")
+    words.add_argument(
+        "settings", nargs="*", default=[], help="KEY=VALUE, such as model.path=net.pt target=3"
+    )
     given = words.parse_intermixed_args(arguments)
     from xai_exp.notebook.picture import explain as explained
 
@@ -179,7 +182,7 @@ def export(arguments: Sequence[str]) -> None:
     words = Arguments(prog="python -m xai_exp export", description=_told(export))
     words.add_argument("--out", type=Path, help="NAME.onnx, NAME.pb, or a folder; KEY.onnx")
     words.add_argument(
-        "settings", nargs="*", help="those of the finished run: dataset=... model=..."
+        "settings", nargs="*", default=[], help="those of the finished run: dataset=... model=..."
     )
     given = words.parse_intermixed_args(arguments)
     if given.out is None and any(word.startswith("out=") for word in given.settings):
