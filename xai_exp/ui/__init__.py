@@ -99,7 +99,7 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = Arguments(prog="python -m xai_exp.ui", description="The MLflow pages.")
+    parser = Arguments(prog="python -m xai_exp ui", description="The MLflow pages.")
     parser.add_argument("runs", nargs="*", help="show only these: run ids or their beginnings")
     parser.add_argument("--root", default="mlruns", help="where the runs are (default: mlruns)")
     parser.add_argument("--experiment", default="xai_exp", help="the experiment's name")
