@@ -56,7 +56,7 @@ def main() -> None:
         **_waiting(rows["waiting"]),
         "first": _newcomer(),
         "run": _time(_first()["seconds"]["make run"]),
-        "studies": _time(_first()["seconds"]["make study SIZE=tiny"]),
+        "studies": _studies(),
         **_reports(rows["reports"]),
         "drawn": f"{rows['rendering']['counting, images a second']:,.0f}",
         **_explainers(rows["explainers"]),
@@ -68,6 +68,11 @@ def main() -> None:
 
 def _first() -> Mapping[str, Any]:
     return json.loads(FIRST.read_text("utf-8"))
+
+
+def _studies() -> str:
+    took = _first()["seconds"].get("make study SIZE=tiny")
+    return _time(took) if took else "not measured yet"
 
 
 def _newcomer() -> str:

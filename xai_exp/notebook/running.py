@@ -41,7 +41,7 @@ class Run:
         if self.scores.empty:
             return pd.DataFrame()
         even = self.scores.assign(score=evened(self.scores, by=["explainer", "metric"]))
-        return even.pivot_table("score", "explainer", "metric", sort=False)
+        return even.pivot_table("score", "explainer", "metric", sort=False, dropna=False)
 
     def _repr_html_(self) -> str:
         """The table of means, for notebooks."""

@@ -61,6 +61,14 @@ def test_the_page_has_the_pair_and_refuses_a_metric_that_was_not_scored():
         render(Study(title="t", scores=scored(), pairs=[("none", "shown_use")]))
 
 
+@pytest.mark.parametrize("without", [["true_use"], ["shown_use"], ["true_use", "shown_use"]])
+def test_a_metric_without_any_score_leaves_a_page_that_says_so(without):
+    scores = scored()
+    scores.loc[scores["metric"].isin(without), "score"] = np.nan
+    page = render(Study(title="t", scores=scores, pairs=[("true_use", "shown_use")]))
+    assert "shown use against true use: no model has a score by both" in page
+
+
 def test_what_failed_is_on_the_page_with_its_reasons():
     poor = pd.DataFrame([{"dataset": "d", "model": "cnn", "seed": 3, "accuracy": 0.512}])
     skipped = [("grad_cam", "d, mlp", "needs <convolutions>"), ("grad_cam", "d, vit", "none")]

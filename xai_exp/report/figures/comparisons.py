@@ -15,7 +15,7 @@ from xai_exp.report.figures.svg import svg
 
 
 def pair(scores: pd.DataFrame, names: tuple[str, str]) -> dict[str, str]:
-    """One metric against another over the models of all settings.
+    """One metric against another over the models of all settings; no figure where none has both.
 
     Raises:
         InputError: when a metric was not scored.
@@ -27,12 +27,15 @@ def pair(scores: pd.DataFrame, names: tuple[str, str]) -> dict[str, str]:
     mine = pd.DataFrame(scores[scores["metric"].isin(list(names))])
     keys = ["explainer", "setting", "model"]
     mine = mine.assign(score=statistics.evened(mine, by=[*keys, "metric"]))
-    there = mine.pivot_table(index=keys, columns="metric", values="score").dropna()
+    wide = mine.pivot_table(index=keys, columns="metric", values="score")
+    there = wide.reindex(columns=list(names)).dropna()  # one without any score has no column
     drawn = [
         {str(name): rows[metric].to_numpy(float) for name, rows in there.groupby(level=0)}
         for metric in names
     ]
     title = f"{tables.words(names[1])} against {tables.words(names[0])}"
+    if there.empty:
+        return {"title": f"{title}: no model has a score by both", "figure": ""}
     return {"title": title, "figure": svg(plots.against(*drawn, names=names), title)}
 
 
