@@ -50,7 +50,7 @@ STUDIES := metric_validity lrp_vs_sensitivity stability adoption human_strategy
 REPLICATIONS := samek2017 sixt2020 bluecher2024 edge_filter xaitris nlesc2020
 
 # Small networks train as fast on one core as on two, so two studies run at a time, the longest first;
-# what the second worker's say is in reports/beside.log. Adoption tries every method on every network in
+# what those of the second worker say is in reports/beside.log. Adoption tries every method on every network in
 # any size; to try it out, a few methods on two networks do.
 study replications: SIZE ?= brief
 study: export OMP_NUM_THREADS ?= $(shell expr \( $$(getconf _NPROCESSORS_ONLN) + 1 \) / 2)

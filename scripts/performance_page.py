@@ -54,9 +54,7 @@ def main() -> None:
         "growth": _growth(rows["growth"]),
         **_memory(rows["memory"]),
         **_waiting(rows["waiting"]),
-        "first": _newcomer(),
-        "run": _time(_first()["seconds"]["make run"]),
-        "studies": _studies(),
+        **_first(),
         **_reports(rows["reports"]),
         "drawn": f"{rows['rendering']['counting, images a second']:,.0f}",
         **_explainers(rows["explainers"]),
@@ -66,25 +64,18 @@ def main() -> None:
     draw(series(rows["growth"]))
 
 
-def _first() -> Mapping[str, Any]:
-    return json.loads(FIRST.read_text("utf-8"))
-
-
-def _studies() -> str:
-    took = _first()["seconds"].get("make study SIZE=tiny")
-    return _time(took) if took else "not measured yet"
-
-
-def _newcomer() -> str:
-    """From a clone to the first heatmap."""
-    found = _first()
-    took = {name: found["seconds"][name] for name in ("clone", "set-up", "make run")}
+def _first() -> dict[str, str]:
+    """From a clone to the first heatmap, and the studies in the smallest size."""
+    found: Mapping[str, Any] = json.loads(FIRST.read_text("utf-8"))
+    took = dict(found["seconds"])
+    studies = took.pop("make study SIZE=tiny")
     each = ", ".join(f"{name} {_time(many)}" for name, many in took.items())
-    return (
+    first = (
         f"{_time(sum(took.values()))} ({each}), on {found['cores']} cores with {found['load']:.0f} "
         f"processes at work; the environment fills {found['environment_gb']} GB "
         f"({found['date']})"
     )
+    return {"first": first, "run": _time(took["make run"]), "studies": _time(studies)}
 
 
 def _time(seconds: float) -> str:

@@ -67,9 +67,7 @@ def _terminated(*_: object) -> None:
     Libraries catch whatever comes, here and there, in destructors and while they import: an end
     that came to nothing is asked for again.
     """
-    if hasattr(signal, "setitimer"):
-        signal.signal(signal.SIGALRM, _terminated)
-        signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
+    _ask_again(_PATIENCE)
     seen = sys.exception()
     while seen is not None and not isinstance(seen, _Terminated):
         seen = seen.__context__
@@ -77,10 +75,11 @@ def _terminated(*_: object) -> None:
         raise _Terminated(128 + signal.SIGTERM)
 
 
-def _ended() -> None:
-    """From here on nothing is asked for again."""
-    if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_REAL, 0)
+def _ask_again(after: float) -> None:
+    """Come back to `_terminated` after so many seconds; 0: never again."""
+    if hasattr(signal, "setitimer"):  # Windows has none, and sends no SIGTERM
+        signal.signal(signal.SIGALRM, _terminated)
+        signal.setitimer(signal.ITIMER_REAL, after)
 
 
 def _flushed() -> None:
@@ -120,7 +119,7 @@ def main() -> None:
                 sys.argv[1:] = errors.arranged(words, get_args_parser())
                 experiment()
         finally:
-            _ended()
+            _ask_again(0)
             progress.stop()
             _flushed()
     except KeyboardInterrupt:

@@ -14,18 +14,20 @@ from xai_exp.config import InputError, refuse_empty, refuse_unsafe_name
 from xai_exp.errors import Arguments
 
 _STABILITY = ("study", "least_accuracy", "root", "uri", "experiment")
+_ALLOWED = "study=NAME and any of least_accuracy=0.95 root=mlruns uri=URL experiment=xai_exp"
 
 
-def _told(command: Callable[..., None]) -> str:
-    """What a command does, as its --help says it."""
-    return (command.__doc__ or "").partition("Raises:")[0]
+def _words(command: Callable[..., None]) -> Arguments:
+    """The words of a command, none of them yet; its --help says what its docstring says it does."""
+    told = (command.__doc__ or "").partition("Raises:")[0]
+    return Arguments(prog=f"python -m xai_exp {command.__name__}", description=told)
 
 
 def report(arguments: Sequence[str]) -> None:
     """Write a page about the explanations that a filter of MLflow finds."""
     from rich.console import Console
 
-    words = Arguments(prog="python -m xai_exp report", description=_told(report))
+    words = _words(report)
     words.add_argument("--filter", default="", help="as MLflow has it; all explanations if empty")
     words.add_argument("--name", default="report", help="of the page and its tables")
     words.add_argument("--title", default="What these explanations are worth", help="its heading")
@@ -95,20 +97,12 @@ def stability(arguments: Sequence[str]) -> None:
     Raises:
         InputError: for a key that does not exist, or without a study.
     """
-    words = Arguments(prog="python -m xai_exp stability", description=_told(stability))
-    words.add_argument(
-        "settings",
-        nargs="*",
-        default=[],
-        help="study=NAME, and any of least_accuracy=0.95 root=mlruns uri=URL experiment=xai_exp",
-    )
+    words = _words(stability)
+    words.add_argument("settings", nargs="*", default=[], help=_ALLOWED)
     parts = [word.partition("=") for word in words.parse_args(arguments).settings]
     given: dict[str, Any] = {key: value for key, _, value in parts}
     if "study" not in given or set(given) - set(_STABILITY):
-        raise InputError(
-            f"got {' '.join(arguments) or 'nothing'}; allowed: study=NAME and any of "
-            "least_accuracy=0.95 root=mlruns uri=URL experiment=xai_exp"
-        )
+        raise InputError(f"got {' '.join(arguments) or 'nothing'}; allowed: {_ALLOWED}")
     study, least = given.pop("study"), given.pop("least_accuracy", "0.95")
     try:
         number = float(least)
@@ -137,7 +131,7 @@ def ui(arguments: Sequence[str]) -> None:
 
 def check(arguments: Sequence[str]) -> None:
     """Read a whole dataset and list what a run would do to it and what it would refuse."""
-    words = Arguments(prog="python -m xai_exp check", description=_told(check))
+    words = _words(check)
     words.add_argument("settings", nargs="*", default=[], help="dataset=NAME dataset.KEY=VALUE")
     given = words.parse_args(arguments)
     from xai_exp.check import check as examined
@@ -154,7 +148,7 @@ def explain(arguments: Sequence[str]) -> None:
     Raises:
         InputError: for a picture, a network or an explainer that can't be used.
     """
-    words = Arguments(prog="python -m xai_exp explain", description=_told(explain))
+    words = _words(explain)
     words.add_argument("picture", type=Path, help="a file; dataset.range, .alpha, .bands as ever")
     words.add_argument("--model", default="file", help="file, torchvision, or one trained here")
     words.add_argument("--explainer", default="lrp", help="names, with commas between")
@@ -179,7 +173,7 @@ def export(arguments: Sequence[str]) -> None:
     Raises:
         InputError: when no such run is finished, or the network or the dataset can't be written.
     """
-    words = Arguments(prog="python -m xai_exp export", description=_told(export))
+    words = _words(export)
     words.add_argument("--out", type=Path, help="NAME.onnx, NAME.pb, or a folder; KEY.onnx")
     words.add_argument(
         "settings", nargs="*", default=[], help="those of the finished run: dataset=... model=..."
@@ -197,7 +191,7 @@ def export(arguments: Sequence[str]) -> None:
 
 def doctor(arguments: Sequence[str]) -> None:
     """Say what is wrong in a store of results; with --mend, put it aside to be made again."""
-    words = Arguments(prog="python -m xai_exp doctor", description=_told(doctor))
+    words = _words(doctor)
     words.add_argument("--root", default="mlruns", help="where tracking keeps its files")
     words.add_argument("--models", type=Path, help="where networks are kept; ROOT/models")
     words.add_argument("--experiment", default="xai_exp", help="the experiment in MLflow")
@@ -226,7 +220,7 @@ def doctor(arguments: Sequence[str]) -> None:
 
 def sync(arguments: Sequence[str]) -> None:
     """Send what was kept on this machine for a tracking server that had gone away."""
-    words = Arguments(prog="python -m xai_exp sync", description=_told(sync))
+    words = _words(sync)
     words.add_argument("--root", default="mlruns", help="where tracking keeps its files")
     words.add_argument("--experiment", default="xai_exp", help="the experiment in MLflow")
     words.add_argument("--uri", help="of the server, if it is another one now")
@@ -243,7 +237,7 @@ def sync(arguments: Sequence[str]) -> None:
 
 def survey(arguments: Sequence[str]) -> None:
     """Say what people have answered to a survey: its page of results and a table."""
-    words = Arguments(prog="python -m xai_exp survey", description=_told(survey))
+    words = _words(survey)
     words.add_argument("answers", nargs="*", type=Path, help="files that the survey's page saved")
     words.add_argument(
         "--key", default="reports/survey.key.json", type=Path, help="beside its page"
@@ -269,7 +263,7 @@ def survey(arguments: Sequence[str]) -> None:
 
 def view(arguments: Sequence[str]) -> None:
     """Look at stored heatmaps: one page, served on this machine only, or written as a file."""
-    words = Arguments(prog="python -m xai_exp view", description=_told(view))
+    words = _words(view)
     words.add_argument("what", nargs="?", default="", help="a study or a run's id; all if none")
     words.add_argument("--root", default="mlruns", help="where tracking keeps its files")
     words.add_argument("--experiment", default="xai_exp", help="the experiment in MLflow")

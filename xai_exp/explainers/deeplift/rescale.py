@@ -3,7 +3,7 @@ r"""DeepLIFT's rescale rule for every kind of function: multipliers whose sum is
 Of a function y = f(x) and a baseline x' with y' a multiplier m is such that m . (x - x') = y - y':
 
 - of one value, (y - y') / (x - x'), and the slope where that is rounding (`ratios.py`); where a
-  closed form of the ratio is known (square, root, reciprocal), that.
+  closed form of the ratio is known (square, root, reciprocal, ReLU), that.
 - of a product a b, which is linear in each, the mean of the other one: a gets (b + b') / 2 and b
   gets (a + a') / 2, which are the Shapley values of the two factors. So a gate written in pieces
   has the multiplier of the whole: of x s(x) it is the ratio of the differences.
@@ -114,8 +114,6 @@ def _single(
     base = tape.met(name, before.detach(), after.detach())
     if base is None:
         return _recorded(after, inputs)
-    if name == "relu":
-        return ruled(after, partial(_rectified, before.detach(), after.detach(), *base), inputs)
     gradient = Activated(name, before, after)
 
     def back(relevance: Tensor) -> Tensor:
@@ -128,17 +126,16 @@ def _single(
     return ruled(after, back, inputs)
 
 
-def _rectified(
-    start: Tensor, end: Tensor, before: Tensor, after: Tensor, relevance: Tensor
-) -> Tensor:
-    """ReLU: on one side of 0 the ratio is the slope to the last bit, on two it is no rounding."""
-    difference = start - before
-    ratio = (end - after).div_(difference)
-    return torch.where(difference == 0, end.sign(), ratio).mul_(relevance)
+def _rectified(x: Tensor, y: Tensor, base: Tensor, start: Tensor) -> Tensor:
+    """On one side of 0 the ratio is the slope to the last bit, on two it is no rounding."""
+    difference = x - base
+    ratio = (y - start).div_(difference)
+    return torch.where(difference == 0, y.sign(), ratio)
 
 
 Slope = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 _CLOSED: dict[str, Slope] = {  # of x, f(x), x' and f(x')
+    "relu": _rectified,
     "square": lambda x, _, base, __: x + base,
     "reciprocal": lambda _, y, __, base: -y * base,
     "rsqrt": lambda x, y, base, start: -(y * start) / (x.sqrt() + base.sqrt()),

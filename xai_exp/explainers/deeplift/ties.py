@@ -33,6 +33,15 @@ class Winner(NamedTuple):
             self.found, self.root, given, retain_graph=True, create_graph=given.requires_grad
         )[0]
 
+    def at(self, values: Tensor) -> Tensor:
+        """The values at the places that maxima are from: the transpose of what sends to them."""
+        node = self.found.grad_fn
+        if type(node).__name__ == _POOLED and values.ndim == 4:
+            return _gathered(values, getattr(node, "_saved_result1"))  # noqa: B009, no type knows it
+        with torch.enable_grad():
+            given = torch.zeros_like(self.found).requires_grad_()
+            return torch.autograd.grad((self(given) * values).sum(), given)[0]
+
 
 class Maximum(NamedTuple):
     """A function that takes the largest of some values; it may say where they were, too."""
@@ -60,7 +69,7 @@ class Maximum(NamedTuple):
         )
         larger, difference = torch.maximum(top, bottom), image - base
         difference.masked_fill_(difference == 0, 1)
-        still = _still(top, bottom, *sizes) & _still(_at(winner, base, bottom), bottom, *sizes)
+        still = _still(top, bottom, *sizes) & _still(winner.at(base), bottom, *sizes)
 
         def back(adds: Tensor, takes: Tensor) -> tuple[Tensor, Tensor]:
             gained = (adds * (larger - bottom)).masked_fill_(still, 0)
@@ -90,16 +99,6 @@ def _still(top: Tensor, bottom: Tensor, *sizes: Tensor) -> Tensor:
 def values_of(found: Any) -> Tensor:  # noqa: ANN401
     """The maxima of what such a function gives, without where they were."""
     return found if isinstance(found, Tensor) else found[0]
-
-
-def _at(winner: Winner, values: Tensor, like: Tensor) -> Tensor:
-    """The values at the places that maxima are from: the transpose of what sends to them."""
-    node = winner.found.grad_fn
-    if type(node).__name__ == _POOLED and values.ndim == 4:
-        return _gathered(values, getattr(node, "_saved_result1"))  # noqa: B009, no type knows it
-    with torch.enable_grad():
-        given = torch.zeros_like(like).requires_grad_()
-        return torch.autograd.grad((winner(given) * values).sum(), given)[0]
 
 
 def _gathered(values: Tensor, places: Tensor) -> Tensor:

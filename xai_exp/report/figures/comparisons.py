@@ -29,13 +29,13 @@ def pair(scores: pd.DataFrame, names: tuple[str, str]) -> dict[str, str]:
     mine = mine.assign(score=statistics.evened(mine, by=[*keys, "metric"]))
     wide = mine.pivot_table(index=keys, columns="metric", values="score")
     there = wide.reindex(columns=list(names)).dropna()  # one without any score has no column
+    title = f"{tables.words(names[1])} against {tables.words(names[0])}"
+    if there.empty:
+        return {"title": f"{title}: no model has a score by both", "figure": ""}
     drawn = [
         {str(name): rows[metric].to_numpy(float) for name, rows in there.groupby(level=0)}
         for metric in names
     ]
-    title = f"{tables.words(names[1])} against {tables.words(names[0])}"
-    if there.empty:
-        return {"title": f"{title}: no model has a score by both", "figure": ""}
     return {"title": title, "figure": svg(plots.against(*drawn, names=names), title)}
 
 

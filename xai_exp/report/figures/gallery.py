@@ -30,7 +30,7 @@ _RELEVANCE = LinearSegmentedColormap.from_list(
 ).with_extremes(bad="gold")  # what is not finite stands out
 _CHARACTERS = 24  # of a caption's line that fit under a cell
 _CELL, _CAPTION, _LINE, _FOOT, _GAP = 1.25, 0.2, 0.15, 0.3, 0.07  # inches
-_PAD = 0.04
+_PAD = 0.04  # inches between a cell and its words
 
 
 class _Column(NamedTuple):
