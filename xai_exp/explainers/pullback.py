@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_exp.compute import ops
+from xai_exp.compute.norms import RightGradients
 from xai_exp.compute.streamline import streamlined
 from xai_exp.config import InputError
 from xai_exp.types import Images, Labels
@@ -81,7 +82,8 @@ def differentiable(model: nn.Module) -> Iterator[nn.Module]:
     Raises:
         InputError: when a step in place overwrites what the gradient of an earlier one needs.
     """
-    with torch.inference_mode(False), torch.enable_grad(), ops.evaluating(model):
+    graphs = torch.inference_mode(False), torch.enable_grad(), RightGradients()
+    with graphs[0], graphs[1], graphs[2], ops.evaluating(model):
         try:
             yield model
         except RuntimeError as error:

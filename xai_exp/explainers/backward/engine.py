@@ -118,6 +118,8 @@ class ModifiedBackward(Watching):
         self._handle(functions.SUMS, self._sum)
         self._handle(functions.SCALES, self._scale)
         self._handle(functions.AVERAGES, self._average)
+        if self.rules.gates == "signal":
+            self._handle(functions.SIZES, self._as_gate)
 
     def ruled(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:  # noqa: ANN401
         """Run one function forward, and see to it that it goes backward by its rule."""
@@ -176,6 +178,7 @@ class ModifiedBackward(Watching):
         name = "relu" if functions.rectifies(name, args, kwargs) else name
         gradient = Activated(name, before, after)
         result = ruled(after, lambda relevance: rule(relevance, gradient), inputs)
+        result._raised = name in ("exp", "exp2")  # pyright: ignore[reportAttributeAccessIssue]
         if self.rules.gates == "signal" and _bounds(name, args, kwargs):
             result._bounded = True  # pyright: ignore[reportAttributeAccessIssue]
         return result
@@ -261,11 +264,15 @@ class ModifiedBackward(Watching):
         first, second = _terms(args, kwargs)
         if not (tracked(first) and tracked(second)):
             return self._scale(func, name, args, kwargs)
-        if first.shape != second.shape:
-            shapes = f"of shapes {tuple(first.shape)} and {tuple(second.shape)}"
-            raise refusal(name, shapes)
         with torch.no_grad():
             output = func(*args, **kwargs)
+        if first.shape != second.shape:
+            shapes = f"of shapes {tuple(first.shape)} and {tuple(second.shape)}"
+            # What a gate is made of gets nothing back, whatever its steps.
+            if self.rules.gates != "signal":
+                raise refusal(name, shapes)
+            return ruled(output, Refused(refusal(name, shapes)), first)
+        with torch.no_grad():
             branches = first.detach(), output - first
         whole = stabilized(output)
 
@@ -282,12 +289,17 @@ class ModifiedBackward(Watching):
             return self._gated(func, *depending)
         with torch.no_grad():
             output = func(*args, **kwargs)
+        quotient = name in functions.DIVIDED and output.shape == depending[0].shape
+        if len(depending) > 1 and quotient and self.rules.gates:
+            return self._divided(output, depending[0])
         if len(depending) > 1:
             raise refusal(name, "of two values that both depend on the image")
         if name in functions.DIVIDED and not tracked(args[0]):
             raise refusal(name, "by a value that depends on the image")
         if output.shape != depending[0].shape:
-            raise refusal(name, f"from shape {tuple(depending[0].shape)} to {tuple(output.shape)}")
+            with self:
+                spread = [v.expand(output.shape) if tracked(v) else v for v in args]
+                return func(*spread, **kwargs)
         return ruled(output, lambda relevance: relevance, depending[0])
 
     def _gated(self, func: Any, first: Tensor, second: Tensor) -> Tensor:  # noqa: ANN401
@@ -302,6 +314,24 @@ class ModifiedBackward(Watching):
         if output.shape != signal.shape:
             return multiplied(func, first, second, _NOTHING)
         return ruled(output, lambda relevance: relevance, signal)
+
+    def _divided(self, output: Tensor, first: Tensor) -> Tensor:
+        """All to what is divided, as in layer norm; a gate stays one."""
+        if getattr(first, "_raised", False):
+            raise refusal("div", "of an exponential, which is a softmax in pieces")
+        result = ruled(output, lambda relevance: relevance, first)
+        result._bounded = getattr(first, "_bounded", False)  # pyright: ignore
+        return result
+
+    def _as_gate(self, func: Any, name: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401
+        """The size of values counts as a constant in a product or quotient, and is nothing else."""
+        with torch.no_grad():
+            output = func(*args, **kwargs)
+        value = args[0] if args else kwargs["input"]
+        error = refusal(name, "that is not a factor or a divisor")
+        result = ruled(output, Refused(error), value)
+        result._bounded = True  # pyright: ignore[reportAttributeAccessIssue]
+        return result
 
     def _average(self, func: Any, name: str, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401, ARG002
         """Share relevance in proportion among what was averaged."""

@@ -57,7 +57,7 @@ DIVIDED = _words("div divide true_divide __truediv__ __itruediv__")
 
 AVERAGES = _words(
     "avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d "
-    "mean sum interpolate upsample"
+    "mean sum cumsum fold interpolate upsample grid_sample grid_sampler"
 )
 """Weighted sums with positive weights, which share relevance in proportion to what went in."""
 
@@ -122,13 +122,15 @@ ATTENTION = PRODUCTS | SOFTMAX | LAYER_NORM | RMS_NORM | PRODUCT_ATTENTION | MUL
 """What transformers are made of beside linear layers; rules for it are those of AttnLRP."""
 
 EINSUM = _words("einsum")
+SIZES = _words("norm vector_norm linalg_vector_norm std var")
+"""How large or spread out values are: what others are multiplied or divided by."""
 STATISTICS = _words(
     "norm vector_norm linalg_vector_norm normalize var std logsumexp log_softmax softmin prod "
     "local_response_norm"
 )
 """Smooth functions of several values."""
 
-LINEAR_MAPS = LINEAR | BATCH_NORM | SUMS | SCALES | AVERAGES | STRUCTURE | _words("cumsum fold")
+LINEAR_MAPS = LINEAR | BATCH_NORM | SUMS | SCALES | AVERAGES | STRUCTURE
 """What is linear in the image once batch norm's statistics are fixed, or picks values."""
 
 DIFFERENTIABLE = (
@@ -141,7 +143,11 @@ _SIGNATURES = {
     "conv": "input weight bias stride padding dilation groups",
     "conv_transpose": "input weight bias stride padding output_padding groups dilation",
     "batch_norm": "input running_mean running_var weight bias training momentum eps",
+    "torch.batch_norm": (
+        "input weight bias running_mean running_var training momentum eps cudnn_enabled"
+    ),
 }
+_ALL_TOLD = 9  # arguments of torch's own batch norm, which knows no defaults
 
 
 @cache
@@ -158,6 +164,8 @@ def called(func: Any) -> str:  # noqa: ANN401
 def arguments(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a linear function or batch norm by their names."""
     family = name.rstrip("123d") if name.startswith("conv") else name
+    if family == "batch_norm" and len(args) + len(kwargs) == _ALL_TOLD:
+        family = "torch.batch_norm"
     return dict(zip(_SIGNATURES[family].split(), args, strict=False)) | kwargs
 
 

@@ -94,7 +94,16 @@ def hide(result: object, how: Hidden) -> None:
 
 def forget(value: Tensor) -> None:
     """Nothing that was remembered of a value holds after work in place."""
-    for mark in ("_made_by", "_hidden", "_absolute", "_stacked", "_bounded", "_gate", "_below"):
+    for mark in (
+        "_made_by",
+        "_hidden",
+        "_absolute",
+        "_stacked",
+        "_bounded",
+        "_gate",
+        "_below",
+        "_raised",
+    ):
         vars(value).pop(mark, None)
 
 
@@ -204,6 +213,34 @@ def seen(result: Any) -> Any:  # noqa: ANN401
     elif isinstance(result, Iterator):
         return iter(seen(list(result)))
     return result
+
+
+def kept_before(value: Any) -> Any:  # noqa: ANN401
+    """An argument, as a constant where the network kept it from an earlier pass with gradients.
+
+    Such a value comes of parameters alone, which are frozen by now: pixels are not.
+    """
+    if isinstance(value, Tensor):
+        kept = tracked(value) and not was_seen(value)
+        frozen = kept and not any(leaf.requires_grad for leaf in _leaves(value))
+        return value.detach() if frozen else value
+    if type(value) in (list, tuple) and any(isinstance(one, Tensor) for one in value):
+        return type(value)(map(kept_before, value))
+    return value
+
+
+def _leaves(value: Tensor) -> Iterator[Tensor]:
+    """What a value was made of in the beginning."""
+    waiting, met = [value.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in met:
+            continue
+        met.add(node)
+        leaf = getattr(node, "variable", None)
+        if leaf is not None:
+            yield leaf
+        waiting += [parent for parent, _ in node.next_functions]
 
 
 def was_seen(value: Tensor) -> bool:

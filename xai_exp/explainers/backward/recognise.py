@@ -6,6 +6,7 @@ Each entry looks at one call and gives the steps that it stands for, or None.
 
 from collections.abc import Callable
 from functools import partial, reduce
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
@@ -213,10 +214,88 @@ def _extreme(name: str, args: Args, kwargs: Kwargs) -> Steps | None:
 
 
 def _product(args: Args, kwargs: Kwargs) -> Steps | None:
-    """A product with a constant matrix, x @ w, is a linear layer without bias."""
+    """A product with a constant matrix, x @ w or w @ x, is a linear layer without bias."""
     first = args[0] if args else kwargs["input"]
     second: Any = args[1] if len(args) > 1 else kwargs.get("other", kwargs.get("mat2"))
-    return partial(functional.linear, first, second.t()) if _matrix(first, second) else None
+    if _matrix(first, second):
+        return partial(functional.linear, first, second.t())
+    if _matrix(second, first) and second.dim() > 2:
+        return lambda: functional.linear(second.transpose(-1, -2), first).transpose(-1, -2)
+    return None
+
+
+def _einsum(args: Args, kwargs: Kwargs) -> Steps | None:
+    """Of one value a sum; of a value and a constant a linear layer without bias."""
+    equation, *values = args
+    if len(values) == 1 and isinstance(values[0], list | tuple):
+        values = [*values[0]]
+    if not isinstance(equation, str) or "->" not in equation or kwargs:
+        return None
+    told, out = equation.replace(" ", "").split("->")
+    names = told.split(",")
+    plain = all(name.isalpha() and len({*name}) == len(name) for name in [*names, out or "."])
+    if not plain or len(names) != len(values):
+        return None
+    if len(values) == 1:
+        return _summed(names[0], out, values[0])
+    if len(values) != 2 or sum(map(tracked, values)) != 1:
+        return None
+    place = int(tracked(values[1]))
+    if hidden(values[1 - place]) is not None:
+        return None
+    return _contracted((names[place], names[1 - place], out), values[place], values[1 - place])
+
+
+def _summed(name: str, out: str, value: Tensor) -> Steps | None:
+    gone = [place for place, letter in enumerate(name) if letter not in out]
+    left = [letter for letter in name if letter in out]
+    if 0 in gone:
+        return None
+    order = [left.index(letter) for letter in out]
+    return lambda: (value.sum(gone) if gone else value).permute(order)
+
+
+def _contracted(names: tuple[str, str, str], value: Tensor, constant: Tensor) -> Steps | None:
+    """The value's letters, the constant's, the result's: those that both share are summed over."""
+    name, other, out = names
+    shared = [letter for letter in name if letter in other]
+    kept = [letter for letter in name if letter not in other]
+    new = [letter for letter in other if letter not in name]
+    whole = not {*shared} & {*out} and {*out} == {*kept, *new}
+    if not shared or not whole or name[0] in shared:
+        return None
+    matrix = constant.detach().permute([other.index(letter) for letter in [*new, *shared]])
+    wide = [matrix.shape[place] for place in range(len(new))]
+    matrix = matrix.reshape(prod(wide), -1)
+    rows = [value.shape[name.index(letter)] for letter in kept]
+    order = [[*kept, *new].index(letter) for letter in out]
+
+    def steps() -> Tensor:
+        moved = value.permute([name.index(letter) for letter in [*kept, *shared]])
+        found = functional.linear(moved.reshape(*rows, -1), matrix)
+        return found.reshape(*rows, *wide).permute(order)
+
+    return steps
+
+
+def _added(combine: Callable[[Any, Any], Tensor], args: Args, kwargs: Kwargs) -> Steps:
+    """addcmul(x, y, z) is x + y z, addcdiv(x, y, z) is x + y / z."""
+    call = dict(zip(("input", "tensor1", "tensor2"), args, strict=False)) | kwargs
+
+    def steps() -> Tensor:
+        change = combine(call["tensor1"], call["tensor2"])
+        if call.get("value", 1) != 1:
+            change = torch.mul(change, call["value"])
+        return torch.add(call["input"], change)
+
+    return steps
+
+
+def _between(args: Args, kwargs: Kwargs) -> Steps:
+    """lerp(x, y, w) is (1 - w) x + w y."""
+    call = dict(zip(("input", "end", "weight"), args, strict=False)) | kwargs
+    start, end, weight = (call[key] for key in ("input", "end", "weight"))
+    return lambda: torch.add(torch.mul(start, 1 - weight), torch.mul(end, weight))
 
 
 def _affine(args: Args, kwargs: Kwargs) -> Steps | None:
@@ -227,6 +306,12 @@ def _affine(args: Args, kwargs: Kwargs) -> Steps | None:
     if not plain or not _matrix(first, second) or tracked(bias) or hidden(bias) is not None:
         return None
     return lambda: torch.add(functional.linear(first, second.t()), bias)
+
+
+def _sampled(args: Args, kwargs: Kwargs) -> None:
+    """Sampling a grid is an average as long as the grid is a constant."""
+    if tracked(args[1] if len(args) > 1 else kwargs.get("grid")):
+        raise refusal("grid_sample", "at places that depend on the image")
 
 
 def _matrix(first: Any, second: Any) -> bool:  # noqa: ANN401
@@ -254,6 +339,11 @@ _FORMS: dict[str, Callable[[Args, Kwargs], Steps | None]] = {
     **dict.fromkeys(("minimum", "fmin"), _smaller),
     **dict.fromkeys(("matmul", "__matmul__", "mm"), _product),
     "addmm": _affine,
+    "addcmul": partial(_added, torch.mul),
+    "addcdiv": partial(_added, torch.div),
+    "lerp": _between,
+    "einsum": _einsum,
+    **dict.fromkeys(("grid_sample", "grid_sampler"), _sampled),
     "glu": _halves,
     "where": _chosen,
     "masked_fill": _filled,

@@ -19,7 +19,11 @@ _SIGNATURES = {
     "rms_norm": "input normalized_shape weight eps",
     "group_norm": "input num_groups weight bias eps",
     "instance_norm": "input running_mean running_var weight bias use_input_stats momentum eps",
+    "torch.instance_norm": (
+        "input weight bias running_mean running_var use_input_stats momentum eps cudnn_enabled"
+    ),
 }
+_ALL_TOLD = 9  # arguments of torch's own instance norm, which knows no defaults
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,9 @@ class Norm:
     @classmethod
     def of(cls, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> "Norm":
         """The norm that is called by `name`."""
-        call = dict(zip(_SIGNATURES[name].split(), args, strict=False)) | kwargs
+        own = name == "instance_norm" and len(args) + len(kwargs) == _ALL_TOLD
+        order = _SIGNATURES["torch.instance_norm" if own else name].split()
+        call = dict(zip(order, args, strict=False)) | kwargs
         inputs, weight, bias = call["input"], call.get("weight"), call.get("bias")
         eps = call.get("eps", 1e-5 if name != "rms_norm" else None)
         eps = torch.finfo(inputs.dtype).eps if eps is None else eps

@@ -91,6 +91,8 @@ class Watching(TorchFunctionMode, ABC):
         name = called(func)
         if _transformed():
             raise refusal(name, "within torch.func (vmap, grad, jvp), which hides its values")
+        args = tuple(map(marks.kept_before, args))
+        kwargs = {key: marks.kept_before(value) for key, value in kwargs.items()}
         given = depending(args, kwargs)
         if not given or (name in _LIKE and args and given[0] is not args[0]):
             return _apart(func, name, args, kwargs)

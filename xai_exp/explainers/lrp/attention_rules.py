@@ -99,12 +99,18 @@ def softened(scores: Tensor, dim: int) -> Tensor:
 
 
 def _both_depend(share: Share) -> Share:
-    """The same, where a constant factor is refused: it makes a layer, whose rule is another."""
+    """The same, where relevance has no way back by a constant factor other than a matrix.
+
+    That makes a layer, whose rule is another. What it gives may be part of a gate all the same.
+    """
 
     def shared(multiply: Multiply, first: Tensor, second: Tensor) -> Tensor:
         if tracked(first) and tracked(second):
             return share(multiply, first, second)
-        raise refusal("matmul", "with a constant other than x @ w, w a matrix")
+        with torch.no_grad():
+            output = multiply(first, second)
+        error = refusal("matmul", "with a constant other than x @ w, w a matrix")
+        return ruled(output, Refused(error), first if tracked(first) else second)
 
     return shared
 

@@ -5,8 +5,10 @@ pass relevance through; max pooling gives it to the winner; average pooling and 
 it in proportion to what went in; a batch norm is one layer with the linear layer before it; a batch
 norm that stands alone and arithmetic with constants pass it through, since an output there has one
 input. Layer, group and instance norm pass it through the division by the standard deviation and
-share it by the epsilon rule in what is left, which is linear (AttnLRP, Achtibat et al. 2024). Where
-a rule has no bias term, relevance is conserved from layer to layer.
+share it by the epsilon rule in what is left, which is linear (AttnLRP, Achtibat et al. 2024).
+Likewise what is divided by another value takes all, and a norm or spread by which values are
+multiplied (global response norm, Woo et al. 2023) takes nothing. Where a rule has no bias term,
+relevance is conserved from layer to layer.
 
 Of residual networks (ours, torchvision's) without biases that holds for z, epsilon and gamma to
 rounding. z+ loses in a convolution that leads to a sum, whose outputs may be negative: a unit

@@ -11,6 +11,7 @@ from torch.nn import functional
 from tqdm import trange
 
 from xai_exp.compute import ops
+from xai_exp.compute.norms import RightGradients
 from xai_exp.config import Count, InputError, Range, configured
 from xai_exp.insight import Subject
 from xai_exp.insight.features.lens import lens
@@ -99,7 +100,7 @@ def optimised(subject: Subject, objectives: Sequence[tuple[float, Fitted]], plan
     adam = torch.optim.Adam(list(canvas.free), lr=plan.rate)
     names = {name for _, one in objectives for name in one.layers} - {LOGITS}
     network = subject.network
-    with ops.evaluating(network), lens(network, sorted(names)) as seen:
+    with RightGradients(), ops.evaluating(network), lens(network, sorted(names)) as seen:
 
         def scored(view: Images, images: Images) -> Tensor:
             seen[LOGITS] = network(view)

@@ -202,8 +202,12 @@ def ending(function):
 
 REFUSED = {
     "softmax": (lambda x: x.softmax(1), "no rule for softmax() that is not a factor"),
-    "quotient": (lambda x: x / x[:, :1].exp(), "no rule for div() of two values that both depend"),
-    "constant": (lambda x: torch.rand(3, 3) @ x, "no rule for matmul() with a constant"),
+    "quotient": (lambda x: x[:, :1] / x, "no rule for div() of two values that both depend"),
+    "softmax in pieces": (
+        lambda x: x.exp() / x.exp().sum(1, keepdim=True),
+        "no rule for div() of an exponential, which is a softmax in pieces",
+    ),
+    "constant": (lambda x: torch.rand(3, 3).to(x) @ x, "no rule for matmul() with a constant"),
     "broadcast": (lambda x: x + x[:, :1], "no rule for add() of shapes (3, 3) and (3, 1)"),
     "batch statistics": (
         lambda x: functional.batch_norm(x, None, None, training=True),

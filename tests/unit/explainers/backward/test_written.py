@@ -274,6 +274,131 @@ def test_branches_that_meet_in_place_are_as_out_of_place(name, written):
     assert agrees(name, step, other) == "same"
 
 
+def mixed(x):
+    """A constant matrix of this many channels."""
+    source = torch.Generator().manual_seed(x.shape[1])
+    return torch.rand(x.shape[1], x.shape[1], dtype=torch.float64, generator=source) - 0.4
+
+
+def between(x, y, weight):
+    return x * (1 - weight) + y * weight
+
+
+AT_ONCE = {
+    "addcmul": (
+        lambda x: 0.1 + x * mixed(x)[:1].T[:, :, None] * 2,
+        lambda x: torch.addcmul(torch.tensor(0.1).double(), x, mixed(x)[:1].T[:, :, None], value=2),
+    ),
+    "addcmul of a gate": (lambda x: x + x * x.sigmoid(), lambda x: x.addcmul(x, x.sigmoid())),
+    "constants that are more": (
+        lambda x: x[:, :1].expand_as(x) * mixed(x)[0][:, None, None],
+        lambda x: x[:, :1] * mixed(x)[0][:, None, None],
+    ),
+    "addcdiv": (lambda x: x + x / 3, lambda x: torch.addcdiv(x, x, torch.full_like(x, 3.0))),
+    "lerp": (lambda x: x * 0.75 + 0.025, lambda x: torch.lerp(x, torch.full_like(x, 0.1), 0.25)),
+    "lerp by a gate": (
+        lambda x: between(x, x.relu(), x.sigmoid()),
+        lambda x: torch.lerp(x, x.relu(), x.sigmoid()),
+    ),
+    "einsum as a sum": (
+        lambda x: x.sum((2, 3))[..., None, None] * torch.ones_like(x),
+        lambda x: torch.einsum("b c h w -> b c", x)[..., None, None] * torch.ones_like(x),
+    ),
+    "einsum as an order": (
+        lambda x: x.permute(0, 1, 3, 2),
+        lambda x: torch.einsum("bchw->bcwh", x),
+    ),
+    "einsum as a layer": (
+        lambda x: functional.linear(x.permute(0, 2, 3, 1), mixed(x)).permute(0, 3, 1, 2),
+        lambda x: torch.einsum("bihw,oi->bohw", x, mixed(x)),
+    ),
+    "einsum as a layer, constant first": (
+        lambda x: functional.linear(x.permute(0, 2, 3, 1), mixed(x)).permute(0, 3, 1, 2),
+        lambda x: torch.einsum("oi,bihw->bohw", [mixed(x), x]),
+    ),
+    "matrix first": (
+        lambda x: functional.linear(x.flatten(2).mT, mixed(x)).mT.view(x.shape),
+        lambda x: (mixed(x) @ x.flatten(2)).view(x.shape),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXPLAINERS)
+@pytest.mark.parametrize("written", AT_ONCE)
+def test_several_steps_in_one_call_are_explained_as_the_steps(name, written):
+    step, other = AT_ONCE[written]
+    try:
+        EXPLAINERS[name](Around(step), IMAGES, TARGETS)
+    except InputError:
+        with pytest.raises(InputError, match="allowed"):
+            EXPLAINERS[name](Around(other), IMAGES, TARGETS)
+        return
+    said = agrees(name, step, other)
+    assert said == "same" or (name, written) == ("reveal_cancel", "constants that are more")
+
+
+@pytest.mark.parametrize("rule", ["z", "gamma", "alpha_beta"])
+def test_a_product_with_windows_is_a_convolution(rule):
+    def unfolded(x):
+        windows = functional.unfold(x, 3, padding=1)
+        return torch.matmul(mixed(x).repeat(1, 9), windows).view(x.shape)
+
+    def convolved(x):
+        kernels = mixed(x).repeat(1, 9).view(*mixed(x).shape, 3, 3)
+        return functional.conv2d(x, kernels, padding=1)
+
+    explain = LRP(rule=rule)
+    expected = explain(Around(convolved), IMAGES, TARGETS)
+    torch.testing.assert_close(explain(Around(unfolded), IMAGES, TARGETS), expected)
+
+
+class Keeping(Around):
+    """A network that keeps what it made of a parameter, gradient and all, in its first pass."""
+
+    def __init__(self):
+        super().__init__(self.scaled)
+        self.scale, self.kept = nn.Parameter(torch.tensor(0.5).double()), None
+
+    def scaled(self, x):
+        self.kept = self.scale * 2 if self.kept is None else self.kept
+        return torch.relu(x) * self.kept
+
+
+@pytest.mark.parametrize("name", EXPLAINERS)
+def test_what_a_network_kept_of_its_parameters_is_a_constant(name):
+    network = Keeping()
+    network(IMAGES)
+    assert network.kept.requires_grad
+    found = EXPLAINERS[name](network, IMAGES, TARGETS)
+    assert network.kept.requires_grad
+    expected = EXPLAINERS[name](Around(lambda x: torch.relu(x) * 1.0), IMAGES, TARGETS)
+    torch.testing.assert_close(found, expected)
+
+
+def own_order(x, norm):
+    """Torch's own batch norm, whose weights come before its statistics."""
+    stored = norm.running_mean, norm.running_var
+    return torch.batch_norm(x, norm.weight, norm.bias, *stored, False, 0.1, norm.eps, False)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_two_orders_of_batch_norms_arguments_are_told_apart(name):
+    norms = {}
+    for channels in (3, 4):
+        norm = nn.BatchNorm2d(channels).double().eval().requires_grad_(False)
+        for number, values in enumerate((norm.weight, norm.bias, norm.running_mean)):
+            values.copy_(torch.linspace(0.5, 1, channels) - 0.2 * number)
+        norms[channels] = norm.requires_grad_(False)
+    assert (
+        agrees(
+            name,
+            lambda x: torch.relu(norms[x.shape[1]](x)),
+            lambda x: torch.relu(own_order(x, norms[x.shape[1]])),
+        )
+        == "same"
+    )
+
+
 def test_memory_that_is_overwritten_unseen_is_no_way_back():
     x = torch.ones(2, requires_grad=True)
     with kept_apart():
@@ -362,7 +487,6 @@ UNKNOWN = {
     "topk": lambda x: x.topk(x.shape[1], 1)[0],
     "erfinv": lambda x: torch.erfinv(x.tanh() / 2),
     "fmod": lambda x: x.fmod(0.1),
-    "lerp": lambda x: torch.lerp(x, -x, 0.2),
     "atan2": lambda x: torch.atan2(x, x + 1),
     "dropout": functional.dropout,
     "batch statistics": lambda x: functional.batch_norm(x, None, None, training=True),

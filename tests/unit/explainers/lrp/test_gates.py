@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from xai_exp.config import InputError
+from xai_exp.explainers.deeplift import DeepLIFT
 from xai_exp.explainers.lrp.attention import AttnLRP
 from xai_exp.explainers.lrp.deep_taylor import DeepTaylor
 from xai_exp.explainers.lrp.excitation import ExcitationBackprop
@@ -136,6 +137,87 @@ def test_relevance_is_conserved_through_norms(name, explain):
     chosen = network(IMAGES)[torch.arange(3), TARGETS].detach()
     sums = explain(network, IMAGES, TARGETS).sum((1, 2))
     torch.testing.assert_close(sums, chosen, rtol=1e-4, atol=1e-8)
+
+
+def response_normed(_, x):
+    """Global response norm of ConvNeXt V2 (Woo et al. 2023, eq. 1 to 3)."""
+    size = x.norm(p=2, dim=(2, 3), keepdim=True)
+    return x + x * (size / (size.mean(1, keepdim=True) + 1e-6))
+
+
+SCALED = {
+    "global response norm": response_normed,
+    "unit length": lambda _, x: x / (x.norm(dim=1, keepdim=True) + 1e-6),
+    "by its spread": lambda _, x: x / (torch.std(x, (2, 3), keepdim=True) + 0.1),
+    "by its sum": lambda _, x: x / (x.sum(1, keepdim=True) + 1),
+}
+
+
+@pytest.mark.parametrize("name", SCALED)
+@pytest.mark.parametrize("explain", [LRP(rule="z", epsilon=1e-12), LRP(rule="gamma")])
+def test_what_is_divided_takes_all_and_sizes_nothing(name, explain):
+    """As if the divisor, or the factor made of a norm, were a constant of the image."""
+    network = Gated(SCALED[name])
+    before = torch.relu(network.first(IMAGES)).detach()
+    constant = (SCALED[name](network, before) / before.clamp(min=1e-300)).where(before > 0, 0)
+    for image in range(3):
+        one = IMAGES[image : image + 1], TARGETS[image : image + 1]
+        fixed = Gated(lambda _, x, c=constant[image]: x * c)
+        torch.testing.assert_close(explain(network, *one), explain(fixed, *one))
+    chosen = network(IMAGES)[torch.arange(3), TARGETS].detach()
+    if explain.rule == "z":
+        sums = explain(network, IMAGES, TARGETS).sum((1, 2))
+        torch.testing.assert_close(sums, chosen, rtol=1e-5, atol=1e-9)
+
+
+def test_what_only_a_gate_is_made_of_needs_no_way_back():
+    """The places' own scores beside those of others, as in MViT v2 (Li et al. 2022, sec. 4.1)."""
+
+    def attended(_, x):
+        tokens = x.flatten(2).transpose(1, 2)
+        places = torch.rand(36, 36, 4, generator=torch.Generator().manual_seed(1)).to(x)
+        scores = tokens @ tokens.mT + torch.einsum("bqc,qkc->bqk", tokens, places)
+        scores = scores.unflatten(2, (6, 6)) + tokens.mean(2)[:, :, None, None]
+        return (scores.flatten(2).softmax(-1) @ tokens).transpose(1, 2).view(x.shape)
+
+    network = Gated(attended)
+    chosen = network(IMAGES)[torch.arange(3), TARGETS].detach()
+    sums = LRP(rule="z", epsilon=1e-12)(network, IMAGES, TARGETS).sum((1, 2))
+    torch.testing.assert_close(sums, chosen, rtol=1e-5, atol=1e-9)
+
+
+def test_a_size_that_is_no_factor_is_refused():
+    network = Gated(lambda _, x: x + x.norm(dim=1, keepdim=True).expand_as(x))
+    with pytest.raises(InputError, match=r"norm\(\) that is not a factor or a divisor"):
+        LRP()(network, IMAGES, TARGETS)
+
+
+def sampled(_, x):
+    turn = torch.tensor([[[0.8, 0.1, 0.05], [0.0, 0.9, -0.1]]]).to(x).repeat(len(x), 1, 1)
+    places = functional.affine_grid(turn, x.shape, align_corners=False)
+    return functional.grid_sample(x, places, align_corners=False)
+
+
+def refolded(_, x):
+    return functional.fold(functional.unfold(x, 3, padding=1), x.shape[2:], 3, padding=1)
+
+
+@pytest.mark.parametrize("step", [sampled, refolded, lambda _, x: x.cumsum(2)])
+def test_relevance_is_conserved_through_sums_with_fixed_weights(step):
+    network = Gated(step)
+    chosen = network(IMAGES)[torch.arange(3), TARGETS].detach()
+    sums = LRP(rule="z", epsilon=1e-12)(network, IMAGES, TARGETS).sum((1, 2))
+    torch.testing.assert_close(sums, chosen, rtol=1e-5, atol=1e-9)
+
+
+def test_places_that_depend_on_the_image_are_refused():
+    def told(_, x):
+        return functional.grid_sample(x, x[:, :2].movedim(1, -1), align_corners=False)
+
+    with pytest.raises(InputError, match=r"grid_sample.*depend"):
+        LRP()(Gated(told), IMAGES, TARGETS)
+    with pytest.raises(InputError, match="grid_sample"):
+        DeepLIFT()(Gated(told), IMAGES, TARGETS)
 
 
 def test_a_norm_is_linear_once_its_deviation_is_a_constant():
