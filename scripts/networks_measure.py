@@ -77,8 +77,8 @@ def built(name: str) -> Any:  # noqa: ANN401
         try:
             torch.manual_seed(0)
             network = Torchvision(name=name).build(3, (size, size), CLASSES)
-            _wake(network)
-            _see_noise(network, size)
+            woken(network)
+            seen(network, size)
             with torch.no_grad():
                 network.eval()(torch.rand(1, 3, size, size))
         except (InputError, RuntimeError, ValueError, AssertionError) as error:
@@ -90,7 +90,7 @@ def built(name: str) -> Any:  # noqa: ANN401
     raise RuntimeError(f"none of {SIZES} pixels fit: {refused}")
 
 
-def _wake(network: Any) -> None:  # noqa: ANN401
+def woken(network: Any) -> None:  # noqa: ANN401
     """Give layers that begin with weights of zero (the head of transformers) some."""
     from torch import nn
 
@@ -99,7 +99,7 @@ def _wake(network: Any) -> None:  # noqa: ANN401
             nn.init.normal_(module.weight, std=0.02)
 
 
-def _see_noise(network: Any, size: int) -> None:  # noqa: ANN401
+def seen(network: Any, size: int) -> None:  # noqa: ANN401
     """Give batch norms the statistics of noise: untouched ones let values grow or vanish."""
     import torch
 

@@ -36,6 +36,7 @@ HEAD = """# Networks
 What each method does on each of torchvision's classifiers, measured by `make networks` (torchvision
 {version}): one image of noise, seeded weights, the smallest of 64, 96, 128, 224 pixels that fits.
 Methods that ask the network many times do so less often than by default: at most {few}.
+A network of each family of timm is [beside](timm.md).
 
 - a percentage: the heatmap is there, and its sum is off by this much from what the method promises
   (relevance propagation with biases: what its rules lose to these by definition is in it; ways and
@@ -167,7 +168,7 @@ def page(
     good = {name: one for name, one in found.items() if one.get("methods")}
     every = sorted(name for group in alike.values() for name in group)
     few = ", ".join(f"{most} {name}" for name, most in FEW.items() if most)
-    letters = _letters(good)
+    letters = letters_of(good)
     lines = [HEAD.format(version=version, few=few, done=len(good), all=len(every))]
     methods = list(dict.fromkeys(m for one in good.values() for m in one["methods"]))
     names = sorted(good)
@@ -233,7 +234,7 @@ def _line(result: dict[str, Any]) -> str:
     return result.get("refused") or f"crashed: {result['crashed']}"
 
 
-def _letters(good: dict[str, Any]) -> dict[str, str]:
+def letters_of(good: dict[str, Any]) -> dict[str, str]:
     """A letter, or several, for each line of refusal, the most frequent first."""
     counted = Counter(
         _line(result)

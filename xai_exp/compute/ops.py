@@ -62,9 +62,11 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
     try:
         # Setting an attribute of a module is slow, and one explanation comes here several times.
         if any(modes.values()):
-            model.eval()
+            _evaluate(model)
         if any(grads.values()):
-            model.requires_grad_(False)
+            # Not by the module, which a scripted one refuses.
+            for parameter in grads:
+                parameter.requires_grad_(False)
         yield model
     finally:
         for module, mode in modes.items():
@@ -73,6 +75,15 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
         for parameter, grad in grads.items():
             if parameter.requires_grad != grad:
                 parameter.requires_grad_(grad)
+
+
+def _evaluate(model: nn.Module) -> None:
+    """Evaluation mode; an exported program was made in one and has no other."""
+    try:
+        model.eval()
+    except NotImplementedError:
+        for module in model.modules():
+            module.training = False
 
 
 def shared_copy(model: nn.Module) -> nn.Module:

@@ -106,6 +106,13 @@ class LogOdds(nn.Module):
         return logits - others.logsumexp(2)
 
 
+class Mix(nn.Parameter):
+    """Weights that make a value of logits: to a rule one layer with the linear one that gave them.
+
+    They stand in the last layer where that is a module, so that it may not matter what it is.
+    """
+
+
 class _Behind(nn.Module):
     """A network and a function of its logits."""
 
@@ -152,5 +159,5 @@ def _like(old: Tensor, values: Tensor) -> nn.Parameter:
 def _linear(mix: Tensor) -> nn.Linear:
     with torch.random.fork_rng(devices=[]):
         layer = nn.Linear(len(mix), len(mix), bias=False)
-    layer.weight = nn.Parameter(mix, requires_grad=False)
+    layer.weight = Mix(mix, requires_grad=False)
     return layer

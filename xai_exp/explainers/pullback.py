@@ -82,8 +82,12 @@ def differentiable(model: nn.Module) -> Iterator[nn.Module]:
     Raises:
         InputError: when a step in place overwrites what the gradient of an earlier one needs.
     """
-    graphs = torch.inference_mode(False), torch.enable_grad(), RightGradients()
-    with graphs[0], graphs[1], graphs[2], ops.evaluating(model):
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        RightGradients(),
+        ops.evaluating(model),
+    ):
         try:
             yield model
         except RuntimeError as error:

@@ -23,6 +23,8 @@ BINARY = (
     "one logit z is read as a binary question: class 1 has the logit z/2, class 0 has -z/2, "
     "so that the probability of class 1 is sigmoid(z)"
 )
+# An exported program states by an assertion which shapes it was made for.
+_UNFIT = (RuntimeError, ValueError, TypeError, IndexError, AttributeError, AssertionError)
 
 Mean = float | tuple[float, ...]  # by channel, or one for all
 Std = (
@@ -286,7 +288,7 @@ def answer_of(network: nn.Module, few: Images) -> Tensor:
             answer = asked.network(inside.to(home(asked.network)[1] if asked.own else inside.dtype))
     except InputError:
         raise
-    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+    except _UNFIT as error:
         why = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(
             f"network: {type(asked.network).__name__} can't be asked with images of shape "

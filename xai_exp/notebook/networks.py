@@ -1,7 +1,10 @@
 """A network of anybody's, asked from Python: looked at once, then explained as it is."""
 
+import copy
+
 import torch
 from torch import nn
+from torch.fx import GraphModule
 
 from xai_exp.compute import ops
 from xai_exp.config import InputError
@@ -25,8 +28,11 @@ def asked(network: object, images: Images, how: Preprocessing | None) -> Looked:
     """
     if not isinstance(network, nn.Module):
         raise InputError(
-            f"network: got a {type(network).__name__}; allowed: a torch network (nn.Module)"
+            f"network: got a {type(network).__name__}; allowed: a torch network (nn.Module), "
+            "of an exported program its module()"
         )
+    if isinstance(network, GraphModule):
+        network = copy.copy(network)  # one of an exported program can't be set to evaluation
     dtype = home(network)[1]
     if how is None and dtype == torch.float32:
         return look(network, images)

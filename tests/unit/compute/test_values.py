@@ -1,14 +1,18 @@
 """The value that is explained: its closed form, its gauge, and that every family explains it."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from xai_exp.compute.values import Question, probabilities, valued
 from xai_exp.config import InputError
+from xai_exp.explainers.activation.full_grad import FullGrad
 from xai_exp.explainers.activation.maps import GradCAM
 from xai_exp.explainers.deeplift.deeplift import DeepLIFT
 from xai_exp.explainers.gradients.gradients import Gradient, IntegratedGradients
+from xai_exp.explainers.lrp import RAP, AttnLRP, ExcitationBackprop
 from xai_exp.explainers.lrp.lrp import LRP
 from xai_exp.explainers.modified import DeconvNet, GuidedBackprop
 from xai_exp.explainers.perturbation.windows import Occlusion
@@ -126,6 +130,42 @@ def test_a_network_without_a_linear_head_is_explained_behind_one(network, images
 
     found = valued(Odd(), "centred", images)
     torch.testing.assert_close(found(images), oracle(Odd()(images), "centred", 0))
+
+
+class Written(nn.Module):
+    """The same network, its last layer written as a function of parameters."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.before, last = network[:-1], network[-1]
+        self.matrix, self.shift = nn.Parameter(last.weight.data), nn.Parameter(last.bias.data)
+
+    def forward(self, images):
+        return nn.functional.linear(self.before(images), self.matrix, self.shift)
+
+
+@pytest.mark.parametrize("value", ["centred", "pair"])
+@pytest.mark.parametrize(
+    "explainer",
+    [
+        *(one for one in EXPLAINERS if not isinstance(one, GradCAM)),
+        *(LRP(rule=rule) for rule in ("gamma", "z_plus", "alpha_beta", "flat", "w_square")),
+        AttnLRP(linear_gamma=0.2),
+        ExcitationBackprop(),
+        RAP(),
+        DeepLIFT(rule="reveal_cancel"),
+        FullGrad(),
+    ],
+    ids=lambda e: f"{type(e).__name__}-{getattr(e, 'rule', '')}",
+)
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_last_layer_that_is_a_function_is_explained_as_a_module(
+    network, images, explainer, value, copied
+):
+    targets = torch.tensor([0, 1, 2, 3, 0])
+    made = [valued(one, value, images, 1) for one in (network, Written(network))]
+    made = [copy.deepcopy(one).double() for one in made] if copied else made
+    torch.testing.assert_close(*(explainer(one, images, targets) for one in made))
 
 
 def test_a_single_logit_has_no_other_class(images):

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xai_exp.compute.values import Mix
 from xai_exp.explainers.backward import functions
 from xai_exp.explainers.backward.calls import (
     Graft,
@@ -190,6 +191,9 @@ class ModifiedBackward(Watching):
             raise refusal(name, "whose weights depend on the image")
         with torch.no_grad():
             output = func(*args, **kwargs)
+        made_by = getattr(inputs, "_made_by", None)
+        if isinstance(weight, Mix) and made_by is not None and made_by[0].kind == "linear":
+            return self._layered(made_by[0].mixed(weight.detach(), output), made_by[1])
         layer = Layer(
             name=self.names.get(id(weight), name).removesuffix(".weight"),
             index=self.layers,

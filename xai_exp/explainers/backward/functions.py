@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._ops import OpOverload
 
 from xai_exp.config import InputError
 
@@ -157,8 +158,9 @@ def bare(name: str) -> str:
 
 
 def called(func: Any) -> str:  # noqa: ANN401
-    """The name of a function."""
-    return getattr(func, "__name__", str(func))
+    """The name of a function; of one of torch.ops without its overload."""
+    name = getattr(func, "__name__", str(func))
+    return name.partition(".")[0] if isinstance(func, OpOverload) else name
 
 
 def arguments(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -89,6 +89,12 @@ class Layer:
         bias = shift if self.bias is None else self.bias * scale + shift
         return replace(self, weight=weight, bias=bias, output=output)
 
+    def mixed(self, mix: Tensor, output: Tensor) -> "Layer":
+        """This matrix product and another one behind it as one."""
+        first, wide = self.weight, mix.double()
+        bias = None if self.bias is None else (wide @ self.bias.double()).to(first)
+        return replace(self, weight=(wide @ first.double()).to(first), bias=bias, output=output)
+
     def shifted(self, shift: Tensor) -> "Layer | None":
         """This layer and a constant that is added to its output as one; its output stays as it was.
 

@@ -79,8 +79,12 @@ class Learning(Removing):
             given = (images.clone(), empty.clone(), targets.clone())
             return self.learnt(Seen(model, *given, self.output)).detach()
 
-        graphs = torch.inference_mode(False), torch.enable_grad(), RightGradients()
-        with graphs[0], graphs[1], graphs[2], ops.evaluating(model):
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            RightGradients(),
+            ops.evaluating(model),
+        ):
             return ops.in_chunks(chunk, images, empty, targets)
 
 
