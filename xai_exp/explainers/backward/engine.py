@@ -270,14 +270,13 @@ class ModifiedBackward(Watching):
             return self._scale(func, name, args, kwargs)
         with torch.no_grad():
             output = func(*args, **kwargs)
+            branches = first.detach(), output - first
         if first.shape != second.shape:
             shapes = f"of shapes {tuple(first.shape)} and {tuple(second.shape)}"
             # What a gate is made of gets nothing back, whatever its steps.
             if self.rules.gates != "signal":
                 raise refusal(name, shapes)
             return ruled(output, Refused(refusal(name, shapes)), first)
-        with torch.no_grad():
-            branches = first.detach(), output - first
         whole = stabilized(output)
 
         def back(relevance: Tensor) -> tuple[Tensor, Tensor]:
@@ -301,9 +300,11 @@ class ModifiedBackward(Watching):
         if name in functions.DIVIDED and not tracked(args[0]):
             raise refusal(name, "by a value that depends on the image")
         if output.shape != depending[0].shape:
+            if not tracked(args[0] if args else None):
+                shapes = f"from shape {tuple(depending[0].shape)} to {tuple(output.shape)}"
+                raise refusal(name, shapes)
             with self:
-                spread = [v.expand(output.shape) if tracked(v) else v for v in args]
-                return func(*spread, **kwargs)
+                return func(args[0].expand(output.shape), *args[1:], **kwargs)
         return ruled(output, lambda relevance: relevance, depending[0])
 
     def _gated(self, func: Any, first: Tensor, second: Tensor) -> Tensor:  # noqa: ANN401

@@ -308,6 +308,12 @@ def _affine(args: Args, kwargs: Kwargs) -> Steps | None:
     return lambda: torch.add(functional.linear(first, second.t()), bias)
 
 
+def _rounded(_args: Args, kwargs: Kwargs) -> None:
+    """A quotient that is rounded has steps and no slope."""
+    if kwargs.get("rounding_mode") is not None:
+        raise refusal("div", "with rounding")
+
+
 def _sampled(args: Args, kwargs: Kwargs) -> None:
     """Sampling a grid is an average as long as the grid is a constant."""
     if tracked(args[1] if len(args) > 1 else kwargs.get("grid")):
@@ -343,6 +349,7 @@ _FORMS: dict[str, Callable[[Args, Kwargs], Steps | None]] = {
     "addcdiv": partial(_added, torch.div),
     "lerp": _between,
     "einsum": _einsum,
+    **dict.fromkeys(functions.DIVIDED, _rounded),
     **dict.fromkeys(("grid_sample", "grid_sampler"), _sampled),
     "glu": _halves,
     "where": _chosen,

@@ -234,8 +234,6 @@ def _scaled(
     if name not in functions.MULTIPLIED | functions.DIVIDED:
         return func(*args, **kwargs)
     first, other = args[0], args[1] if len(args) > 1 else kwargs["other"]
-    if kwargs.get("rounding_mode") is not None:
-        raise refusal(name, "with rounding")
     if name in functions.MULTIPLIED:
         for value, inverse in ((first, other), (other, first)):
             divisor = getattr(inverse, "_divisor", None)

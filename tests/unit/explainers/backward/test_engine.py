@@ -209,6 +209,10 @@ REFUSED = {
     ),
     "constant": (lambda x: torch.rand(3, 3).to(x) @ x, "no rule for matmul() with a constant"),
     "broadcast": (lambda x: x + x[:, :1], "no rule for add() of shapes (3, 3) and (3, 1)"),
+    "broadcast by name": (
+        lambda x: torch.mul(input=x[:, :1], other=torch.ones(3).to(x)),
+        "no rule for mul() from shape (3, 1) to (3, 3)",
+    ),
     "batch statistics": (
         lambda x: functional.batch_norm(x, None, None, training=True),
         "no rule for batch_norm() that takes its statistics from the batch",

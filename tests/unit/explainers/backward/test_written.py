@@ -487,6 +487,7 @@ UNKNOWN = {
     "topk": lambda x: x.topk(x.shape[1], 1)[0],
     "erfinv": lambda x: torch.erfinv(x.tanh() / 2),
     "fmod": lambda x: x.fmod(0.1),
+    "rounded quotient": lambda x: torch.div(x, 0.1, rounding_mode="floor"),
     "atan2": lambda x: torch.atan2(x, x + 1),
     "dropout": functional.dropout,
     "batch statistics": lambda x: functional.batch_norm(x, None, None, training=True),
