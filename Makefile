@@ -66,7 +66,7 @@ replications: $(STAMP)  ## six published findings put to the test in brief (SIZE
 	$(BIN)/python -m xai_exp.report --index
 
 bench: $(STAMP)  ## timings as ratios against a floor or a peer
-	for name in rendering training explainers metrics truth growth memory waiting reports; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in rendering training explainers metrics truth growth memory waiting reports passes; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 	$(BIN)/python -m scripts.performance_page
 
 docs: $(STAMP)  ## write the generated pages of docs/ anew, run the commands of the how-to pages

@@ -23,6 +23,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+import torch
 
 from benchmarks.kept import environment, keep
 
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--python", default=os.environ.get("XAI_EXP_QUANTUS", sys.executable))
     options = parser.parse_args()
+    torch.set_num_threads(1)  # as in the processes, which is noted of the machine
     with tempfile.TemporaryDirectory() as folder:
         workers = [Worker(way, options, Path(folder)) for way in WAYS]
         rounds = []

@@ -12,6 +12,7 @@ has in a batch of two, over its largest value.
 """
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -131,6 +132,11 @@ def built(name: str) -> Any:  # noqa: ANN401
 
 def page(found: dict[str, Any]) -> str:
     """A row a network, and the lines of refusals."""
+    for network in found.values():
+        for result in network["methods"].values():
+            if "refused" in result:  # each family names its layers in its own way
+                result["refused"] = re.sub(r"^layer \S+ \(\w+\): ", "", result["refused"])
+                result["refused"] = re.sub(r"\(\w+\) whose", "whose", result["refused"])
     letters = letters_of(found)
     results = [one for network in found.values() for one in network["methods"].values()]
     heatmaps = sum("finite" in result and result["finite"] for result in results)

@@ -152,7 +152,7 @@ class Asked(nn.Module):
         inside = images if self.before is None else self.before(images)
         # Asked for anew: a copy may have been made in another precision.
         dtype = home(self.network)[1] if self.own else inside.dtype
-        answer = self.network(inside if inside.dtype == dtype else inside.to(dtype))
+        answer = _picked(self.network(inside if inside.dtype == dtype else inside.to(dtype)))
         if self.binary:
             answer = (answer if answer.dim() == 2 else answer.unsqueeze(1)) / 2
             answer = torch.cat([-answer, answer], 1)
@@ -282,10 +282,35 @@ def answer_of(network: nn.Module, few: Images) -> Tensor:
             images that it can't be asked with.
     """
     asked = network if isinstance(network, Asked) else Asked(None, network)
+    answer = _picked(_raw(asked, few))
+    _refuse_output(answer, len(few))
+    if not asked.binary:
+        return answer
+    with torch.no_grad(), ops.evaluating(network):
+        return asked(few)
+
+
+def with_logits(network: nn.Module, few: Images) -> nn.Module:
+    """The network, of which only the logits are taken where it gives several things by name."""
+    if isinstance(network, Asked):
+        return network
+    answer = _raw(Asked(None, network), few[:1])
+    return network if _picked(answer) is answer else Asked(None, network)
+
+
+def _picked(answer: Any) -> Any:  # noqa: ANN401
+    """The logits of what a network gives by name, as those of transformers do; else all of it."""
+    if isinstance(answer, Mapping):
+        return answer.get("logits", answer)
+    return answer if isinstance(answer, Tensor) else getattr(answer, "logits", answer)
+
+
+def _raw(asked: Asked, few: Images) -> Any:  # noqa: ANN401
+    """What the network itself gives for a few images."""
     try:
-        with torch.no_grad(), ops.evaluating(network):
+        with torch.no_grad(), ops.evaluating(asked.network):
             inside = few if asked.before is None else asked.before(few)
-            answer = asked.network(inside.to(home(asked.network)[1] if asked.own else inside.dtype))
+            return asked.network(inside.to(home(asked.network)[1] if asked.own else inside.dtype))
     except InputError:
         raise
     except _UNFIT as error:
@@ -295,11 +320,6 @@ def answer_of(network: nn.Module, few: Images) -> Tensor:
             f"{tuple(few.shape)}: {why[0]}; allowed: the channels and the size that it was made "
             "for, see xe.Preprocessing(size=) and model.size"
         ) from error
-    _refuse_output(answer, len(few))
-    if not asked.binary:
-        return answer
-    with torch.no_grad(), ops.evaluating(network):
-        return asked(few)
 
 
 def _refuse_output(answer: object, images: int) -> None:

@@ -56,7 +56,7 @@ def test_a_good_network_is_given_back_itself(images):
             r"module '4' \(Calls\) answers .* alone and in",
         ),
         (Calls(lambda x: (x, x)), "got an output of type tuple"),
-        (Calls(lambda x: {"logits": x}), "got an output of type dict"),
+        (Calls(lambda x: {"out": x}), "got an output of type dict"),
         (Calls(lambda x: x * torch.nan), "outputs that are not finite for 4 of 4"),
         (Calls(lambda x: x.exp() / x.exp().sum(1, True)), "outputs that are probabilities"),
     ],

@@ -69,6 +69,8 @@ class Maximum(NamedTuple):
         )
         larger, difference = torch.maximum(top, bottom), image - base
         difference.masked_fill_(difference == 0, 1)
+        if not bool(difference.sum().isfinite()):  # images that were padded by minus infinity
+            difference.nan_to_num_(1.0)
         still = _still(top, bottom, *sizes) & _still(winner.at(base), bottom, *sizes)
 
         def back(adds: Tensor, takes: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,9 +113,12 @@ def _gathered(values: Tensor, places: Tensor) -> Tensor:
 
 
 def largest(values: Tensor) -> Tensor:
-    """The largest size of a value in each image, (batch, 1, ...)."""
+    """The largest size of a finite value in each image, (batch, 1, ...)."""
     axes = tuple(range(1, values.ndim)) or 0
-    return torch.maximum(values.amax(axes, keepdim=True), -values.amin(axes, keepdim=True))
+    found = torch.maximum(values.amax(axes, keepdim=True), -values.amin(axes, keepdim=True))
+    if bool(found.isinf().any()):
+        return largest(values.where(values.isfinite(), 0))
+    return found
 
 
 def places(values: Tensor) -> Tensor:

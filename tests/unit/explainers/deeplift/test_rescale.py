@@ -57,6 +57,9 @@ STEPS = {
     "powers": lambda x: x**2 + x.pow(3) - 1 / (1 + x) + x.exp() + (x + 1).log() + x.sqrt(),
     "maxout": lambda x: torch.maximum(x, x.flip(2)) - torch.minimum(x, 2 * x.flip(3)),
     "pooling by amax": lambda x: x - x.amax((2, 3), keepdim=True),
+    "padded by nothing": lambda x: functional.max_pool2d(
+        functional.pad(x, (0, 1, 1, 0), value=-torch.inf), 3, 1
+    ),
     "indices": lambda x: functional.max_pool2d(x, 3, 1, 1, return_indices=True)[0],
     "batch elsewhere": lambda x: x.permute(2, 3, 0, 1).softmax(-1).relu().permute(2, 3, 0, 1),
     "windows": lambda x: x.unfold(2, 3, 3).transpose(1, 2).flatten(0, 1).tanh().view(x.shape),

@@ -1,5 +1,8 @@
-"""Networks as torch keeps them in files: exported programs and scripts, explained as they are."""
+"""Networks as they come: exported programs, scripts, and those that give more than logits."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -47,3 +50,33 @@ def test_a_script_has_its_gradient_and_no_rules(network, script):
         found = xe.explain(scripted, IMAGES, ["gradient", "lrp"])
     torch.testing.assert_close(found["gradient"], expected["gradient"], rtol=1e-4, atol=1e-6)
     assert "scripted or compiled" in found.skipped["lrp"]
+
+
+class Named(nn.Module):
+    """A network that gives several things by name, as those of transformers do."""
+
+    def __init__(self, network, kind):
+        super().__init__()
+        self.network, self.kind = network, kind
+
+    def forward(self, pixel_values=None, labels=None):
+        assert labels is None
+        return self.kind(loss=None, logits=self.network(pixel_values))
+
+
+@pytest.mark.parametrize("kind", [dict, SimpleNamespace])
+@pytest.mark.parametrize("how", [None, xe.Preprocessing(mean=0.5)])
+def test_of_several_things_by_name_the_logits_are_explained(network, kind, how):
+    expected = xe.explain(network, IMAGES, SEEN, preprocessing=how)
+    found = xe.explain(Named(network, kind), IMAGES, SEEN, preprocessing=how)
+    assert not found.skipped
+    for name in SEEN:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-6)
+    scores = xe.score(found, ["pixel_flipping"])
+    others = xe.score(expected, ["pixel_flipping"])
+    np.testing.assert_allclose(scores["score"], others["score"], rtol=1e-5)
+
+
+def test_several_things_without_names_are_refused(network):
+    with pytest.raises(InputError, match="got an output of type tuple"):
+        xe.explain(Named(network, lambda loss, logits: (loss, logits)), IMAGES, "gradient")
