@@ -294,7 +294,7 @@ def with_logits(network: nn.Module, few: Images) -> nn.Module:
     """The network, of which only the logits are taken where it gives several things by name."""
     if isinstance(network, Asked):
         return network
-    answer = _raw(Asked(None, network), few[:1])
+    answer = _raw(Asked(None, network), few)
     return network if _picked(answer) is answer else Asked(None, network)
 
 
