@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_exp.compute import ops
-from xai_exp.compute.norms import RightGradients
+from xai_exp.compute.norms import right_gradients
 from xai_exp.compute.streamline import streamlined
 from xai_exp.config import InputError
 from xai_exp.types import Images, Labels
@@ -82,12 +82,7 @@ def differentiable(model: nn.Module) -> Iterator[nn.Module]:
     Raises:
         InputError: when a step in place overwrites what the gradient of an earlier one needs.
     """
-    with (
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        RightGradients(),
-        ops.evaluating(model),
-    ):
+    with torch.inference_mode(False), torch.enable_grad(), ops.evaluating(model):
         try:
             yield model
         except RuntimeError as error:
@@ -118,7 +113,7 @@ def forward(
     # in inference mode can't be in a graph, copies of them can.
     seen, wanted = pixels.clone(), wanted.clone()
     seen._seen = True  # pyright: ignore[reportAttributeAccessIssue] - for what watches functions
-    with within():
+    with right_gradients(part), within():
         logits = model(seen).clone()  # so that who watches is asked about the last step, too
     if not logits.requires_grad:
         raise InputError(

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xai_exp.compute import ops
-from xai_exp.compute.norms import RightGradients
+from xai_exp.compute.norms import right_gradients
 from xai_exp.config import Count, InputError, Range, configured
 from xai_exp.explainers.cost import Cost
 from xai_exp.explainers.perturbation.removal import Output, Removing, Seed, gone_entirely
@@ -77,14 +77,10 @@ class Learning(Removing):
 
         def chunk(images: Images, empty: Images, targets: Labels) -> Heatmaps:
             given = (images.clone(), empty.clone(), targets.clone())
-            return self.learnt(Seen(model, *given, self.output)).detach()
+            with right_gradients(images):
+                return self.learnt(Seen(model, *given, self.output)).detach()
 
-        with (
-            torch.inference_mode(False),
-            torch.enable_grad(),
-            RightGradients(),
-            ops.evaluating(model),
-        ):
+        with torch.inference_mode(False), torch.enable_grad(), ops.evaluating(model):
             return ops.in_chunks(chunk, images, empty, targets)
 
 

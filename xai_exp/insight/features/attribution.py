@@ -11,7 +11,7 @@ from sklearn.decomposition import NMF
 from torch import Tensor
 
 from xai_exp.compute import ops
-from xai_exp.compute.norms import RightGradients
+from xai_exp.compute.norms import right_gradients
 from xai_exp.config import Count, InputError, Range, configured
 from xai_exp.insight import Finding, Subject
 from xai_exp.insight.features.lens import Layer, Seen, activations, as_maps, chosen_layer
@@ -62,7 +62,7 @@ def attributed(subject: Subject, layer: str, to: str | None, images: Images) -> 
         kept["end"] = out
 
     network = subject.network
-    with RightGradients(), ops.evaluating(network):
+    with right_gradients(images), ops.evaluating(network):
         hooks = [network.get_submodule(layer).register_forward_hook(keep)]
         if to is not None:
             hooks.append(network.get_submodule(to).register_forward_hook(keep_later))
