@@ -26,13 +26,31 @@ def masked(text: str) -> str:
 
 
 def difference(quoted: str, got: str) -> str | None:
-    """The first quoted line whose words did not come, in their order; None if all did."""
+    """The first quoted line whose words did not come, in their order; None if all did.
+
+    >>> difference("of one line", "first\\nof one\\nline")
+    >>> difference("of one line", "of one\\nother line")
+    'quoted: of one line'
+    """
     rest = _lines(got)
     for line in _lines(quoted):
-        if line not in rest:
+        end = next((end for start in range(len(rest)) if (end := _end(line, rest, start))), 0)
+        if not end:
             return f"quoted: {line}"
-        rest = rest[rest.index(line) + 1 :]
+        rest = rest[end:]
     return None
+
+
+def _end(line: str, rest: list[str], start: int) -> int:
+    """Behind the line that begins at `start`, which a narrower terminal may have broken; else 0."""
+    told = ""
+    for number in range(start, len(rest)):
+        told = f"{told} {rest[number]}".strip()
+        if told == line:
+            return number + 1
+        if not line.startswith(told):
+            return 0
+    return 0
 
 
 def _lines(text: str) -> list[str]:
