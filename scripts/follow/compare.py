@@ -26,10 +26,10 @@ def masked(text: str) -> str:
 
 
 def difference(quoted: str, got: str) -> str | None:
-    """The first quoted line whose words did not come, in their order; None if all did.
+    r"""The first quoted line whose words did not come, in their order; None if all did.
 
-    >>> difference("of one line", "first\\nof one\\nline")
-    >>> difference("of one line", "of one\\nother line")
+    >>> difference("of one line", "first\nof one\nline")
+    >>> difference("of one line", "of one\nother line")
     'quoted: of one line'
     """
     rest = _lines(got)
