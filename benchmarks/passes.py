@@ -14,7 +14,6 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import onnxruntime
 import torch
@@ -24,6 +23,7 @@ from benchmarks.explainers import best_times, made
 from benchmarks.kept import keep
 from xai_exp.compute import machine
 from xai_exp.compute.streamline import streamlined
+from xai_exp.formats import exporting
 
 CPU = torch.device("cpu")
 OURS = "in fewer steps"
@@ -86,11 +86,8 @@ def exported(model: nn.Module, images: Tensor) -> Callable[[Tensor], Tensor]:
     """The network as onnxruntime runs it, on one thread."""
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = 1
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "net.onnx"
-        names = {"input_names": ["images"], "dynamic_axes": {"images": {0: "batch"}}}
-        torch.onnx.export(model, (images,), str(path), dynamo=False, **names)
-        session = onnxruntime.InferenceSession(str(path), settings)
+    written = exporting.exported(model, images).model.SerializeToString()
+    session = onnxruntime.InferenceSession(written, settings)
     return lambda given: torch.from_numpy(session.run(None, {"images": given.numpy()})[0])
 
 

@@ -9,7 +9,7 @@ import io
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,6 @@ from benchmarks.quantus_times import measures
 from benchmarks.whole import ALIKE, EXPLAINERS, METRICS
 from xai_exp.compute import machine
 from xai_exp.types import Case
-
-Maps = Mapping[str, np.ndarray]
 
 
 def main() -> None:

@@ -12,7 +12,8 @@ import resource
 import signal
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,40 +58,54 @@ def one(name: str, methods: list[str]) -> Iterator[dict[str, Any]]:
     with torch.no_grad():
         targets = network(images).argmax(1)
     for method in methods:
-        given = every[method], network, images, targets, references
-        with warnings.catch_warnings(action="ignore"):
-            result = explained(*given)
-            if is_off(method, result):
-                result["exact"] = exact(*given)
+        result = measured(method, every[method], network, images, targets, references)
         yield {"methods": {method: result | {"key": keys[method]}}}
+
+
+def measured(method: str, *given: Any) -> dict[str, Any]:  # noqa: ANN401
+    """What a method did, in float64, too, where its sum is off: `given` as in `explained`."""
+    with warnings.catch_warnings(action="ignore"):
+        result = explained(*given)
+        if is_off(method, result):
+            result["exact"] = exact(*given)
+    return result
 
 
 def built(name: str) -> Any:  # noqa: ANN401
     """The network with seeded weights at the smallest size that it takes, in evaluation mode."""
-    import torch
-
     from xai_exp.config import InputError
     from xai_exp.models.torchvision import Torchvision
 
+    def made(size: int) -> Any:  # noqa: ANN401
+        return Torchvision(name=name).build(3, (size, size), CLASSES)
+
+    ways = ((size, partial(made, size)) for size in SIZES)
+    return fitting(ways, (InputError, RuntimeError, ValueError, AssertionError))
+
+
+def fitting(ways: Iterable[tuple[int, Callable[[], Any]]], refusals: Any) -> Any:  # noqa: ANN401
+    """The first network that takes images of its size, with seeded weights, and that size."""
+    import torch
+
     refused: Exception | None = None
-    for size in SIZES:
+    for size, made in ways:
         try:
             torch.manual_seed(0)
-            network = Torchvision(name=name).build(3, (size, size), CLASSES)
-            woken(network)
-            seen(network, size)
+            network = made()
+            _wake(network)
+            _see_noise(network, size)
             with torch.no_grad():
                 network.eval()(torch.rand(1, 3, size, size))
-        except (InputError, RuntimeError, ValueError, AssertionError) as error:
+        except refusals as error:
             if "memory" in str(error).lower():
                 raise
             refused = error
             continue
         return network, size
-    raise RuntimeError(f"none of {SIZES} pixels fit: {refused}")
+    raise RuntimeError(f"no number of pixels fits: {refused}")
 
 
-def woken(network: Any) -> None:  # noqa: ANN401
+def _wake(network: Any) -> None:  # noqa: ANN401
     """Give layers that begin with weights of zero (the head of transformers) some."""
     from torch import nn
 
@@ -99,7 +114,7 @@ def woken(network: Any) -> None:  # noqa: ANN401
             nn.init.normal_(module.weight, std=0.02)
 
 
-def seen(network: Any, size: int) -> None:  # noqa: ANN401
+def _see_noise(network: Any, size: int) -> None:  # noqa: ANN401
     """Give batch norms the statistics of noise: untouched ones let values grow or vanish."""
     import torch
 

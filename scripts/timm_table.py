@@ -16,10 +16,11 @@ import re
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from networks_measure import CLASSES, exact, explained, explainers, is_off, seen, woken
+from networks_measure import CLASSES, explainers, fitting, measured
 from networks_table import cell, letters_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -92,9 +93,7 @@ def one(name: str) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for method in METHODS:
         given = every[method], network, images, targets, references
-        results[method] = explained(*given)
-        if is_off(method, results[method]):
-            results[method]["exact"] = exact(*given)
+        results[method] = measured(method, *given)
     gradient = every["gradient"]
     together = gradient(network, images[:2], targets[:2])[:1]
     alone = gradient(network, images[:1], targets[:1])
@@ -111,23 +110,10 @@ def one(name: str) -> dict[str, Any]:
 def built(name: str) -> Any:  # noqa: ANN401
     """The network with seeded weights at the smallest size that it takes, in evaluation mode."""
     import timm  # pyright: ignore[reportMissingImports] - an environment of its own
-    import torch
 
-    refused: Exception | None = None
-    for size in SIZES:
-        for told in ({"img_size": size}, {}):
-            try:
-                torch.manual_seed(0)
-                network = timm.create_model(name, pretrained=False, num_classes=CLASSES, **told)
-                woken(network)
-                seen(network, size)
-                with torch.no_grad():
-                    network.eval()(torch.rand(1, 3, size, size))
-            except Exception as error:  # each family says in its own way that a size does not fit
-                refused = error
-            else:
-                return network, size
-    raise RuntimeError(f"none of {SIZES} pixels fit: {refused}")
+    made = partial(timm.create_model, name, pretrained=False, num_classes=CLASSES)
+    ways = ((size, way) for size in SIZES for way in (partial(made, img_size=size), made))
+    return fitting(ways, Exception)  # each family says in its own way that a size does not fit
 
 
 def page(found: dict[str, Any]) -> str:

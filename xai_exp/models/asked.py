@@ -281,21 +281,23 @@ def answer_of(network: nn.Module, few: Images) -> Tensor:
         InputError: for any other output than logits (batch, class) or one logit an image, or for
             images that it can't be asked with.
     """
+    return with_logits(network, few)[1]
+
+
+def with_logits(network: nn.Module, few: Images) -> tuple[nn.Module, Tensor]:
+    """The network as one that gives logits alone, which others give by name, and its answer.
+
+    Raises:
+        InputError: as `answer_of`.
+    """
     asked = network if isinstance(network, Asked) else Asked(None, network)
-    answer = _picked(_raw(asked, few))
+    given = _raw(asked, few)
+    answer = _picked(given)
     _refuse_output(answer, len(few))
-    if not asked.binary:
-        return answer
-    with torch.no_grad(), ops.evaluating(network):
-        return asked(few)
-
-
-def with_logits(network: nn.Module, few: Images) -> nn.Module:
-    """The network, of which only the logits are taken where it gives several things by name."""
-    if isinstance(network, Asked):
-        return network
-    answer = _raw(Asked(None, network), few)
-    return network if _picked(answer) is answer else Asked(None, network)
+    if asked.binary:
+        with torch.no_grad(), ops.evaluating(network):
+            answer = asked(few)
+    return network if _picked(given) is given else asked, answer
 
 
 def _picked(answer: Any) -> Any:  # noqa: ANN401

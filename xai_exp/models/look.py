@@ -56,8 +56,7 @@ def look(network: nn.Module, images: Images) -> Looked:
     asked.refuse_several_inputs(inner)
     few, notes = images[:_FEW], []
     _refuse_without_statistics(network)
-    network = asked.with_logits(network, few)
-    answer = asked.answer_of(network, few)
+    network, answer = asked.with_logits(network, few)
     _refuse_chance(network, few, answer)
     _refuse_company(network, few, answer)
     asked.refuse_infinite(answer)

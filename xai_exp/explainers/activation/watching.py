@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from xai_exp.config import InputError
 from xai_exp.explainers.backward import functions
-from xai_exp.explainers.backward.calls import tracked
+from xai_exp.explainers.backward.calls import steps_before, tracked
 from xai_exp.explainers.backward.functions import bare
 from xai_exp.explainers.backward.marks import was_seen
 from xai_exp.explainers.lrp.attention import grid
@@ -205,14 +205,14 @@ class Deciding(_Functions):
     def maps(self, chosen: Tensor) -> list[Tensor]:
         """The maps that the logits depend on by a way without another one."""
         last, mixed = [], []
-        for step in _before([chosen.grad_fn], self.made.keys() | self.mixed):
+        for step in steps_before([chosen.grad_fn], self.made.keys() | self.mixed):
             if step in self.mixed:
                 mixed.append(step)
             elif step in self.made:
                 last.append(step)
         self.tokens = bool(mixed)
         # What is mixed further on is no map any more, though it may go round that as well.
-        lost = set(_before(mixed, set())) if mixed else set()
+        lost = set(steps_before(mixed, set())) if mixed else set()
         found = [self.made[step] for step in last if step not in lost]
         # One tensor may be several steps' result, if these worked in place.
         unique = list({id(one): one for one in found}.values())
@@ -238,19 +238,6 @@ class Deciding(_Functions):
 def _flat(args: tuple[Any, ...]) -> list[Any]:
     """The arguments and the members of those that are lists."""
     return [v for arg in args for v in (arg if isinstance(arg, list | tuple) else [arg])]
-
-
-def _before(steps: list[Any], until: Collection[Any]) -> Iterator[Any]:
-    """The steps of a graph that lead to `steps`, these first, no further than those in `until`."""
-    waiting, done = list(steps), set()
-    while waiting:
-        step = waiting.pop()
-        if step is None or step in done:
-            continue
-        done.add(step)
-        yield step
-        if step not in until:
-            waiting += [parent for parent, _ in step.next_functions]
 
 
 def _mixes(name: str, args: tuple[Any, ...], result: Tensor) -> bool:

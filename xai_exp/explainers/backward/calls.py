@@ -1,6 +1,6 @@
 """One call of a torch function: does it depend on the image, and which way does it go backward."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -86,6 +86,19 @@ def ruled(value: Tensor, back: Back, *inputs: Tensor) -> Tensor:
     # `data` counts its versions apart: later work in place does not look like a change of what
     # rules have kept, and is none, since it goes to new memory.
     return Ruled.apply(value.data, back, *inputs)  # pyright: ignore[reportReturnType]
+
+
+def steps_before(steps: Iterable[Any], until: Collection[Any] = ()) -> Iterator[Any]:
+    """The steps of a graph that lead to `steps`, these first, no further than those in `until`."""
+    waiting, done = list(steps), set()
+    while waiting:
+        step = waiting.pop()
+        if step is None or step in done:
+            continue
+        done.add(step)
+        yield step
+        if step not in until:
+            waiting += [parent for parent, _ in step.next_functions]
 
 
 def tracked(value: object) -> bool:

@@ -29,6 +29,7 @@ from xai_exp.explainers.backward.calls import (
     multiplied,
     ruled,
     stabilized,
+    steps_before,
     tracked,
 )
 from xai_exp.explainers.backward.functions import arguments, bare, refusal
@@ -397,12 +398,7 @@ def _gate(first: Tensor, second: Tensor) -> int | None:
 
 def refuse_hidden_functions(chosen: Tensor, *, seen_relus: bool = True) -> None:
     """An autograd function of the model's own, or a rectifier that was not seen, has no rule."""
-    waiting, seen = [chosen.grad_fn], set()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
+    for node in steps_before([chosen.grad_fn]):
         own = getattr(node, "_forward_cls", Ruled)
         back = getattr(node, "back", None)
         if isinstance(back, Refused):
@@ -410,4 +406,3 @@ def refuse_hidden_functions(chosen: Tensor, *, seen_relus: bool = True) -> None:
         missed = seen_relus and node.name() == "ReluBackward0"
         if own not in (Ruled, Graft) or missed:
             raise refusal(node.name().removesuffix("Backward"), "which hides what it does")
-        waiting += [parent for parent, _ in node.next_functions]

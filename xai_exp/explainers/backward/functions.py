@@ -148,7 +148,14 @@ _SIGNATURES = {
         "input weight bias running_mean running_var training momentum eps cudnn_enabled"
     ),
 }
-_ALL_TOLD = 9  # arguments of torch's own batch norm, which knows no defaults
+
+
+def all_told(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a batch or instance norm is torch's own, which knows no defaults.
+
+    Its weights come before its statistics; behind them in torch.nn.functional.
+    """
+    return len(args) + len(kwargs) == 9
 
 
 @cache
@@ -166,7 +173,7 @@ def called(func: Any) -> str:  # noqa: ANN401
 def arguments(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a linear function or batch norm by their names."""
     family = name.rstrip("123d") if name.startswith("conv") else name
-    if family == "batch_norm" and len(args) + len(kwargs) == _ALL_TOLD:
+    if family == "batch_norm" and all_told(args, kwargs):
         family = "torch.batch_norm"
     return dict(zip(_SIGNATURES[family].split(), args, strict=False)) | kwargs
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from xai_exp.explainers.backward import functions
-from xai_exp.explainers.backward.calls import tracked
+from xai_exp.explainers.backward.calls import steps_before, tracked
 
 _ABOVE = frozenset(["gt", "__gt__", "greater", "ge", "__ge__", "greater_equal"])
 _BELOW = frozenset(["lt", "__lt__", "less", "le", "__le__", "less_equal"])
@@ -221,26 +221,14 @@ def kept_before(value: Any) -> Any:  # noqa: ANN401
     Such a value comes of parameters alone, which are frozen by now: pixels are not.
     """
     if isinstance(value, Tensor):
-        kept = tracked(value) and not was_seen(value)
-        frozen = kept and not any(leaf.requires_grad for leaf in _leaves(value))
-        return value.detach() if frozen else value
+        if not tracked(value) or was_seen(value):
+            return value
+        leaves = (getattr(node, "variable", None) for node in steps_before([value.grad_fn]))
+        moving = any(leaf is not None and leaf.requires_grad for leaf in leaves)
+        return value if moving else value.detach()
     if type(value) in (list, tuple) and any(isinstance(one, Tensor) for one in value):
         return type(value)(map(kept_before, value))
     return value
-
-
-def _leaves(value: Tensor) -> Iterator[Tensor]:
-    """What a value was made of in the beginning."""
-    waiting, met = [value.grad_fn], set()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in met:
-            continue
-        met.add(node)
-        leaf = getattr(node, "variable", None)
-        if leaf is not None:
-            yield leaf
-        waiting += [parent for parent, _ in node.next_functions]
 
 
 def was_seen(value: Tensor) -> bool:

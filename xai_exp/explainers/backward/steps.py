@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xai_exp.explainers.backward.functions import refusal
+from xai_exp.explainers.backward.functions import all_told, refusal
 
 _MULTI_HEAD = signature(functional.multi_head_attention_forward)
 _UNUSUAL = "bias_k bias_v attn_mask key_padding_mask static_k static_v use_separate_proj_weight"
@@ -23,7 +23,6 @@ _SIGNATURES = {
         "input weight bias running_mean running_var use_input_stats momentum eps cudnn_enabled"
     ),
 }
-_ALL_TOLD = 9  # arguments of torch's own instance norm, which knows no defaults
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Norm:
     @classmethod
     def of(cls, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> "Norm":
         """The norm that is called by `name`."""
-        own = name == "instance_norm" and len(args) + len(kwargs) == _ALL_TOLD
+        own = name == "instance_norm" and all_told(args, kwargs)
         order = _SIGNATURES["torch.instance_norm" if own else name].split()
         call = dict(zip(order, args, strict=False)) | kwargs
         inputs, weight, bias = call["input"], call.get("weight"), call.get("bias")

@@ -89,11 +89,12 @@ class Watching(TorchFunctionMode, ABC):
 
     def _seen(self, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ANN401
         name = called(func)
-        if _transformed():
-            raise refusal(name, "within torch.func (vmap, grad, jvp), which hides its values")
-        args = tuple(map(marks.kept_before, args))
-        kwargs = {key: marks.kept_before(value) for key, value in kwargs.items()}
+        _refuse_transformed(name)
         given = depending(args, kwargs)
+        if not all(map(marks.was_seen, given)):
+            args = tuple(map(marks.kept_before, args))
+            kwargs = {key: marks.kept_before(value) for key, value in kwargs.items()}
+            given = depending(args, kwargs)
         if not given or (name in _LIKE and args and given[0] is not args[0]):
             return _apart(func, name, args, kwargs)
         if not all(map(marks.was_seen, given)):
@@ -142,9 +143,10 @@ class Watching(TorchFunctionMode, ABC):
         return result
 
 
-def _transformed() -> bool:
-    """Whether values are wrapped at present: such do not say that they depend on the image."""
-    return torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore
+def _refuse_transformed(name: str) -> None:
+    """Values that are wrapped at present do not say that they depend on the image."""
+    if torch._C._functorch.peek_interpreter_stack() is not None:  # pyright: ignore
+        raise refusal(name, "within torch.func (vmap, grad, jvp), which hides its values")
 
 
 def _refuse_hidden(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -100,11 +100,7 @@ def optimised(subject: Subject, objectives: Sequence[tuple[float, Fitted]], plan
     adam = torch.optim.Adam(list(canvas.free), lr=plan.rate)
     names = {name for _, one in objectives for name in one.layers} - {LOGITS}
     network = subject.network
-    with (
-        RightGradients(),
-        ops.evaluating(network),
-        lens(network, sorted(names)) as seen,
-    ):
+    with RightGradients(), ops.evaluating(network), lens(network, sorted(names)) as seen:
 
         def scored(view: Images, images: Images) -> Tensor:
             seen[LOGITS] = network(view)
