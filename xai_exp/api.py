@@ -253,14 +253,15 @@ def train(
 
 
 def load(path: str | Path) -> nn.Module:
-    """The network in an ONNX file, for `xe.explain`: from pictures in 0..1 to logits.
+    """The network in a file, for `xe.explain`: from pictures in 0..1 to logits.
 
     What the file says of means and sizes goes in front, a softmax at the end is cut, and what was
     changed is said. A network whose operators have no torch function runs as a black box: methods
     by removal work on it. Needs `pip install 'xai-exp[formats]'`.
 
     Args:
-        path: NAME.onnx.
+        path: NAME.onnx, a folder with graph.nnef, NAME.pb of MMdnn, or a file of
+            torch.export.save or torch.jit.save.
 
     Raises:
         InputError: in one line, for a file that is damaged, or no image classifier.

@@ -2,7 +2,8 @@
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xai_exp.compute import ops
 from xai_exp.config import InputError
 from xai_exp.errors import in_a_line
 from xai_exp.files import whole
@@ -48,20 +50,20 @@ def exported(network: nn.Module, images: Tensor, card: Card | None = None) -> Ex
     onnx = library("onnx")
     device = next((one.device for one in network.parameters()), torch.device("cpu"))
     images = images[:3].to(device)
-    buffer, mode = io.BytesIO(), network.training
-    network.eval()
+    buffer = io.BytesIO()
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with _unsaid(), warnings.catch_warnings(), ops.evaluating(network):
             warnings.simplefilter("ignore")  # the exporter's own words about itself
             others = torch.rand((2, *images.shape[1:]), generator=torch.Generator().manual_seed(0))
             pictures = (images, images[:1], others.to(images))
-            wanted = [network(some).cpu() for some in pictures]
-            torch.onnx.export(
-                network, (images,), buffer,  # pyright: ignore[reportArgumentType]
-                opset_version=OPSET, dynamo=False,
-                input_names=["images"], output_names=["logits"],
-                dynamic_axes={"images": {0: "batch"}, "logits": {0: "batch"}},
-            )  # fmt: skip
+            with torch.no_grad():
+                wanted = [network(some).cpu() for some in pictures]
+                torch.onnx.export(
+                    network, (images,), buffer,  # pyright: ignore[reportArgumentType]
+                    opset_version=OPSET, dynamo=False,
+                    input_names=["images"], output_names=["logits"],
+                    dynamic_axes={"images": {0: "batch"}, "logits": {0: "batch"}},
+                )  # fmt: skip
     except InputError:
         raise
     except Exception as error:
@@ -70,8 +72,6 @@ def exported(network: nn.Module, images: Tensor, card: Card | None = None) -> Ex
             f"export: torch can't write this network as ONNX ({why}); allowed: networks that its "
             "exporter knows"
         ) from error
-    finally:
-        network.train(mode)
     model = onnx.load_from_string(buffer.getvalue())
     model.producer_name = "xai_exp"
     words = {**(card or Card()).words(), "preprocessing": _PREPROCESSING}
@@ -84,6 +84,17 @@ def exported(network: nn.Module, images: Tensor, card: Card | None = None) -> Ex
             f"allowed: up to {MOST_ERROR:g}"
         )
     return Exported(model=model, error=error)
+
+
+@contextmanager
+def _unsaid() -> Iterator[None]:
+    """Without the graph that the exporter prints where it fails."""
+    before = torch._C._jit_onnx_log
+    torch._C._jit_onnx_log = lambda *_: None
+    try:
+        yield
+    finally:
+        torch._C._jit_onnx_log = before
 
 
 def _apart(model: Any, pictures: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:  # noqa: ANN401

@@ -25,7 +25,8 @@ def opened(path: str | Path) -> Loaded:
     if place.suffix.lower() == ".pb":
         return importing.of_model(mmdnn.model_of(place), str(path))
     raise InputError(
-        f"model.path: got {path}; allowed: NAME.onnx, a folder with graph.nnef, or NAME.pb of MMdnn"
+        f"model.path: got {path}; allowed: NAME.onnx, a folder with graph.nnef, NAME.pb of MMdnn, "
+        "or a file of torch.export.save or torch.jit.save (model=program)"
     )
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_exp.config import InputError
+from xai_exp.formats import programs
 from xai_exp.models import asked
 from xai_exp.models.look import look
 from xai_exp.types import Dataset
@@ -44,9 +45,11 @@ def read(path: str) -> Weights:
     try:
         held = torch.load(place, map_location="cpu", weights_only=True)
     except Exception as error:
+        what = programs.kind(place)
+        also = f", or model=program, which opens {what} networks" if what else ""
         raise InputError(
             f"weights: got {path}, which can't be read as weights alone "
-            f"({type(error).__name__}); allowed: torch.save(network.state_dict(), path)"
+            f"({type(error).__name__}); allowed: torch.save(network.state_dict(), path){also}"
         ) from error
     state: Any = held
     names = None

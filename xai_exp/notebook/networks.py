@@ -1,6 +1,6 @@
 """A network of anybody's, asked from Python: looked at once, then explained as it is."""
 
-import copy
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -8,6 +8,7 @@ from torch.fx import GraphModule
 
 from xai_exp.compute import ops
 from xai_exp.config import InputError
+from xai_exp.formats import programs
 from xai_exp.models.asked import BINARY as BINARY
 from xai_exp.models.asked import Asked as Asked
 from xai_exp.models.asked import Preprocessing as Preprocessing
@@ -31,13 +32,23 @@ def asked(network: object, images: Images, how: Preprocessing | None) -> Looked:
             f"network: got a {type(network).__name__}; allowed: a torch network (nn.Module), "
             "of an exported program its module()"
         )
-    if isinstance(network, GraphModule):
-        network = copy.copy(network)  # one of an exported program can't be set to evaluation
-    dtype = home(network)[1]
-    if how is None and dtype == torch.float32:
-        return look(network, images)
     before = None if how is None else how.module(images.shape[1]).to(images.device)
-    return look(Asked(before, network), images)
+    network, notes = _with_steps(network, images if before is None else before(images))
+    if before is not None or home(network)[1] != torch.float32:
+        network = Asked(before, network)
+    looked = look(network, images)
+    return replace(looked, notes=(*notes, *looked.notes))
+
+
+def _with_steps(network: nn.Module, images: Images) -> tuple[nn.Module, tuple[str, ...]]:
+    """A network whose steps can be seen, of one that is a program or a script."""
+    if isinstance(network, torch.jit.ScriptModule):
+        made = programs.rebuilt(network, images)
+    elif isinstance(network, GraphModule) and programs.is_exported(network):
+        made = programs.of_program(network, "an exported program")
+    else:
+        return network, ()
+    return made.network, made.notes
 
 
 def predicted(network: nn.Module, images: Images) -> Logits:

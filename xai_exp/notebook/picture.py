@@ -24,6 +24,7 @@ from xai_exp.data.own.reader import Header, Picture, look, read
 from xai_exp.data.own.together import by
 from xai_exp.models import weights
 from xai_exp.models.exchanged import Onnx
+from xai_exp.models.exchanged.torch_program import Program
 from xai_exp.models.file import File
 from xai_exp.models.torchvision import Torchvision
 from xai_exp.notebook import explaining, networks
@@ -176,16 +177,16 @@ def _weighted(made: Experiment, data: ImageFolder, opened: Opened) -> Ready:
     """The network with weights of its own, and the picture as `data` declares it."""
     architecture = made.architecture
     planes = None
-    if isinstance(architecture, Onnx):
+    if isinstance(architecture, Onnx | Program):
         planes = architecture.channels
     elif isinstance(architecture, File):
         planes = weights.planes(weights.read(architecture.path))
     elif isinstance(architecture, Torchvision) and architecture.weights is not None:
         planes = weights.planes(weights.read(architecture.weights))
-    if planes is None or not isinstance(architecture, File | Torchvision | Onnx):
+    if planes is None or not isinstance(architecture, File | Torchvision | Onnx | Program):
         raise InputError(
             f"--model: got {made.names['model']}, which brings no weights; allowed: file with "
-            "model.path and model.factory, onnx with model.path, torchvision with "
+            "model.path and model.factory, onnx or program with model.path, torchvision with "
             "model.weights, or dataset=... and the settings of a finished run"
         )
     if architecture.head == "new":

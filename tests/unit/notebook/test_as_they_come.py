@@ -35,21 +35,66 @@ def test_an_exported_program_is_explained_as_what_it_was_made_of(network):
         torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-6)
 
 
-def test_a_program_for_another_number_of_images_is_refused_in_a_line(network):
-    program = torch.export.export(network, (IMAGES,))
-    with pytest.raises(InputError, match=r"can't be asked with images of shape \(1, 3, 8, 8\)"):
+@pytest.mark.parametrize("many", [1, 2, 3])
+def test_a_program_for_one_number_of_images_becomes_one_for_any(network, many):
+    program = torch.export.export(network, (torch.cat([IMAGES, IMAGES])[:many],))
+    expected = xe.explain(network, IMAGES, SEEN)
+    found = xe.explain(program.module(), IMAGES, SEEN)
+    assert not found.skipped
+    for name in SEEN:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-6)
+
+
+class Flat(nn.Module):
+    """Written for two images and no other number of them."""
+
+    def forward(self, images):
+        rows = images.mean(1).flatten().split(64)
+        return torch.stack([rows[0][:3], rows[1][:3]])
+
+
+def test_a_program_that_can_t_be_is_refused_in_a_line():
+    program = torch.export.export(Flat(), (IMAGES,))
+    with pytest.raises(InputError, match="takes 2 pictures at a time and no other number"):
         xe.explain(program.module(), IMAGES, "gradient")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize("script", [torch.jit.script, lambda one: torch.jit.trace(one, IMAGES)])
-def test_a_script_has_its_gradient_and_no_rules(network, script):
-    expected = xe.explain(network, IMAGES, "gradient")
-    scripted = script(network)
+@pytest.mark.parametrize("how", [None, xe.Preprocessing(mean=0.5, std=0.2)])
+def test_a_script_is_explained_by_every_method_as_what_it_was_made_of(network, script, how):
+    network = nn.Sequential(*network[:6], nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    expected = xe.explain(network, IMAGES, SEEN, preprocessing=how)
+    found = xe.explain(script(network), IMAGES, SEEN, preprocessing=how)
+    assert not found.skipped
+    assert "the script was written out" in found.note
+    for name in SEEN:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-6)
+
+
+class Turns(nn.Module):
+    """A network whose steps hang on the image: no graph can hold them."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images):
+        answer = self.network(images)
+        if bool(images.sum() > 0):
+            answer = answer * 2
+        return answer
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_script_that_no_graph_can_hold_has_its_gradient_and_no_rules(network, capfd):
+    expected = xe.explain(Turns(network), IMAGES, "gradient")
     with pytest.warns(UserWarning, match="scripted or compiled"):
-        found = xe.explain(scripted, IMAGES, ["gradient", "lrp"])
+        found = xe.explain(torch.jit.script(Turns(network)), IMAGES, ["gradient", "lrp"])
+    assert not capfd.readouterr().out
     torch.testing.assert_close(found["gradient"], expected["gradient"], rtol=1e-4, atol=1e-6)
     assert "scripted or compiled" in found.skipped["lrp"]
+    assert "it stays a script" in found.note
 
 
 class Named(nn.Module):

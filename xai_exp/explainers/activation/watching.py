@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from xai_exp.config import InputError
 from xai_exp.explainers.backward import functions
 from xai_exp.explainers.backward.calls import steps_before, tracked
-from xai_exp.explainers.backward.functions import bare
+from xai_exp.explainers.backward.functions import bare, called
 from xai_exp.explainers.backward.marks import was_seen
 from xai_exp.explainers.lrp.attention import grid
 from xai_exp.types import Images
@@ -120,7 +120,7 @@ class _Functions(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         """Run one function, and look at its result."""
-        name = bare(getattr(func, "__name__", str(func)))
+        name = bare(called(func))
         self.given(name, args)  # before work in place changes how they were made
         result = func(*args, **(kwargs or {}))
         first: Any = result[0] if isinstance(result, tuple) and result else result

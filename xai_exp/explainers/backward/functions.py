@@ -79,7 +79,8 @@ QUESTIONS = _words(
     "is_contiguous is_same_size storage_offset get_device __len__ __hash__ __repr__ __format__ "
     "requires_grad_ retain_grad register_hook data_ptr has_names zeros_like ones_like empty_like "
     "full_like rand_like randn_like new_zeros new_ones new_full new_empty new_tensor "
-    "isnan isinf isfinite _assert _assert_async can_cast result_type broadcast_shapes"
+    "isnan isinf isfinite _assert _assert_async can_cast result_type broadcast_shapes "
+    "sym_size sym_numel sym_stride sym_storage_offset _assert_tensor_metadata _assert_scalar"
 )
 """What asks about a value, but not for what it holds."""
 

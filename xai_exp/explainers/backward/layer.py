@@ -1,5 +1,6 @@
 """One call of a linear function (convolution, matrix product), as a rule of LRP sees it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -145,7 +146,7 @@ def convolution(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Con
     call = arguments(name, args, kwargs)
     rank = call["weight"].dim() - 2
 
-    def listed(value: int | tuple[int, ...]) -> list[int]:
+    def listed(value: int | Sequence[int]) -> list[int]:
         found = [value] if isinstance(value, int) else list(value)
         return found * rank if len(found) == 1 else found
 

@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from xai_exp.compute import ops
 from xai_exp.explainers.backward import functions
 from xai_exp.explainers.backward.calls import tracked
-from xai_exp.explainers.backward.functions import bare
+from xai_exp.explainers.backward.functions import bare, called
 from xai_exp.types import Images
 
 Fragile = Literal["never", "deep", "always"]
@@ -70,7 +70,7 @@ class _Structure(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         """Run one function as it is."""
-        name = bare(getattr(func, "__name__", ""))
+        name = bare(called(func))
         self.linear += name in functions.LINEAR
         self.branches |= name in functions.SUMS and sum(map(tracked, args)) > 1
         return func(*args, **(kwargs or {}))

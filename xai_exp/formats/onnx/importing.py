@@ -23,7 +23,7 @@ from xai_exp.formats.onnx.reading import Graph
 from xai_exp.formats.onnx.simplify import simplified
 
 MOST_ERROR = 1e-4  # of the largest logit, by which ours may differ from onnxruntime's
-_SIZES = (224, 64, 32, 28, 299, 384)  # tried where the file names none
+SIZES = (224, 64, 32, 28, 299, 384)  # tried where the file names none
 _COLOURS = (1, 3, 4)
 _log = logging.getLogger(__name__)
 
@@ -232,7 +232,7 @@ def _asked(
     Ours is asked first, since it refuses what would take too much memory.
     """
     why = ""
-    for height, width in [way.size] if way.size else [(one, one) for one in _SIZES]:
+    for height, width in [way.size] if way.size else [(one, one) for one in SIZES]:
         drawn = torch.Generator().manual_seed(0)
         images = torch.rand(3, way.channels or 3, height, width, generator=drawn)
         images[1] = images[1] * 4 - 2  # as after preprocessing
@@ -298,7 +298,7 @@ def _any_batch(graph: Graph) -> Graph:
     return replace(graph, nodes=tuple(nodes), constants=constants)
 
 
-def say(loaded: Loaded, where: str) -> None:
+def say(notes: tuple[str, ...], where: str) -> None:
     """Say what was changed."""
-    for note in loaded.notes:
+    for note in notes:
         _log.warning("%s: %s", where, note)

@@ -148,6 +148,13 @@ def _gather_elements(node: Node, value: Tensor, index: Tensor) -> Tensor:
     return torch.gather(value, axis, torch.remainder(index.long(), value.shape[axis]))
 
 
+def _scatter_nd(node: Node, value: Tensor, index: Tensor, updates: Tensor) -> Tensor:
+    how = node.get("reduction", "none")
+    if how not in ("none", "add"):
+        raise node.cannot(f"reduction {how!r}")
+    return torch.index_put(value, tuple(index.unbind(-1)), updates, accumulate=how == "add")
+
+
 def _expand(_node: Node, value: Tensor, shape: Tensor) -> Tensor:
     wanted = torch.broadcast_shapes(value.shape, tuple(whole(shape)))
     room(*wanted)
@@ -398,6 +405,7 @@ OPERATORS: Mapping[str, tuple[int, Operator]] = {
     "Flatten": (1, _flatten), "Squeeze": (1, _squeeze), "Unsqueeze": (1, _unsqueeze),
     "Transpose": (1, _transpose), "Concat": (4, _concat), "Split": (2, _split),
     "Slice": (1, _slice), "Gather": (1, _gather), "GatherElements": (11, _gather_elements),
+    "ScatterND": (11, _scatter_nd),
     "Expand": (8, _expand), "Tile": (6, _tile), "Shape": (1, _shape), "Size": (1, _size),
     "ConstantOfShape": (9, _constant_of_shape), "Constant": (1, _constant),
     "Range": (11, _range), "OneHot": (11, _one_hot), "Pad": (2, _pad), "Trilu": (14, _trilu),

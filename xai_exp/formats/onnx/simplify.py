@@ -17,7 +17,7 @@ from xai_exp.formats.onnx.node import MOST, Node
 from xai_exp.formats.onnx.reading import Graph, ordered
 
 _MOST_FOLDED = MOST  # numbers in all constants that are calculated here
-_CLOSE = 1e-6
+CLOSE = 1e-6
 
 
 def simplified(graph: Graph) -> Graph:
@@ -202,7 +202,7 @@ def _same(
     found = known[node.outputs[0]]
     if found.shape != points.shape:
         return False
-    return bool(((found - function(points)).abs() <= _CLOSE * (1 + points.abs())).all())
+    return bool(((found - function(points)).abs() <= CLOSE * (1 + points.abs())).all())
 
 
 def _with_biases(graph: Graph) -> Graph:

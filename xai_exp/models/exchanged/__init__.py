@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from xai_exp.config import Content, InputError, configured
-from xai_exp.formats import opening, openvx
+from xai_exp.formats import opening, openvx, programs
 from xai_exp.formats.onnx.importing import MOST_ERROR, Loaded, difference, say
 from xai_exp.models import asked, weights
 from xai_exp.models.asked import Mean, Preprocessing, Size, Std
@@ -73,7 +73,7 @@ class Onnx:
             InputError: for a file that can't be read, or does not fit the pictures.
         """
         loaded = self._loaded()
-        say(loaded, self.path)
+        say(loaded.notes, self.path)
         if loaded.channels not in (None, channels):
             raise InputError(
                 f"model.path: got {self.path} for pictures of {loaded.channels} channels where the "
@@ -175,12 +175,12 @@ def load(path: str | Path) -> nn.Module:
     Raises:
         InputError: in one line, for a file that can't be used.
     """
-    loaded = opening.opened(path)
-    say(loaded, str(path))
-    how = front(loaded)
-    network = loaded.network
+    found = programs.opened(path) if programs.kind(path) else opening.opened(path)
+    say(found.notes, str(path))
+    how = front(found) if isinstance(found, Loaded) else Preprocessing(size=found.size)
+    network = found.network
     if not how.plain:
-        network = asked.Asked(how.module(loaded.channels or 3), network)
+        network = asked.Asked(how.module(found.channels or 3), network)
     return network.eval()
 
 
