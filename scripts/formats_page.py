@@ -79,6 +79,7 @@ def written() -> None:
         trips="\n".join(held["trips"]),
         real="\n".join(held["real"]),
         weights="\n".join(held.get("weights", ["not measured yet: `make formats`"])),
+        programs="\n".join(held.get("programs", ["not measured yet"])),
         suite=held["suite"],
         refused=held["refused"],
         versions=held["versions"],

@@ -96,14 +96,14 @@ def opened(path: str | Path) -> Program:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without torch's own words, which come with a trace before the error that is raised."""
-    log = logging.getLogger("torch.export")
-    before, log.disabled = log.disabled, True
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.disabled = before
+        logging.disable(before)
 
 
 def is_exported(module: fx.GraphModule) -> bool:

@@ -59,9 +59,8 @@ def _held(module: fx.GraphModule, nodes: Sequence[Any]) -> tuple[str, list[Tenso
 
 
 def _conv(module: fx.GraphModule, node: Node) -> Layer | None:
-    arguments = list(node.args) + [None] * (7 - len(node.args))
-    if isinstance(node.target, torch._ops.OpOverload):
-        arguments = given(node)
+    written: list[Any] = list(node.args)  # a function of torch.nn, as it was put here
+    arguments = given(node) if isinstance(node.target, torch._ops.OpOverload) else written
     x, weight, bias, stride, padding, dilation, groups = arguments
     found = _held(module, (weight, bias))
     if found is None:

@@ -69,7 +69,7 @@ def _of_places(node: Node) -> None:
         return
     before = flat.args[0]
     assert isinstance(before, Node)
-    given, gives = (one.meta.get("val") for one in (before, after))
-    if len(node.users) == 1 and given is not None and given.shape[:-1] == gives.shape[:-1]:
+    given, gives = before.meta["val"], after.meta["val"]
+    if len(node.users) == 1 and given.shape[:-1] == gives.shape[:-1]:
         node.args = (before,)
         after.replace_all_uses_with(node)
