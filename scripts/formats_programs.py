@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import formats_page as page
 import torch
@@ -38,7 +39,7 @@ def export(network: nn.Module, path: str, *, count: int, free: bool, core: bool)
     torch.export.save(made.run_decompositions() if core else made, path)
 
 
-def script(network: nn.Module, path: str, *, make: Callable[[nn.Module], torch.nn.Module]) -> None:
+def script(network: nn.Module, path: str, *, make: Callable[[nn.Module], Any]) -> None:
     """A script."""
     torch.jit.save(make(network), path)  # pyright: ignore[reportArgumentType]
 
@@ -47,7 +48,7 @@ WAYS: Mapping[str, Callable[[nn.Module, str], None]] = {
     "exported for one picture": partial(export, count=1, free=False, core=False),
     "exported for any number": partial(export, count=2, free=True, core=False),
     "and taken apart": partial(export, count=2, free=True, core=True),
-    "traced": partial(script, make=lambda network: torch.jit.trace(network, IMAGES)),
+    "traced": partial(script, make=partial(torch.jit.trace, example_inputs=IMAGES)),
     "scripted": partial(script, make=torch.jit.script),
 }
 

@@ -24,7 +24,10 @@ BINARY = (
     "so that the probability of class 1 is sigmoid(z)"
 )
 # An exported program states by an assertion which shapes it was made for.
-_UNFIT = (RuntimeError, ValueError, TypeError, IndexError, AttributeError, AssertionError)
+_UNFIT = (
+    RuntimeError, ValueError, TypeError, IndexError, AttributeError, AssertionError,
+    torch.jit.Error,
+)  # fmt: skip
 
 Mean = float | tuple[float, ...]  # by channel, or one for all
 Std = (

@@ -24,11 +24,19 @@ from xai_exp.types import Images
 _FEW = 4  # images that are looked at
 _SAME = 1e-3  # share of the largest output by which two answers to the same image may differ
 _SUM = 1e-5  # how near to 1 the outputs' sum is if they are probabilities
+_aten = torch.ops.aten
 _ENDS: Mapping[str, frozenset[Any]] = {
-    "softmax": frozenset({functional.softmax, torch.softmax, Tensor.softmax}),
-    "log-softmax": frozenset({functional.log_softmax, torch.log_softmax, Tensor.log_softmax}),
-    "sigmoid": frozenset({functional.sigmoid, torch.sigmoid, Tensor.sigmoid, torch.special.expit}),
-    "log-sigmoid": frozenset({functional.logsigmoid}),
+    "softmax": frozenset(
+        {functional.softmax, torch.softmax, Tensor.softmax, _aten.softmax, _aten._softmax}
+    ),
+    "log-softmax": frozenset(
+        {functional.log_softmax, torch.log_softmax, Tensor.log_softmax}
+        | {_aten.log_softmax, _aten._log_softmax}
+    ),
+    "sigmoid": frozenset(
+        {functional.sigmoid, torch.sigmoid, Tensor.sigmoid, torch.special.expit, _aten.sigmoid}
+    ),
+    "log-sigmoid": frozenset({functional.logsigmoid, _aten.log_sigmoid}),
 }
 
 
@@ -72,6 +80,7 @@ def look(network: nn.Module, images: Images) -> Looked:
             "from no softmax that can be cut; allowed: logits; take the last step out of forward"
         )
     if answer.dim() == 1 or answer.shape[1] == 1:
+        _refuse_hidden_probability(network, answer)
         network = asked.two_classes(network, few)
         notes.append(asked.BINARY)
     return Looked(network=network, notes=tuple(notes))
@@ -82,6 +91,16 @@ def _are_probabilities(answer: Tensor) -> bool:
         return False
     positive = bool((answer >= 0).all()) and not bool(((answer == 0) | (answer == 1)).all())
     return positive and bool(((answer.double().sum(1) - 1).abs() < _SUM).all())
+
+
+def _refuse_hidden_probability(network: nn.Module, answer: Tensor) -> None:
+    hidden = any(isinstance(one, torch.jit.ScriptModule) for one in network.modules())
+    if hidden and bool(((answer > 0) & (answer < 1)).all()):
+        raise InputError(
+            "network: got one output between 0 and 1 from a script, which may be a probability or a"
+            " logit; allowed: a network whose end can be seen (an exported program, or the network "
+            "itself)"
+        )
 
 
 def _refuse_without_statistics(network: nn.Module) -> None:
@@ -179,7 +198,8 @@ class _Ends(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         kwargs = kwargs or {}
-        kind = next((name for name, known in _ENDS.items() if func in known), "")
+        func_or_packet = getattr(func, "overloadpacket", func)
+        kind = next((name for name, known in _ENDS.items() if func_or_packet in known), "")
         if not kind:
             return func(*args, **kwargs)
         number, self.count = self.count, self.count + 1

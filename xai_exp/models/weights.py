@@ -124,7 +124,9 @@ def ready(
     Raises:
         InputError: for what `xai_exp.models.look` refuses.
     """
-    network.requires_grad_(False).eval()
+    for parameter in network.parameters():  # not by the module, which a script refuses
+        parameter.requires_grad_(False)
+    network.eval()
     dtype = asked.home(network)[1]
     if not how.plain or dtype != torch.float32:
         before = None if how.plain else how.module(channels)

@@ -92,6 +92,11 @@ STEPS = {
     "hardsigmoid": lambda x, _: functional.hardsigmoid(9 * x - 5),
     "silu": lambda x, _: functional.silu(9 * x - 5),
     "mish": lambda x, _: functional.mish(9 * x - 5),
+    "leaky_relu": lambda x, _: functional.leaky_relu(9 * x - 5, 0.2),
+    "prelu": lambda x, w: functional.prelu(9 * x - 5, w[:3]) + functional.prelu(x, w[:1]),
+    "instance_norm": lambda x, _: functional.instance_norm(x),
+    "interpolate": lambda x, _: functional.interpolate(x, scale_factor=2.0, mode="bilinear"),
+    "to": lambda x, _: x.double().relu().to(torch.float32),
     "conv_transpose2d": lambda x, w: functional.conv_transpose2d(
         x, w[:6].view(3, 1, 1, 2), stride=2, output_padding=1
     ),
@@ -169,6 +174,22 @@ def test_one_picture_at_a_time_where_it_can_t_be_otherwise():
     assert made.notes == ("it takes one picture at a time",)
     expected = torch.cat([One()(IMAGES[i : i + 1]) for i in range(3)])
     torch.testing.assert_close(made.network(IMAGES), expected)
+
+
+@quiet
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_group_norm_of_a_script_is_one_function(groups):
+    first, last = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 3, 6)
+    network = nn.Sequential(first, nn.GroupNorm(groups, 4), last, nn.Flatten()).eval()
+    nn.init.uniform_(network[1].weight)
+    nn.init.uniform_(network[1].bias)
+    found = programs.rebuilt(torch.jit.trace(network, IMAGES), IMAGES)
+    assert "put together of pieces: 1 GroupNormalization" in found.notes
+    methods = ("lrp", "full_grad", "grad_cam")
+    expected, given = (xe.explain(one, IMAGES, methods) for one in (network, found.network))
+    for method in methods:
+        torch.testing.assert_close(given[method], expected[method], rtol=1e-4, atol=1e-6)
 
 
 def test_other_inputs_are_refused_in_a_line():

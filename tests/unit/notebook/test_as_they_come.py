@@ -97,6 +97,50 @@ def test_a_script_that_no_graph_can_hold_has_its_gradient_and_no_rules(network, 
     assert "it stays a script" in found.note
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("end", [nn.Softmax(1), nn.LogSoftmax(1), nn.Sigmoid()])
+@pytest.mark.parametrize("way", ["traced", "exported", "taken apart"])
+def test_what_stands_at_the_end_is_cut_as_that_of_the_network(end, way):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        outputs = 1 if isinstance(end, nn.Sigmoid) else 3
+        body = (nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, outputs))
+    network = nn.Sequential(*body, end).eval()
+    if way == "traced":
+        found = torch.jit.trace(network, IMAGES)
+    else:
+        program = torch.export.export(network, (IMAGES,))
+        found = (program.run_decompositions() if way == "taken apart" else program).module()
+    expected, given = xe.explain(network, IMAGES, SEEN), xe.explain(found, IMAGES, SEEN)
+    assert "is cut" in given.note
+    for name in SEEN:
+        torch.testing.assert_close(given[name], expected[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_one_output_that_may_be_a_probability_is_no_logit_without_a_word(network):
+    ended = nn.Sequential(Turns(network), nn.Linear(3, 1), nn.Sigmoid()).eval()
+    with pytest.raises(InputError, match="one output between 0 and 1 from a script"):
+        xe.explain(torch.jit.script(ended), IMAGES, "gradient")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_script_that_fails_is_refused_in_a_line():
+    class Fails(nn.Module):
+        def forward(self, images):
+            raise ValueError(images.shape)
+
+    with pytest.raises(InputError, match="can't be asked with images of shape") as refused:
+        xe.explain(torch.jit.script(Fails()), IMAGES, "gradient")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_program_for_one_number_that_gives_more_than_logits_is_refused(network):
+    program = torch.export.export(Named(network, dict), (IMAGES,))
+    with pytest.raises(InputError, match="takes 2 pictures and gives more than logits"):
+        xe.explain(program.module(), IMAGES, "gradient")
+
+
 class Named(nn.Module):
     """A network that gives several things by name, as those of transformers do."""
 

@@ -99,6 +99,15 @@ def _filled(args: Args, kwargs: Kwargs) -> Steps | None:
     return _part(call["input"], above=not found.above)
 
 
+def _put(args: Args, kwargs: Kwargs) -> Steps | None:
+    """x.index_put_((x < 0,), 0)."""
+    call = dict(zip(("input", "indices", "values", "accumulate"), args, strict=False)) | kwargs
+    indices = call.get("indices") or ()
+    if len(indices) != 1 or call.get("accumulate", False):
+        return None
+    return _filled((call["input"], indices[0], call.get("values")), {})
+
+
 def _doubled(args: Args, kwargs: Kwargs) -> Steps | None:
     """X + |x|."""
     first, other = _both(args, kwargs)
@@ -354,6 +363,7 @@ _FORMS: dict[str, Callable[[Args, Kwargs], Steps | None]] = {
     "glu": _halves,
     "where": _chosen,
     "masked_fill": _filled,
+    "index_put": _put,
     "__setitem__": _filled,
     "clamp_max": _bounded_above,
     "max": _maximum,

@@ -28,7 +28,9 @@ def simplified(graph: Graph) -> Graph:
         InputError: for constants that are too large.
     """
     graph = folded(graph)
-    for step in (_without_identities, _with_activations, _with_biases, _pruned):
+    for step in (
+        _without_identities, _with_activations, _with_group_norms, _with_biases, _pruned,
+    ):  # fmt: skip
         graph = step(graph)
     return graph
 
@@ -203,6 +205,68 @@ def _same(
     if found.shape != points.shape:
         return False
     return bool(((found - function(points)).abs() <= CLOSE * (1 + points.abs())).all())
+
+
+def _with_group_norms(graph: Graph) -> Graph:
+    """Group norm, which older opsets write as an instance norm of what is laid into groups."""
+    users = _users(graph)
+    makers = {n.outputs[0]: n for n in graph.nodes if n.outputs}
+    put, gone, constants = {}, set(), dict(graph.constants)
+    for node in graph.nodes:
+        pieces = _group_norm(node, makers, constants)
+        if pieces is None or any(users[piece.outputs[0]] != 1 for piece in pieces):
+            continue
+        multiplied, _, norm, laid = pieces
+        names = [f"{one.name} of {node.name}" for one in (multiplied, node)]
+        for name, one in zip(names, (multiplied, node), strict=True):
+            constants[name] = _constant_of(one, constants)[0].reshape(-1)
+        put[id(node)] = Node(
+            op="GroupNormalization", version=24, name=node.name,
+            inputs=(laid.inputs[0], *names), outputs=node.outputs,
+            attributes={
+                "num_groups": int(constants[laid.inputs[1]][1]),
+                "epsilon": norm.get("epsilon", 1e-5),
+            },
+        )  # fmt: skip
+        gone |= {id(piece) for piece in pieces}
+    kept = [put.get(id(node), node) for node in graph.nodes if id(node) not in gone]
+    note = f"put together of pieces: {len(put)} GroupNormalization" if put else ""
+    return graph.noted(note, nodes=tuple(kept), constants=constants)
+
+
+def _group_norm(
+    node: Node, makers: Mapping[str, Node], constants: Mapping[str, Tensor]
+) -> tuple[Node, Node, Node, Node] | None:
+    """The pieces before the last sum, the last one first: factor, shape, norm, groups."""
+    pieces, at = [], node
+    for op in ("Mul", "Reshape", "InstanceNormalization", "Reshape"):
+        value = _constant_of(at, constants)[1] if at.op in ("Add", "Mul") else at.input(0)
+        found = makers.get(value)
+        if node.op != "Add" or found is None or found.op != op:
+            return None
+        pieces.append(found)
+        at = found
+    multiplied, back, norm, laid = pieces
+    shape, shaped = constants.get(laid.inputs[1]), makers.get(back.inputs[1])
+    scale, shift = (constants.get(name) for name in norm.inputs[1:3])
+    factor, added = (_constant_of(one, constants)[0] for one in (multiplied, node))
+    if shape is None or shaped is None or scale is None or shift is None:
+        return None
+    grouped = [0, len(scale), -1] == shape.tolist() and not laid.get("allowzero", 0)
+    returns = shaped.op == "Shape" and shaped.inputs == laid.inputs[:1] and not shaped.attributes
+    plain = bool((scale == 1).all()) and bool((shift == 0).all())
+    by_map = len(factor) == factor.numel() == len(added) == added.numel() and factor.dim() > 1
+    same = by_map and factor.shape == added.shape
+    return (multiplied, back, norm, laid) if grouped and returns and plain and same else None
+
+
+def _constant_of(node: Node, constants: Mapping[str, Tensor]) -> tuple[Tensor, str]:
+    """The constant of a sum or product, one number if it has none, and what it is joined with."""
+    held = [name for name in node.inputs if name in constants]
+    others = [name for name in node.inputs if name not in constants]
+    if len(held) != 1 or len(others) != 1 or not constants[held[0]].dim():
+        return torch.ones(1), ""
+    return constants[held[0]], others[0]
 
 
 def _with_biases(graph: Graph) -> Graph:

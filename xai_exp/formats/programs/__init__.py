@@ -9,9 +9,10 @@ import copy
 import logging
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +23,7 @@ from xai_exp.compute import ops
 from xai_exp.config import InputError
 from xai_exp.errors import in_a_line
 from xai_exp.formats import exporting
-from xai_exp.formats.onnx import importing
+from xai_exp.formats.onnx import importing, reading
 from xai_exp.formats.onnx.importing import MOST_ERROR, SIZES, Entry, difference
 from xai_exp.formats.programs.readable import readable
 
@@ -31,6 +32,12 @@ Answers = list[tuple[Tensor, Tensor]]  # pictures and what they are answered
 _COLOURS = (1, 3, 4)
 _aten = torch.ops.aten
 _SHAPED = (_aten.view.default, _aten.reshape.default)
+_ENDS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "": lambda logits: logits,
+    "softmax": partial(torch.softmax, dim=1),
+    "log-softmax": partial(torch.log_softmax, dim=1),
+    "sigmoid": torch.sigmoid,
+}
 _ALLOWED = (
     "a file of torch.export.save (NAME.pt2) or torch.jit.save; weights alone are "
     "model=file with model.path and model.factory"
@@ -46,9 +53,11 @@ class Program:
         size: height and width of its pictures; None: any, or not known.
         channels: of its pictures; None: not known.
         notes: what was changed, a line each.
+        end: the function at the end of its script that was cut; empty: none was.
     """
 
     network: nn.Module
+    end: str = ""
     size: tuple[int, int] | None = None
     channels: int | None = None
     notes: tuple[str, ...] = ()
@@ -123,6 +132,11 @@ def of_program(module: fx.GraphModule, where: str) -> Program:
     last = rest[0] not in _COLOURS and rest[2] in _COLOURS
     height, width, channels = rest if last else (rest[1], rest[2], rest[0])
     answers = _asked(module, shape)
+    if count is not None and not answers:
+        raise InputError(
+            f"program: got {where}, which takes {count} pictures and gives more than logits; "
+            "allowed: logits alone, or a program for any number (dynamic_shapes of torch.export)"
+        )
     module, network = _rewritten(module, answers, count)
     if count is not None and network is module and count != 1:
         raise InputError(
@@ -145,7 +159,7 @@ def _rewritten(
 ) -> tuple[fx.GraphModule, fx.GraphModule]:
     """The program in usual words, and for any number of pictures, if both answer as it does."""
     made = readable(module)
-    if not answers or any(not _near(made, *each) for each in answers):
+    if any(not _near(made, *each) for each in answers):
         made = module
     if count is None:
         return made, made
@@ -189,6 +203,7 @@ def _asked(module: nn.Module, shape: list[int | None]) -> Answers:
             found = [(pictures, module(pictures)) for pictures in both]
             if all(isinstance(answer, Tensor) for _, answer in found):
                 return found
+            break
     return []
 
 
@@ -224,16 +239,23 @@ def rebuilt(network: torch.jit.ScriptModule, images: Tensor) -> Program:
         with ops.evaluating(network), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model = exporting.exported(network, images).model
+            end = reading.without_end(model)
             loaded = importing.of_model(model, "a script")
         if not loaded.converted:
             raise InputError(loaded.notes[-1])
         ours = loaded.network.to(images.device)
-        with ops.evaluating(network), torch.no_grad():
-            error = difference(ours(images), network(images))
+        error = apart(Program(network=ours, end=end), network, images)
         if not error <= MOST_ERROR:
             raise InputError(f"what was read back differs by {error:.1g} of the largest logit")
     except InputError as error:
-        why = f"it stays a script, whose layers can't be seen: {in_a_line(error)}"
+        why = f"it stays a script, whose layers can't be seen: {error}"
         return Program(network=network, notes=(why,))
-    done = f"the script was written out as torch's functions (logits differ by {error:.0e})"
-    return Program(network=ours, notes=(done, *loaded.notes))
+    notes = [f"the script was written out as torch's functions (it differs by {error:.0e})"]
+    notes += [f"a {end} at its end is cut: what is explained are its logits"] if end else []
+    return Program(network=ours, end=end, notes=(*notes, *loaded.notes))
+
+
+def apart(program: Program, script: nn.Module, images: Tensor) -> float:
+    """The largest difference of a program to the script that it was, as a share of the largest."""
+    with ops.evaluating(script), torch.no_grad():
+        return difference(_ENDS[program.end](program.network(images)), script(images))

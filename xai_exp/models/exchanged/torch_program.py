@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from xai_exp.config import Content, InputError, configured
 from xai_exp.formats import programs
-from xai_exp.formats.onnx.importing import MOST_ERROR, difference, say
+from xai_exp.formats.onnx.importing import MOST_ERROR, say
 from xai_exp.models import weights
 from xai_exp.models.asked import Mean, Preprocessing, Size, Std
 from xai_exp.models.weights import Head
@@ -108,8 +108,7 @@ class _Made:
         if self.script is None:
             return 0.0
         pictures = self.how.module(pictures.shape[1])(pictures)
-        with torch.no_grad():
-            return difference(self.program.network(pictures), self.script(pictures))
+        return programs.apart(self.program, self.script, pictures)
 
 
 @lru_cache(maxsize=1)
