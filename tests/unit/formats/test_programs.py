@@ -202,6 +202,28 @@ def test_other_inputs_are_refused_in_a_line():
         programs.of_program(made.module(), "it")
 
 
+def test_pictures_of_whole_numbers_are_refused_in_a_line():
+    class Whole(nn.Module):
+        def forward(self, x):
+            return x.float().mean((2, 3))
+
+    made = torch.export.export(Whole(), ((9 * IMAGES).byte(),))
+    with pytest.raises(InputError, match="for pictures of type torch.uint8; allowed: floats"):
+        programs.of_program(made.module(), "it")
+
+
+def test_what_can_t_be_read_or_reads_otherwise_stays_as_it_is(network, monkeypatch):
+    made = program(network).module()
+
+    def fails(module):
+        raise KeyError(module)
+
+    for other in (fails, lambda module: nn.Sequential(module, nn.Hardtanh(-1e-3, 1e-3))):
+        monkeypatch.setattr(programs, "readable", other)
+        found = programs.of_program(made, "it").network
+        torch.testing.assert_close(found(IMAGES), network(IMAGES))
+
+
 @pytest.fixture
 def written(network, tmp_path, monkeypatch):
     """Files of both kinds, and some that are neither."""

@@ -18,6 +18,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_leaves
 
 from xai_exp.compute import ops
 from xai_exp.config import InputError
@@ -27,8 +28,9 @@ from xai_exp.formats.onnx import importing, reading
 from xai_exp.formats.onnx.importing import MOST_ERROR, SIZES, Entry, difference
 from xai_exp.formats.programs.readable import readable
 
+_log = logging.getLogger(__name__)
 Kind = Literal["exported", "scripted"]
-Answers = list[tuple[Tensor, Tensor]]  # pictures and what they are answered
+Answers = list[tuple[Tensor, list[Tensor]]]  # pictures and all tensors that they are answered
 _COLOURS = (1, 3, 4)
 _aten = torch.ops.aten
 _SHAPED = (_aten.view.default, _aten.reshape.default)
@@ -132,19 +134,20 @@ def of_program(module: fx.GraphModule, where: str) -> Program:
     last = rest[0] not in _COLOURS and rest[2] in _COLOURS
     height, width, channels = rest if last else (rest[1], rest[2], rest[0])
     answers = _asked(module, shape)
-    if count is not None and not answers:
-        raise InputError(
-            f"program: got {where}, which takes {count} pictures and gives more than logits; "
-            "allowed: logits alone, or a program for any number (dynamic_shapes of torch.export)"
-        )
     module, network = _rewritten(module, answers, count)
-    if count is not None and network is module and count != 1:
+    single = count is not None and network is module
+    lone = all(len(answer) == 1 for _, answer in answers)
+    if single and (count != 1 or not lone):
         raise InputError(
             f"program: got {where}, which takes {count} pictures at a time and no other number; "
             "allowed: one or any number (dynamic_shapes of torch.export)"
         )
+    if last and not lone:
+        raise InputError(
+            f"program: got {where}, which gives more than logits; allowed: logits alone, where "
+            "pictures have their channels last"
+        )
     notes = ["pictures are turned to channels last in front of it"] if last else []
-    single = count is not None and network is module
     notes += ["it takes one picture at a time"] if single else []
     return Program(
         network=Entry(network, last, single) if last or single else network,
@@ -158,24 +161,35 @@ def _rewritten(
     module: fx.GraphModule, answers: Answers, count: int | None
 ) -> tuple[fx.GraphModule, fx.GraphModule]:
     """The program in usual words, and for any number of pictures, if both answer as it does."""
-    made = readable(module)
-    if any(not _near(made, *each) for each in answers):
+    try:
+        made = readable(module)
+    except Exception as error:  # a graph that nobody has thought of is used as it is
+        _log.debug("a program stays as it is: %s", in_a_line(error))
         made = module
-    if count is None:
+    if not answers or any(not _near(made, *each) for each in answers):
+        made = module
+    if count is None or not answers:
         return made, made
     pictures = torch.cat([given for given, _ in answers])
-    wanted = torch.cat([answer for _, answer in answers])
+    wanted = [torch.cat(both) for both in zip(*(answer for _, answer in answers), strict=True)]
     many = _free(made, count)
-    same = _near(many, pictures, wanted) and _near(many, pictures[-1:], wanted[-1:])
+    alone = [one[-1:] for one in wanted]
+    same = _near(many, pictures, wanted) and _near(many, pictures[-1:], alone)
     return made, many if same else made
 
 
-def _near(network: nn.Module, pictures: Tensor, wanted: Tensor) -> bool:
+def _near(network: nn.Module, pictures: Tensor, wanted: list[Tensor]) -> bool:
     try:
-        with torch.no_grad():
-            return difference(network(pictures), wanted) <= MOST_ERROR
+        found = _tensors(network, pictures)
     except (RuntimeError, ValueError, IndexError, AssertionError):
         return False
+    same = len(found) == len(wanted)
+    return same and all(difference(*pair) <= MOST_ERROR for pair in zip(found, wanted, strict=True))
+
+
+def _tensors(network: nn.Module, pictures: Tensor) -> list[Tensor]:
+    with torch.no_grad():
+        return [one for one in tree_leaves(network(pictures)) if isinstance(one, Tensor)]
 
 
 def _input_shape(module: fx.GraphModule, where: str) -> list[int | None]:
@@ -189,21 +203,22 @@ def _input_shape(module: fx.GraphModule, where: str) -> list[int | None]:
             f"program: got {where} with the inputs {said or 'none'}; allowed: one, pictures of "
             "four axes"
         )
+    if not values[0].is_floating_point():
+        raise InputError(
+            f"program: got {where} for pictures of type {values[0].dtype}; allowed: floats"
+        )
     return [axis if isinstance(axis, int) else None for axis in values[0].shape]
 
 
-def _asked(module: nn.Module, shape: list[int | None]) -> Answers:
+def _asked(module: fx.GraphModule, shape: list[int | None]) -> Answers:
     """Random pictures twice, of the first size that it takes, and its answers."""
     drawn = torch.Generator().manual_seed(0)
-    dtype = next((one.dtype for one in module.parameters()), torch.float32)
+    entry = next(node for node in module.graph.nodes if node.op == "placeholder")
     for side in SIZES:
         sizes = [shape[0] or 2, *(one or side for one in shape[1:])]
-        both = [torch.rand(sizes, generator=drawn).to(dtype) for _ in range(2)]
-        with suppress(RuntimeError, ValueError, AssertionError), torch.no_grad():
-            found = [(pictures, module(pictures)) for pictures in both]
-            if all(isinstance(answer, Tensor) for _, answer in found):
-                return found
-            break
+        both = [torch.rand(sizes, generator=drawn).to(entry.meta["val"].dtype) for _ in range(2)]
+        with suppress(RuntimeError, ValueError, AssertionError):
+            return [(pictures, _tensors(module, pictures)) for pictures in both]
     return []
 
 
