@@ -208,7 +208,7 @@ def test_pictures_of_whole_numbers_are_refused_in_a_line():
             return x.float().mean((2, 3))
 
     made = torch.export.export(Whole(), ((9 * IMAGES).byte(),))
-    with pytest.raises(InputError, match="for pictures of type torch.uint8; allowed: floats"):
+    with pytest.raises(InputError, match=r"for pictures of type torch\.uint8; allowed: floats"):
         programs.of_program(made.module(), "it")
 
 
