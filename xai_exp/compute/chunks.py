@@ -6,11 +6,13 @@ otherwise run out of memory in each of them.
 """
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from xai_exp.config import InputError
 from xai_exp.types import Images
@@ -28,10 +30,41 @@ _NO_MEMORY = (
     "CUDNN_STATUS_ALLOC_FAILED",
 )
 _FITTING: dict[object, int] = {}
+_ALONE = ContextVar("alone", default=False)
 
 
 class NoRoomError(InputError, torch.OutOfMemoryError):
     """Not even one image fits. Still a torch.OutOfMemoryError: work around this one halves, too."""
+
+
+class OneByOne(nn.Module):
+    """A network that goes through its images one after the other, and is explained likewise.
+
+    Methods that tell layers apart by the order in which they are called (the first one's rule, the
+    last maps, statistics by layer) would take those of the second image for later layers.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.training = network.training
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The answers of all images."""
+        if len(images) < 2:
+            return self.network(images)
+        return torch.cat([self.network(images[i : i + 1]) for i in range(len(images))])
+
+
+@contextmanager
+def for_network(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Within it chunks are such as a network of these modules may get."""
+    found = _ALONE.get() or any(isinstance(module, OneByOne) for module in modules)
+    before = _ALONE.set(found)
+    try:
+        yield
+    finally:
+        _ALONE.reset(before)
 
 
 def chunk_size(images: Images) -> int:
@@ -57,14 +90,15 @@ def in_chunks(
     Args:
         function: of a chunk of every batch, its result a row for each of theirs.
         batches: tensors of equal length.
-        size: rows of a chunk; `chunk_size` of the first batch if none is given.
+        size: rows of a chunk; `chunk_size` of the first batch if none is given. It is 1 for a
+            `OneByOne` network.
         together: so many neighbouring rows are never torn apart.
 
     Raises:
         NoRoomError: when `together` rows are too many.
     """
     remembered = size is None
-    size = size or chunk_size(batches[0])
+    size = 1 if _ALONE.get() else size or chunk_size(batches[0])
     size = max(together, size - size % together)
     results: list[Tensor] = []
     start = 0

@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from xai_exp.compute.chunks import OneByOne as OneByOne
 from xai_exp.compute.chunks import chunk_size as chunk_size
+from xai_exp.compute.chunks import for_network
 from xai_exp.compute.chunks import in_chunks as in_chunks
 from xai_exp.compute.chunks import in_grid as in_grid
 from xai_exp.types import (
@@ -67,7 +69,8 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
             # Not by the module, which a scripted one refuses.
             for parameter in grads:
                 parameter.requires_grad_(False)
-        yield model
+        with for_network(modes):
+            yield model
     finally:
         for module, mode in modes.items():
             if module.training != mode:

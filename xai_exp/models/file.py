@@ -1,6 +1,6 @@
 """A network of one's own: a function that builds it and a file with its weights."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from torch import nn
 
@@ -31,6 +31,8 @@ class File:
             those in the weights file, or else the data's own order.
         head: weights: the last layer as it is; new: one for the data's classes, which is learnt.
     """
+
+    version: ClassVar[int] = 2  # one that goes through its images one after the other
 
     path: Annotated[str, Content()]
     factory: Annotated[str, Code()]

@@ -68,13 +68,19 @@ def look(network: nn.Module, images: Images) -> Looked:
     _refuse_chance(network, few, answer)
     _refuse_company(network, few, answer)
     asked.refuse_infinite(answer)
+    alone, probable = _goes_by_image(network, few), _are_probabilities(answer)
+    if alone:
+        notes.append(
+            "the network goes through its images one after the other: it is explained likewise"
+        )
+        few, answer = few[:1], answer[:1]
     found = cut(network, few, answer)
     if found is not None:
         network, end = found
         notes.append(f"the network ends in a {end}, which is cut: what is explained are its logits")
         answer = asked.answer_of(network, few)
         asked.refuse_infinite(answer)
-    elif _are_probabilities(answer):
+    elif probable:
         raise InputError(
             "network: got outputs that are probabilities (they are positive and their sum is 1) "
             "from no softmax that can be cut; allowed: logits; take the last step out of forward"
@@ -83,7 +89,37 @@ def look(network: nn.Module, images: Images) -> Looked:
         _refuse_hidden_probability(network, answer)
         network = asked.two_classes(network, few)
         notes.append(asked.BINARY)
-    return Looked(network=network, notes=tuple(notes))
+    return Looked(network=ops.OneByOne(network) if alone else network, notes=tuple(notes))
+
+
+def _goes_by_image(network: nn.Module, few: Images) -> bool:
+    """Whether it takes more steps for more images, as one that loops over them does."""
+    if len(few) < 2 or any(isinstance(one, ops.OneByOne) for one in network.modules()):
+        return False
+    counts = []
+    for images in (few[:2], few[:1]):
+        with _Calls() as calls:
+            asked.answer_of(network, images)
+        counts.append(calls.count)
+    return counts[0] > counts[1]
+
+
+class _Calls(TorchFunctionMode):
+    """Counts the functions that are called within it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,  # noqa: ANN401
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        self.count += 1
+        return func(*args, **(kwargs or {}))
 
 
 def _are_probabilities(answer: Tensor) -> bool:

@@ -7,7 +7,7 @@ import copy
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import nn
@@ -42,6 +42,8 @@ class Onnx:
             file says, or else the data's own order.
         head: weights: the last layer as it is; new: one for the data's classes, which is learnt.
     """
+
+    version: ClassVar[int] = 2  # one that goes through its images one after the other
 
     path: Annotated[str, Content(files=opening.files)]
     mean: Mean | None = None

@@ -73,7 +73,11 @@ class Program:
         """
         made = self._made(channels, size)
         say(made.program.notes, self.path)
-        network = copy.deepcopy(made.program.network)  # what is built may be changed
+        network = made.program.network
+        if network is made.script:  # a copy of which has no weights of its own
+            network = programs.opened(self.path).network
+        else:
+            network = copy.deepcopy(network)  # what is built may be changed
         return weights.ready(network, made.how, self.head, channels, size, classes)
 
     def ordered(self, network: nn.Module, data: Dataset) -> nn.Module:
