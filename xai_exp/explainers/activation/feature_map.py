@@ -71,6 +71,11 @@ def from_maps(
         found = watch.maps(chosen)
         fit = [is_map(one, size_of(part)) and len(one) == len(part) for one in found]
         if not found or not all(fit):
+            if any(len(one) != len(part) for one in found):
+                raise InputError(
+                    f"activation maps: got {len(found[0])} maps for {len(part)} images; allowed: "
+                    "networks that have one for each image (no copies of an image in a batch)"
+                )
             raise _refusal(model, layer, watch, part)
         if not sloped:
             maps, _ = _side_by_side(found, found, part)

@@ -33,7 +33,7 @@ from xai_exp.explainers.backward.calls import (
     tracked,
 )
 from xai_exp.explainers.backward.functions import arguments, bare, refusal
-from xai_exp.explainers.backward.layer import Layer, convolution
+from xai_exp.explainers.backward.layer import Layer, Place, convolution
 from xai_exp.explainers.backward.marks import joined_with_constants
 from xai_exp.explainers.backward.rules import Account, Activated, Rules
 from xai_exp.explainers.backward.watching import Watching, watched
@@ -94,6 +94,7 @@ class ModifiedBackward(Watching):
         super().__init__()
         self.rules, self.names, self.account = rules, names, account
         self.layers = 0
+        self.places: dict[Any, Place] = {}
         self.handlers: dict[str, Handler] = {}
         self.free = _free(rules)
         self._handle(functions.BATCH_NORM, self._fixed_norm)
@@ -203,9 +204,18 @@ class ModifiedBackward(Watching):
             bias=None if bias is None else bias.detach(),
             output=output,
             convolution=convolution(name, args, kwargs),
+            place=self._place(inputs),
         )
         self.layers += 1
         return self._layered(layer, inputs)
+
+    def _place(self, inputs: Tensor) -> Place:
+        """That of a layer of these inputs; the layers before it are no last ones."""
+        before = steps_before([inputs.grad_fn], self.places)
+        found = [self.places[step] for step in before if step in self.places]
+        for place in found:
+            place.last = False
+        return Place(first=not found)
 
     def _layered(self, layer: Layer, inputs: Tensor) -> Tensor:
         """The layer's output, which goes back by the rule for linear layers."""
@@ -218,6 +228,7 @@ class ModifiedBackward(Watching):
             return passed
 
         result = ruled(layer.output, back, inputs)
+        self.places[result.grad_fn] = layer.place
         result._made_by = layer, inputs  # pyright: ignore[reportAttributeAccessIssue]
         return result
 

@@ -1,7 +1,7 @@
 """One call of a linear function (convolution, matrix product), as a rule of LRP sees it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -30,6 +30,19 @@ class Convolution:
         return (*moves, self.transposed, list(self.output_padding), self.groups)
 
 
+@dataclass
+class Place:
+    """Where a layer stands: by what comes before and behind it, not by when it is called.
+
+    Args:
+        first: no other layer lies between it and the image.
+        last: none lies between it and the answer; known when relevance goes back.
+    """
+
+    first: bool = True
+    last: bool = True
+
+
 @dataclass(frozen=True)
 class Layer:
     """One call of a linear function: output = inputs * weight + bias.
@@ -41,6 +54,7 @@ class Layer:
         weight, bias: with a batch norm that follows folded in.
         output: what came out, the batch norm included.
         convolution: how it moves; None for a matrix product.
+        place: whether it is a first or a last one.
     """
 
     name: str
@@ -50,6 +64,7 @@ class Layer:
     bias: Tensor | None
     output: Tensor
     convolution: Convolution | None = None
+    place: Place = field(default_factory=Place)
 
     @property
     def kind(self) -> Literal["convolution", "linear"]:

@@ -98,7 +98,8 @@ class Composite:
 
     Args:
         convolution, linear: the rule of convolutions and of matrix products.
-        first: the rule of the first layers; None: the same as further on.
+        first: the rule of the first layers, of each that sees the pixels; None: the same as further
+            on.
         until: the last of the first layers, counted from 0 in the order of the forward pass.
     """
 
@@ -110,7 +111,8 @@ class Composite:
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back by the rule of the layer's place."""
         rule = self.convolution if layer.kind == "convolution" else self.linear
-        if layer.index <= self.until and self.first is not None:
+        first = layer.place.first or layer.index <= self.until
+        if first and self.first is not None:
             rule = self.first
         return rule(layer, relevance)
 

@@ -109,7 +109,7 @@ class _Noting:
 
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send excitation back."""
-        if layer.index:
+        if not layer.place.first:
             size = layer.inputs.flatten(1).abs().sum(1)
             below = layer.inputs.flatten(1).clamp(max=0).abs().sum(1)
             self.shares.setdefault(layer.index, []).append(below / size.clamp(min=_TINY))

@@ -57,7 +57,8 @@ class LRP(ByPlace):
             batch norms folded relevance can gather where nothing is) or ignore (nowhere).
         low, high: the range of the values that the first layer sees, for the box rule.
         until: the last layer to have a composite's rule for the first one, counted from 0 among
-            convolutions and matrix products in the order of the forward pass.
+            convolutions and matrix products in the order of the forward pass; those that see the
+            pixels themselves, as several stems do, have it in any case.
         gates: what the factors of a product get, of which both depend on the image (squeeze and
             excitation, hard-swish in pieces). signal: all to the factor that is no gate (Arras et
             al. 2017, Explaining recurrent neural network predictions, sec. 2.2), where a gate is

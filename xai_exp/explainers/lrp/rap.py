@@ -1,6 +1,6 @@
 """Relative attributing propagation (Nam et al. 2020): relevance by the size of contributions."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -85,18 +85,16 @@ class RAP(Propagation):
 
 @dataclass(frozen=True)
 class _ByPlace:
-    """The rule of a layer's place; the last layer is the first that relevance comes to."""
+    """The rule of a layer's place."""
 
     low: float | None
     high: float | None
-    seen: list[int] = field(default_factory=list)
 
     def __call__(self, layer: Layer, relevance: Tensor) -> Tensor:
         """Send relevance back."""
-        self.seen[:] = [max([layer.index, *self.seen])]
-        if layer.index == self.seen[0]:
+        if layer.place.last:
             return by_size(_LINEAR(layer, relevance))
-        return relative(layer, relevance) if layer.index else self._boxed(layer, relevance)
+        return self._boxed(layer, relevance) if layer.place.first else relative(layer, relevance)
 
     def _boxed(self, layer: Layer, relevance: Tensor) -> Tensor:
         if self.low is not None and self.high is not None:
