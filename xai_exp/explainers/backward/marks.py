@@ -98,6 +98,7 @@ def forget(value: Tensor) -> None:
         "_made_by",
         "_hidden",
         "_absolute",
+        "_scaled",
         "_stacked",
         "_bounded",
         "_gate",
@@ -153,6 +154,8 @@ def note(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: objec
         result._absolute = args[0] if args else kwargs["input"]  # pyright: ignore
     elif name in _WHOLES:
         result._gate = args[0] if args else kwargs["input"], _WHOLES[name]  # pyright: ignore
+    elif name in _PRODUCTS:
+        _note_scaled(args, result)
     elif name == "stack":
         call = dict(zip(("tensors", "dim"), args, strict=False)) | kwargs
         axis = call.get("dim", 0) % result.dim()  # pyright: ignore
@@ -160,7 +163,15 @@ def note(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: objec
 
 
 _WHOLES = {"sigmoid": functional.silu, "hardsigmoid": functional.hardswish}
-NOTED = functions.ABSOLUTE | _WHOLES.keys() | {"stack"}
+_PRODUCTS = frozenset(["mul", "multiply", "__mul__", "__rmul__"])
+NOTED = functions.ABSOLUTE | _WHOLES.keys() | _PRODUCTS | {"stack"}
+
+
+def _note_scaled(args: tuple[Any, ...], result: Any) -> None:  # noqa: ANN401
+    if len(args) == 2 and sum(map(tracked, args)) == 1:
+        value, factor = args if tracked(args[0]) else args[::-1]
+        if hidden(factor) is None:
+            result._scaled = value, factor
 
 
 def zero(value: object) -> bool:

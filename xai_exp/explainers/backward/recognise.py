@@ -74,7 +74,7 @@ def _masked(args: Args, kwargs: Kwargs) -> Steps | None:
 
 
 def _chosen(args: Args, kwargs: Kwargs) -> Steps | None:
-    """where(x > 0, x, 0)."""
+    """where(x > 0, x, 0), and where(x > 0, x, a * x)."""
     call = dict(zip(("condition", "input", "other"), args, strict=False)) | kwargs
     values = [call.get(key) for key in ("condition", "input", "other")]
     if isinstance(values[0], Tensor) and values[0].dtype != torch.bool:
@@ -87,7 +87,25 @@ def _chosen(args: Args, kwargs: Kwargs) -> Steps | None:
         return _part(kept, above=found.above)  # pyright: ignore[reportArgumentType]
     if found.tells_sign_of(other) and zero(kept):
         return _part(other, above=not found.above)  # pyright: ignore[reportArgumentType]
-    return None
+    above, below = (kept, other) if found.above else (other, kept)
+    return _leaky(above, below) if found.tells_sign_of(above) else None
+
+
+def _leaky(value: Any, below: Any) -> Steps | None:  # noqa: ANN401
+    """The value above zero, and below it the value by a number, or by one for each channel."""
+    scaled: tuple[Any, Any] = getattr(below, "_scaled", (None, None))
+    source, slope = scaled
+    if source is None or not same(source, value):
+        return None
+    if not isinstance(slope, Tensor):
+        return partial(functional.leaky_relu, value, slope)
+    slopes = slope.detach()
+    if slopes.numel() == 1:
+        return partial(functional.leaky_relu, value, float(slopes))
+    shape = [1] * (value.dim() - slopes.dim()) + list(slopes.shape)
+    if len(shape) != value.dim() or not slopes.numel() == shape[1] == value.shape[1]:
+        return None
+    return partial(functional.prelu, value, slopes.flatten())
 
 
 def _filled(args: Args, kwargs: Kwargs) -> Steps | None:

@@ -174,6 +174,24 @@ def test_a_relu_is_one_however_it_is_written(name, written):
     assert agrees(name, torch.relu, RECTIFIERS[written]) == "same"
 
 
+LEAKS = {
+    "where": lambda x: torch.where(x > 0, x, 0.1 * x),
+    "where not": lambda x: torch.where(x < 0, x * 0.1, x),
+    "where with a tensor": lambda x: torch.where(
+        x >= 0, x, x.mul(torch.tensor(0.1, dtype=x.dtype))
+    ),
+    "where by channel": lambda x: torch.where(
+        x > 0, x, torch.full((x.shape[1], 1, 1), 0.1, dtype=x.dtype) * x
+    ),
+    "where as a method": lambda x: x.where(x > 0, 0.1 * x),
+}
+NO_LEAKS = {
+    "another slope above": lambda x: torch.where(x > 0, 0.1 * x, x),
+    "another value": lambda x: torch.where(x > 0, x, 0.1 * x.flip(-1)),
+    "another threshold": lambda x: torch.where(x > 0.1, x, 0.1 * x),
+    "changed since": lambda x: torch.where(x > 0, x, (0.1 * x).add_(0.1)),
+    "by place": lambda x: torch.where(x > 0, x, torch.linspace(0.1, 0.2, x.shape[-1]).to(x) * x),
+}
 DISGUISED = {
     "sign": lambda x: x * (1 + x.sign()) / 2,
     "detached mask": lambda x: x * (x / (x.abs() + 1e-30)).detach().clamp(min=0),
@@ -207,6 +225,19 @@ def test_a_rectifier_that_is_not_recognised_is_refused(name, written):
         return
     with pytest.raises(InputError, match="allowed"):
         EXPLAINERS[name](Around(DISGUISED[written]), IMAGES, TARGETS)
+
+
+@pytest.mark.parametrize("written", LEAKS)
+@pytest.mark.parametrize("name", EXPLAINERS)
+def test_a_leaky_relu_by_where_is_one(name, written):
+    agrees_or_both_are_refused(name, lambda x: functional.leaky_relu(x, 0.1), LEAKS[written])
+
+
+@pytest.mark.parametrize("written", NO_LEAKS)
+@pytest.mark.parametrize("name", EXPLAINERS)
+def test_what_is_nearly_a_leaky_relu_is_refused(name, written):
+    with pytest.raises(InputError, match="where"):
+        EXPLAINERS[name](Around(NO_LEAKS[written]), IMAGES, TARGETS)
 
 
 ACTIVATIONS = {
