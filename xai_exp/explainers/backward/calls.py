@@ -1,6 +1,6 @@
 """One call of a torch function: does it depend on the image, and which way does it go backward."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -88,7 +88,7 @@ def ruled(value: Tensor, back: Back, *inputs: Tensor) -> Tensor:
     return Ruled.apply(value.data, back, *inputs)  # pyright: ignore[reportReturnType]
 
 
-def steps_before(steps: Iterable[Any], until: Collection[Any] = ()) -> Iterator[Any]:
+def steps_before(steps: Iterable[Any], until: Container[Any] = ()) -> Iterator[Any]:
     """The steps of a graph that lead to `steps`, these first, no further than those in `until`."""
     waiting, done = list(steps), set()
     while waiting:

@@ -40,6 +40,20 @@ from xai_exp.explainers.backward.watching import Watching, watched
 from xai_exp.explainers.pullback import pullback
 from xai_exp.types import Images, Labels
 
+
+def _of(step: Any) -> Place | None:  # noqa: ANN401
+    """The place of the layer that a step of a graph is."""
+    return getattr(step, "_place", None)
+
+
+class _Placed:
+    """The steps that are layers."""
+
+    def __contains__(self, step: object) -> bool:
+        return _of(step) is not None
+
+
+_PLACED = _Placed()
 Handler = Callable[[Any, str, tuple[Any, ...], dict[str, Any]], Any]
 _NOTHING = 1e-9
 
@@ -94,7 +108,6 @@ class ModifiedBackward(Watching):
         super().__init__()
         self.rules, self.names, self.account = rules, names, account
         self.layers = 0
-        self.places: dict[Any, Place] = {}
         self.handlers: dict[str, Handler] = {}
         self.free = _free(rules)
         self._handle(functions.BATCH_NORM, self._fixed_norm)
@@ -211,8 +224,7 @@ class ModifiedBackward(Watching):
 
     def _place(self, inputs: Tensor) -> Place:
         """That of a layer of these inputs; the layers before it are no last ones."""
-        before = steps_before([inputs.grad_fn], self.places)
-        found = [self.places[step] for step in before if step in self.places]
+        found = [place for step in steps_before([inputs.grad_fn], _PLACED) if (place := _of(step))]
         for place in found:
             place.last = False
         return Place(first=not found)
@@ -228,7 +240,8 @@ class ModifiedBackward(Watching):
             return passed
 
         result = ruled(layer.output, back, inputs)
-        self.places[result.grad_fn] = layer.place
+        # On the step itself: whatever held the steps here would hold all that they keep.
+        result.grad_fn._place = layer.place  # pyright: ignore
         result._made_by = layer, inputs  # pyright: ignore[reportAttributeAccessIssue]
         return result
 
