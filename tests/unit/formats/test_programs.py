@@ -147,6 +147,31 @@ def test_one_layer_called_twice_is_one_module_and_other_calls_of_its_weights_are
     assert calls.count("conv") == 2
 
 
+def test_weights_beside_others_or_of_other_names_stay_where_they_are():
+    class Held(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.scale = nn.Parameter(torch.rand(4, 3)), nn.Parameter(torch.rand(4))
+
+        def forward(self, x):
+            return functional.linear(x, self.weight) * self.scale
+
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.matrix = nn.Parameter(torch.rand(4, 4))
+
+        def forward(self, x):
+            return functional.linear(x, self.matrix)
+
+    conv = nn.Conv2d(3, 3, 3)
+    network = nn.Sequential(conv, nn.AdaptiveAvgPool2d(1), nn.Flatten(), Held(), Named()).eval()
+    found = readable(program(network, IMAGES).module())
+    torch.testing.assert_close(found(IMAGES), network(IMAGES))
+    layers = [name for name, one in found.named_modules() if isinstance(one, nn.Conv2d | nn.Linear)]
+    assert layers == ["0"]
+
+
 @pytest.mark.parametrize("core", [False, True])
 def test_pictures_with_channels_last_are_turned(network, core):
     class Last(nn.Module):

@@ -24,7 +24,9 @@ def layer_of(module: fx.GraphModule, node: Node) -> tuple[str, nn.Module, Node] 
     path, made, weights, x = held
     at = module.get_submodule(path)
     free = type(at) is nn.Module or _alike(at, made)
-    if not free or next(at.children(), None) is not None:
+    more = at._parameters.keys() | at._buffers.keys()
+    more -= made._parameters.keys() | made._buffers.keys()
+    if not free or more or next(at.children(), None) is not None:
         return None
     for name, value in weights.items():
         if value is None or name in made._buffers:
