@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,19 +34,26 @@ def bring(command: str, folder: Path) -> None:
 
 def _pictures(place: Path) -> None:
     """Two classes of squares and stripes, each picture with the mask of what is in it."""
-    rng = np.random.default_rng(0)
     masks = place.parent / {"my_images": "my_masks", "slums": "masks"}.get(place.name, "no_masks")
     for label in ("one", "two"):
         (place / label).mkdir(parents=True)
         (masks / label).mkdir(parents=True, exist_ok=True)
-        for number in range(60):
+    for number, (label, pixels, mask) in enumerate(_drawn()):
+        Image.fromarray(pixels).save(place / label / f"{number % 60}.png")
+        Image.fromarray(mask).save(masks / label / f"{number % 60}.png")
+
+
+def _drawn() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Pixels and mask of sixty pictures of each class."""
+    rng = np.random.default_rng(0)
+    for label in ("one", "two"):
+        for _ in range(60):
             pixels = rng.integers(0, 60, (32, 32, 3), dtype=np.uint8)
             mask = np.zeros((32, 32), np.uint8)
             top, left = rng.integers(2, 20, 2)
             mask[top : top + 9, left : left + 9 : 1 if label == "one" else 2] = 255
             pixels[mask > 0] = 230
-            Image.fromarray(pixels).save(place / label / f"{number}.png")
-            Image.fromarray(mask).save(masks / label / f"{number}.png")
+            yield label, pixels, mask
 
 
 def _picture(place: Path) -> None:
@@ -60,7 +67,22 @@ def _network(place: Path) -> None:
     space: dict[str, Callable[[], torch.nn.Module]] = {}
     exec(_MODULE, space)
     torch.manual_seed(0)
-    torch.save(space["build"]().state_dict(), place)
+    network = space["build"]()
+    _taught(network)
+    torch.save(network.state_dict(), place)
+
+
+def _taught(network: torch.nn.Module) -> None:
+    """A reader's own network has learnt something: these pictures."""
+    drawn = list(_drawn())
+    images = torch.from_numpy(np.stack([one for _, one, _ in drawn])).permute(0, 3, 1, 2) / 255
+    labels = torch.tensor([label == "two" for label, _, _ in drawn]).long()
+    steps = torch.optim.Adam(network.parameters(), 1e-2)
+    for _ in range(200):
+        steps.zero_grad()
+        torch.nn.functional.cross_entropy(network(images), labels).backward()
+        steps.step()
+    assert bool((network(images).argmax(1) == labels).all())
 
 
 def _onnx(place: Path) -> None:

@@ -152,9 +152,11 @@ class Survey(Report):
             name = OmegaConf.select(config, self.mechanism) if self.mechanism else ""
             found.append(material(job, mine, str(name)))
         if not found:
+            best = max((one.accuracy for mine in self.left for one in mine.values()), default=0.0)
             raise InputError(
-                f"survey: got no network with an accuracy of at least {self.least_accuracy:g}; "
-                "allowed: one at least"
+                f"survey: got no network with an accuracy of at least {self.least_accuracy:g} (the "
+                f"best has {best:.3f}); allowed: one at least, or least_accuracy=SHARE, from which "
+                "answers are asked about"
             )
         return found
 
