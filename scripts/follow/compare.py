@@ -11,6 +11,7 @@ _MASKS = (
     (re.compile(r"(?:# )?(?:#|nan)(?: \.\. (?:#|nan))"), "#"),
     (re.compile(r"(?:n = )?#(?:\s+(?:n = )?#)*"), "#"),
     (re.compile(r"\s+"), " "),
+    (re.compile(r" (?=[\])}])|(?<=[\[({]) "), ""),  # arrays fill their numbers up with spaces
 )
 
 
@@ -18,6 +19,8 @@ def masked(text: str) -> str:
     """What is left once numbers, hashes, rules and the width of the terminal are taken away.
 
     >>> masked("│ lrp │  0.50 │ 21.1 │") == masked("| lrp | 0.61 | 19 |".replace("|", "│"))
+    True
+    >>> masked("worth: [10.59  7.01  9.2 ]") == masked("worth: [ 8.08 5.97 7.77]")
     True
     """
     for mask, put in _MASKS:
