@@ -65,10 +65,14 @@ def look(network: nn.Module, images: Images) -> Looked:
     few, notes = images[:_FEW], []
     _refuse_without_statistics(network)
     network, answer = asked.with_logits(network, few)
-    _refuse_chance(network, few, answer)
-    _refuse_company(network, few, answer)
+    again, steps = _counted(network, few)
+    _refuse_chance(network, few, answer, again)
+    first, fewer = _counted(network, few[:1]) if len(few) > 1 else (answer, steps)
+    _refuse_company(network, few, answer, first)
     asked.refuse_infinite(answer)
-    alone, probable = _goes_by_image(network, few), _are_probabilities(answer)
+    probable = _are_probabilities(answer)
+    # One that takes more steps for more images loops over them.
+    alone = steps > fewer and not any(isinstance(one, ops.OneByOne) for one in network.modules())
     if alone:
         notes.append(
             "the network goes through its images one after the other: it is explained likewise"
@@ -92,16 +96,10 @@ def look(network: nn.Module, images: Images) -> Looked:
     return Looked(network=ops.OneByOne(network) if alone else network, notes=tuple(notes))
 
 
-def _goes_by_image(network: nn.Module, few: Images) -> bool:
-    """Whether it takes more steps for more images, as one that loops over them does."""
-    if len(few) < 2 or any(isinstance(one, ops.OneByOne) for one in network.modules()):
-        return False
-    counts = []
-    for images in (few[:2], few[:1]):
-        with _Calls() as calls:
-            asked.answer_of(network, images)
-        counts.append(calls.count)
-    return counts[0] > counts[1]
+def _counted(network: nn.Module, images: Images) -> tuple[Tensor, int]:
+    """What a network answers, and how many functions it calls for that."""
+    with _Calls() as calls:
+        return asked.answer_of(network, images), calls.count
 
 
 class _Calls(TorchFunctionMode):
@@ -150,8 +148,8 @@ def _refuse_without_statistics(network: nn.Module) -> None:
             )
 
 
-def _refuse_chance(network: nn.Module, few: Images, answer: Tensor) -> None:
-    if not _differ(answer, asked.answer_of(network, few)):
+def _refuse_chance(network: nn.Module, few: Images, answer: Tensor, again: Tensor) -> None:
+    if not _differ(answer, again):
         return
     name = _guilty(network, few, len(few))
     raise InputError(
@@ -161,8 +159,8 @@ def _refuse_chance(network: nn.Module, few: Images, answer: Tensor) -> None:
     )
 
 
-def _refuse_company(network: nn.Module, few: Images, answer: Tensor) -> None:
-    if len(few) < 2 or not _differ(answer[:1], asked.answer_of(network, few[:1])):
+def _refuse_company(network: nn.Module, few: Images, answer: Tensor, first: Tensor) -> None:
+    if not _differ(answer[:1], first):
         return
     raise InputError(
         f"network: the module {_guilty(network, few, 1)} answers differently to an image "

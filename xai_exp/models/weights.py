@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from xai_exp.config import InputError
-from xai_exp.formats import programs
 from xai_exp.models import asked
 from xai_exp.models.look import look
 from xai_exp.types import Dataset
@@ -45,6 +44,8 @@ def read(path: str) -> Weights:
     try:
         held = torch.load(place, map_location="cpu", weights_only=True)
     except Exception as error:
+        from xai_exp.formats import programs
+
         what = programs.kind(place)
         also = f", or model=program, which opens {what} networks" if what else ""
         raise InputError(

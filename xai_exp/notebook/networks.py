@@ -8,7 +8,6 @@ from torch.fx import GraphModule
 
 from xai_exp.compute import ops
 from xai_exp.config import InputError
-from xai_exp.formats import programs
 from xai_exp.models.asked import BINARY as BINARY
 from xai_exp.models.asked import Asked as Asked
 from xai_exp.models.asked import Preprocessing as Preprocessing
@@ -42,9 +41,13 @@ def asked(network: object, images: Images, how: Preprocessing | None) -> Looked:
 
 def _with_steps(network: nn.Module, images: Images) -> tuple[nn.Module, tuple[str, ...]]:
     """A network whose steps can be seen, of one that is a program or a script."""
+    if not isinstance(network, torch.jit.ScriptModule | GraphModule):
+        return network, ()
+    from xai_exp.formats import programs  # what reads them is slow to import
+
     if isinstance(network, torch.jit.ScriptModule):
         made = programs.rebuilt(network, images)
-    elif isinstance(network, GraphModule) and programs.is_exported(network):
+    elif programs.is_exported(network):
         made = programs.of_program(network, "an exported program")
     else:
         return network, ()

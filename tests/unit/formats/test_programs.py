@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional
 
 import xai_exp as xe
+from tests.unit.models.test_file import Data
 from xai_exp.config import InputError, identity
-from xai_exp.data.loading import Splits, TensorSplit
 from xai_exp.formats import programs
 from xai_exp.formats.programs.readable import readable
 from xai_exp.models.exchanged.torch_program import Program
@@ -18,19 +18,6 @@ from xai_exp.models.exchanged.torch_program import Program
 IMAGES = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 MEAN = torch.tensor([0.4, 0.5, 0.6])
 quiet = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-
-
-class Data(Splits):
-    """Three classes of noise."""
-
-    classes = ("a", "b", "c")
-    channels = 3
-    size = (8, 8)
-
-    def split(self, which):
-        drawn = torch.Generator().manual_seed(which)
-        pixels, labels = torch.rand(12, 3, 8, 8, generator=drawn), torch.arange(12) % 3
-        return TensorSplit(pixels=pixels, labels=labels)
 
 
 @pytest.fixture(scope="module")

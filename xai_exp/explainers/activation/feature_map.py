@@ -69,13 +69,13 @@ def from_maps(
         watch = _watch(model, layer, part)
         _, chosen = forward(model, part, wanted, lambda: watch)
         found = watch.maps(chosen)
-        fit = [is_map(one, size_of(part)) and len(one) == len(part) for one in found]
-        if not found or not all(fit):
-            if any(len(one) != len(part) for one in found):
-                raise InputError(
-                    f"activation maps: got {len(found[0])} maps for {len(part)} images; allowed: "
-                    "networks that have one for each image (no copies of an image in a batch)"
-                )
+        many = next((len(one) for one in found if len(one) != len(part)), None)
+        if many is not None:
+            raise InputError(
+                f"activation maps: got {many} maps for {len(part)} images; allowed: networks that "
+                "have one for each image (no copies of an image in a batch)"
+            )
+        if not found or not all(is_map(one, size_of(part)) for one in found):
             raise _refusal(model, layer, watch, part)
         if not sloped:
             maps, _ = _side_by_side(found, found, part)

@@ -205,14 +205,14 @@ class Deciding(_Functions):
     def maps(self, chosen: Tensor) -> list[Tensor]:
         """The maps that the logits depend on by a way without another one."""
         last, mixed = [], []
-        for step in steps_before([chosen.grad_fn], self.made.keys() | self.mixed):
+        for step in steps_before([chosen.grad_fn], (self.made.keys() | self.mixed).__contains__):
             if step in self.mixed:
                 mixed.append(step)
             elif step in self.made:
                 last.append(step)
         self.tokens = bool(mixed)
         # What is mixed further on is no map any more, though it may go round that as well.
-        lost = set(steps_before(mixed, set())) if mixed else set()
+        lost = set(steps_before(mixed))
         found = [self.made[step] for step in last if step not in lost]
         # One tensor may be several steps' result, if these worked in place.
         unique = list({id(one): one for one in found}.values())

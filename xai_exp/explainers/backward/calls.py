@@ -1,6 +1,6 @@
 """One call of a torch function: does it depend on the image, and which way does it go backward."""
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -88,8 +88,10 @@ def ruled(value: Tensor, back: Back, *inputs: Tensor) -> Tensor:
     return Ruled.apply(value.data, back, *inputs)  # pyright: ignore[reportReturnType]
 
 
-def steps_before(steps: Iterable[Any], until: Container[Any] = ()) -> Iterator[Any]:
-    """The steps of a graph that lead to `steps`, these first, no further than those in `until`."""
+def steps_before(
+    steps: Iterable[Any], until: Callable[[Any], object] = lambda _: False
+) -> Iterator[Any]:
+    """The steps of a graph that lead to `steps`, these first, up to where `until` is so."""
     waiting, done = list(steps), set()
     while waiting:
         step = waiting.pop()
@@ -97,7 +99,7 @@ def steps_before(steps: Iterable[Any], until: Container[Any] = ()) -> Iterator[A
             continue
         done.add(step)
         yield step
-        if step not in until:
+        if not until(step):
             waiting += [parent for parent, _ in step.next_functions]
 
 

@@ -40,20 +40,6 @@ from xai_exp.explainers.backward.watching import Watching, watched
 from xai_exp.explainers.pullback import pullback
 from xai_exp.types import Images, Labels
 
-
-def _of(step: Any) -> Place | None:  # noqa: ANN401
-    """The place of the layer that a step of a graph is."""
-    return getattr(step, "_place", None)
-
-
-class _Placed:
-    """The steps that are layers."""
-
-    def __contains__(self, step: object) -> bool:
-        return _of(step) is not None
-
-
-_PLACED = _Placed()
 Handler = Callable[[Any, str, tuple[Any, ...], dict[str, Any]], Any]
 _NOTHING = 1e-9
 
@@ -224,10 +210,11 @@ class ModifiedBackward(Watching):
 
     def _place(self, inputs: Tensor) -> Place:
         """That of a layer of these inputs; the layers before it are no last ones."""
-        found = [place for step in steps_before([inputs.grad_fn], _PLACED) if (place := _of(step))]
-        for place in found:
+        before = [_place_of(step) for step in steps_before([inputs.grad_fn], _place_of)]
+        layers = [place for place in before if place is not None]
+        for place in layers:
             place.last = False
-        return Place(first=not found)
+        return Place(first=not layers)
 
     def _layered(self, layer: Layer, inputs: Tensor) -> Tensor:
         """The layer's output, which goes back by the rule for linear layers."""
@@ -430,3 +417,8 @@ def refuse_hidden_functions(chosen: Tensor, *, seen_relus: bool = True) -> None:
         missed = seen_relus and node.name() == "ReluBackward0"
         if own not in (Ruled, Graft) or missed:
             raise refusal(node.name().removesuffix("Backward"), "which hides what it does")
+
+
+def _place_of(step: Any) -> Place | None:  # noqa: ANN401
+    """The place of the layer that a step of a graph is; None if it is none."""
+    return getattr(step, "_place", None)

@@ -17,7 +17,8 @@ from xai_exp.formats.onnx.node import MOST, Node
 from xai_exp.formats.onnx.reading import Graph, ordered
 
 _MOST_FOLDED = MOST  # numbers in all constants that are calculated here
-CLOSE = 1e-6
+_CLOSE = 1e-6
+POINTS = torch.linspace(-12, 12, 481, dtype=torch.float64)
 
 
 def simplified(graph: Graph) -> Graph:
@@ -189,8 +190,7 @@ def _same(
     node: Node,
 ) -> bool:
     """Whether pieces calculate this function, at points from -12 to 12."""
-    points = torch.linspace(-12, 12, 481, dtype=torch.float64)
-    known: dict[str, Tensor] = {source: points}
+    known: dict[str, Tensor] = {source: POINTS}
     places = {id(piece): piece for piece in pieces}
     try:
         for piece in ordered(list(places.values()), {source, *constants}):
@@ -201,10 +201,14 @@ def _same(
             known[piece.outputs[0]] = calculated(piece, values)[0]
     except (ValueError, KeyError):
         return False
-    found = known[node.outputs[0]]
-    if found.shape != points.shape:
+    return calculates(known[node.outputs[0]], function)
+
+
+def calculates(found: Tensor, function: Callable[[Tensor], Tensor]) -> bool:
+    """Whether values are those of a function at `POINTS`."""
+    if found.shape != POINTS.shape or not found.is_floating_point():
         return False
-    return bool(((found - function(points)).abs() <= CLOSE * (1 + points.abs())).all())
+    return bool(((found - function(POINTS)).abs() <= _CLOSE * (1 + POINTS.abs())).all())
 
 
 def _with_group_norms(graph: Graph) -> Graph:

@@ -251,11 +251,9 @@ def rebuilt(network: torch.jit.ScriptModule, images: Tensor) -> Program:
         images: those it is asked with, as it gets them.
     """
     try:
-        with ops.evaluating(network), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model = exporting.exported(network, images).model
-            end = reading.without_end(model)
-            loaded = importing.of_model(model, "a script")
+        model = exporting.exported(network, images).model
+        end = reading.without_end(model)
+        loaded = importing.of_model(model, "a script")
         if not loaded.converted:
             raise InputError(loaded.notes[-1])
         ours = loaded.network.to(images.device)

@@ -53,11 +53,10 @@ def _group_norm(
     return functional.group_norm, (x, groups, weight, bias, eps)
 
 
-def _sliced(x: Node, dim: int, start: Any, end: Any, step: int) -> Call:  # noqa: ANN401
-    at = (*([slice(None)] * dim), slice(start, end, step)) if dim >= 0 else None
-    if at is None:
-        return aten.slice.Tensor, (x, dim, start, end, step)
-    return operator.getitem, (x, at)
+def _sliced(x: Node, dim: int, start: Any, end: Any, step: int) -> Call | None:  # noqa: ANN401
+    if dim < 0:
+        return None
+    return operator.getitem, (x, (*([slice(None)] * dim), slice(start, end, step)))
 
 
 def _batch_norm(x: Node, weight: Any, bias: Any, mean: Any, var: Any, *rest: Any) -> Call:  # noqa: ANN401
@@ -104,20 +103,6 @@ def _softmax(mask: Node, blank: Any, weights: Any) -> Call | None:  # noqa: ANN4
     return (torch.clone, (weights,)) if safe else None
 
 
-def _first_alone(node: Node) -> bool:
-    return all(user.target is operator.getitem and user.args[1] == 0 for user in node.users)
-
-
-_FIRST: dict[Any, Callable[..., Call | None]] = {
-    aten._native_batch_norm_legit.no_stats: _instance_norm,
-    aten._native_batch_norm_legit_no_training.default: _norm,
-    aten.native_layer_norm.default: lambda x, shape, weight, bias, eps: (
-        functional.layer_norm, (x, shape, weight, bias, eps)),
-    aten.native_group_norm.default: _group_norm,
-    aten.max_pool2d_with_indices.default: lambda x, *rest: (functional.max_pool2d, (x, *rest)),
-}  # fmt: skip
-
-
 def _where(mask: Node, one: Any, other: Any) -> Call | None:  # noqa: ANN401
     """A softmax that is safe, or a ReLU that leaks."""
     if not isinstance(other, Node):
@@ -134,6 +119,20 @@ def _where(mask: Node, one: Any, other: Any) -> Call | None:  # noqa: ANN401
     weight: Any = slope.args[0]
     flat = weight.meta["val"].dim() == 1
     return (functional.prelu, (one, weight)) if flat else None
+
+
+def _first_alone(node: Node) -> bool:
+    return all(user.target is operator.getitem and user.args[1] == 0 for user in node.users)
+
+
+_FIRST: dict[Any, Callable[..., Call | None]] = {
+    aten._native_batch_norm_legit.no_stats: _instance_norm,
+    aten._native_batch_norm_legit_no_training.default: _norm,
+    aten.native_layer_norm.default: lambda x, shape, weight, bias, eps: (
+        functional.layer_norm, (x, shape, weight, bias, eps)),
+    aten.native_group_norm.default: _group_norm,
+    aten.max_pool2d_with_indices.default: lambda x, *rest: (functional.max_pool2d, (x, *rest)),
+}  # fmt: skip
 
 
 _SAFE = [

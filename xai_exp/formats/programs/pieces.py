@@ -4,13 +4,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, fx
 from torch.fx import Node
 from torch.fx.node import map_arg
 from torch.nn import functional
 
-from xai_exp.formats.onnx.simplify import CLOSE
+from xai_exp.formats.onnx.simplify import POINTS, calculates
 from xai_exp.formats.programs.functions import aten
 
 _MOST = 10
@@ -71,16 +70,11 @@ def _expressions(node: Node, order: Mapping[Node, int]) -> Iterator[tuple[list[N
 
 
 def _same(function: Callable[[Tensor], Tensor], pieces: Sequence[Node], source: Node) -> bool:
-    """Whether pieces calculate this function, at points from -12 to 12."""
-    points = torch.linspace(-12, 12, 481, dtype=torch.float64)
-    known = {source: points}
-
+    """Whether pieces calculate this function."""
+    known = {source: POINTS}
     for piece in pieces:
         target: Any = piece.target
         known[piece] = target(
             *map_arg(piece.args, known.__getitem__), **map_arg(piece.kwargs, known.__getitem__)
         )
-    found = known[pieces[-1]]
-    if not found.is_floating_point():
-        return False
-    return bool(((found - function(points)).abs() <= CLOSE * (1 + points.abs())).all())
+    return calculates(known[pieces[-1]], function)

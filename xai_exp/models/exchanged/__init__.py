@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from xai_exp.config import Content, InputError, configured
 from xai_exp.formats import opening, openvx, programs
@@ -63,7 +63,7 @@ class Onnx:
         return self._loaded().channels or 3
 
     def _loaded(self) -> Loaded:
-        return _opened(self.path, _stamp(self.path))
+        return _opened(self.path, stamp(self.path))
 
     def _front(self, loaded: Loaded) -> Preprocessing:
         return front(loaded, self.mean, self.std, self.size)
@@ -76,14 +76,8 @@ class Onnx:
         """
         loaded = self._loaded()
         say(loaded.notes, self.path)
-        if loaded.channels not in (None, channels):
-            raise InputError(
-                f"model.path: got {self.path} for pictures of {loaded.channels} channels where the "
-                f"data have {channels}; allowed: as many"
-            )
-        how = self._front(loaded)
-        if how.size is not None and tuple(how.size) == tuple(size):
-            how = Preprocessing(mean=how.mean, std=how.std)
+        refuse_other_channels(self.path, loaded.channels, channels)
+        how = without_resizing(self._front(loaded), size)
         return weights.ready(loaded.network, how, self.head, channels, size, classes)
 
     def ordered(self, network: nn.Module, data: Dataset) -> nn.Module:
@@ -100,7 +94,7 @@ class Onnx:
         loaded = self._loaded()
         if not loaded.converted:
             return
-        pictures = data.test.images(list(range(min(_FEW, len(data.test))))).float().cpu()
+        pictures = few_of(data)
         before = self._front(loaded)
         pictures = pictures if before.plain else before.module(data.channels)(pictures)
         with torch.no_grad():
@@ -161,6 +155,30 @@ class OpenVX(Nnef):
         return weights.ready(network, how, self.head, channels, size, classes)
 
 
+def refuse_other_channels(path: str, wanted: int | None, given: int) -> None:
+    """Refuse pictures of more or fewer channels than a file says.
+
+    Raises:
+        InputError: for these.
+    """
+    if wanted not in (None, given):
+        raise InputError(
+            f"model.path: got {path} for pictures of {wanted} channels where the data have {given};"
+            " allowed: as many"
+        )
+
+
+def without_resizing(how: Preprocessing, size: tuple[int, int]) -> Preprocessing:
+    """What stands in front of a network of pictures that may have the right size already."""
+    fits = how.size is not None and tuple(how.size) == tuple(size)
+    return replace(how, size=None) if fits else how
+
+
+def few_of(data: Dataset) -> Tensor:
+    """The pictures on which a file's network is compared."""
+    return data.test.images(list(range(min(_FEW, len(data.test))))).float().cpu()
+
+
 def front(
     loaded: Loaded, mean: Mean | None = None, std: Std | None = None, size: Size | None = None
 ) -> Preprocessing:
@@ -186,7 +204,7 @@ def load(path: str | Path) -> nn.Module:
     return network.eval()
 
 
-def _stamp(path: str) -> tuple[tuple[str, int, int], ...]:
+def stamp(path: str) -> tuple[tuple[str, int, int], ...]:
     """What tells a file from a later one of the same name.
 
     Raises:

@@ -3,7 +3,6 @@
 import copy
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -14,10 +13,17 @@ from xai_exp.formats import programs
 from xai_exp.formats.onnx.importing import MOST_ERROR, say
 from xai_exp.models import weights
 from xai_exp.models.asked import Mean, Preprocessing, Size, Std
+from xai_exp.models.exchanged import (
+    few_of,
+    refuse_other_channels,
+    stamp,
+    without_resizing,
+)
 from xai_exp.models.weights import Head
 from xai_exp.types import Dataset
 
-_FEW = 4  # pictures that are compared
+_FEW = 4  # random pictures that are compared
+Stamp = tuple[tuple[str, int, int], ...]
 
 
 @configured
@@ -54,16 +60,12 @@ class Program:
     @property
     def channels(self) -> int:
         """Of its pictures."""
-        held = programs.opened(self.path)
+        held = _opened(self.path, stamp(self.path))
         return held.channels or weights.planes(weights.Weights(state=held.network.state_dict()))
 
     def _made(self, channels: int, size: tuple[int, int]) -> "_Made":
-        stamp = None
-        if Path(self.path).expanduser().is_file():
-            state = Path(self.path).expanduser().stat()
-            stamp = (state.st_mtime_ns, state.st_size)
         how = Preprocessing(mean=self.mean, std=self.std, size=self.size)
-        return _read(self.path, stamp, how, channels, size)
+        return _read(self.path, stamp(self.path), how, channels, size)
 
     def build(self, channels: int, size: tuple[int, int], classes: int) -> nn.Module:
         """The network, for pictures of this kind.
@@ -88,8 +90,7 @@ class Program:
                 data's pictures otherwise.
         """
         made = self._made(data.channels, data.size)
-        pictures = data.test.images(list(range(min(_FEW, len(data.test))))).float().cpu()
-        error = made.error(pictures)
+        error = made.error(few_of(data))
         if not error <= MOST_ERROR:
             raise InputError(
                 f"model.path: got {self.path}, which was written out as torch's functions and "
@@ -116,22 +117,17 @@ class _Made:
 
 
 @lru_cache(maxsize=1)
+def _opened(path: str, stamp: Stamp) -> programs.Program:  # noqa: ARG001
+    return programs.opened(path)
+
+
+@lru_cache(maxsize=1)
 def _read(
-    path: str,
-    stamp: tuple[int, int] | None,  # noqa: ARG001
-    how: Preprocessing,
-    channels: int,
-    size: tuple[int, int],
+    path: str, stamp: Stamp, how: Preprocessing, channels: int, size: tuple[int, int]
 ) -> _Made:
-    held = programs.opened(path)
-    if held.channels not in (None, channels):
-        raise InputError(
-            f"model.path: got {path} for pictures of {held.channels} channels where the data have "
-            f"{channels}; allowed: as many"
-        )
-    how = replace(how, size=how.size if how.size is not None else held.size)
-    if how.size is not None and tuple(how.size) == tuple(size):
-        how = replace(how, size=None)
+    held = _opened(path, stamp)
+    refuse_other_channels(path, held.channels, channels)
+    how = without_resizing(replace(how, size=how.size or held.size), size)
     if not isinstance(held.network, torch.jit.ScriptModule):
         return _Made(program=held, how=how, script=None)
     pictures = torch.rand(_FEW, channels, *size, generator=torch.Generator().manual_seed(0))
