@@ -49,8 +49,7 @@ def streamlined(model: nn.Module, image: Images, *, folded: bool = True) -> nn.M
       (3): ReLU()
     )
     """
-    uses = Counter(id(module) for _, module in model.named_modules(remove_duplicate=False))
-    found = _streamlined(model, uses, _FOLDED if folded else _EXACT)
+    found = in_steps(model, _FOLDED if folded else _EXACT)
     if found is model or not len(image):
         return model
     # Not by a call, for which hooks on the model would see one image more.
@@ -73,6 +72,16 @@ class PairMaxima(nn.MaxPool2d):
 
 Neighbours = tuple[nn.Module, ...]
 Steps = tuple[tuple[int, Callable[..., Neighbours]], ...]  # how many neighbours each looks at
+
+
+def in_steps(model: nn.Module, steps: Steps) -> nn.Module:
+    """The model with neighbours in an `nn.Sequential` replaced, its poolings of 2x2 `PairMaxima`.
+
+    The model stays as it is and shares with what is given back all that is not replaced. What is
+    used twice, has hooks or a `forward` of its own is left alone.
+    """
+    uses = Counter(id(module) for _, module in model.named_modules(remove_duplicate=False))
+    return _streamlined(model, uses, steps)
 
 
 def _streamlined(module: nn.Module, uses: Counter[int], steps: Steps) -> nn.Module:
@@ -159,4 +168,4 @@ def _fixed_norm(first: nn.Module, second: nn.Module) -> bool:
 
 def _hooked(module: nn.Module) -> bool:
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return any(getattr(module, kind) for kind in kinds)
+    return "forward" in vars(module) or any(getattr(module, kind) for kind in kinds)

@@ -25,6 +25,7 @@ from xai_exp.compute import machine
 from xai_exp.config import InputError
 from xai_exp.training import Bar, Trainer, accuracy, parallel
 from xai_exp.training.callbacks import Checkpoint, Meter, Progress, Watch, quiet
+from xai_exp.training.norm import fused
 from xai_exp.training.shares import Share
 from xai_exp.training.store import CHECKPOINT, TrainingResult
 from xai_exp.types import Dataset, Split
@@ -225,6 +226,7 @@ class Learner(lightning.LightningModule):
         self.history: list[dict[str, float | int]] = []
         self._losses: list[Tensor] = []
         self._held: list[tuple[Tensor, Tensor]] = []
+        self._fused = (self.network,)  # in a tuple, where Lightning does not look for modules
         self._start = self._trained = time.perf_counter()
 
     def train_dataloader(self) -> _Batches:
@@ -243,12 +245,14 @@ class Learner(lightning.LightningModule):
         """Seed dropout by the epoch; the caller keeps the global generator from changing."""
         torch.manual_seed(self.share.seed(self.seed_of(self.current_epoch)))
         _wake(self.network)
+        self._fused = (fused(self.network),)
         self._start = time.perf_counter()
 
     def training_step(self, batch: tuple[Tensor, Tensor], number: int) -> Tensor:
         """The loss of one batch."""
         images, labels = batch
-        loss = self.config.loss(self.network(images).float(), labels)
+        (network,) = self._fused
+        loss = self.config.loss(network(images).float(), labels)
         if self.where.type == "cpu" or number % _CHECK_EVERY == 0:
             self._refuse_if_not_finite(loss)
         self._losses.append(loss.detach() * self.weight)

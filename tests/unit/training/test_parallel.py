@@ -101,9 +101,9 @@ def same(first, second):
     return all(torch.equal(one, other) for one, other in pairs)
 
 
-def close(first, second):
+def close(first, second, atol=1e-6):
     for one, other in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=atol)
 
 
 def told(result):
@@ -252,7 +252,9 @@ def test_pairs_of_an_invariant_training_stay_together(tmp_path, members):
         options = {"seed": 0, "folder": folder, "device": CPU, "progress": False}
         found.append((net, trainer.fit(given, net, **options)))
     assert len(members) == 2
-    close(found[0][0], found[1][0])
+    # AdamW makes steps of gradients however small, and of what rounding leaves of one near zero a
+    # part of a step; pairs that were torn apart change weights by whole steps.
+    close(found[0][0], found[1][0], atol=fields["learning_rate"] / 100)
     first, second = (result.history[0]["train_loss"] for _, result in found)
     assert first == pytest.approx(second, rel=1e-4)
 

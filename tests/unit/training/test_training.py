@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from xai_exp.config import InputError
 from xai_exp.training import Trainer
+from xai_exp.training.norm import fused
 from xai_exp.training.store import CHECKPOINT
 
 CPU = torch.device("cpu")
@@ -107,6 +108,7 @@ def whole(tmp_path_factory):
 
 def test_the_weights_are_those_of_a_bare_loop(whole):
     data, net = stripes(), network().to(memory_format=torch.channels_last)
+    view = fused(net)
     optimizer = torch.optim.AdamW(net.parameters(), 2e-3, weight_decay=1e-2, fused=True)
     steps = COUNT // BATCH
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps * EPOCHS)
@@ -117,7 +119,7 @@ def test_the_weights_are_those_of_a_bare_loop(whole):
             torch.manual_seed(seed)
             for index in order[: steps * BATCH].split(BATCH):
                 loss = functional.cross_entropy(
-                    net(data.train.images(index)), data.train.labels[index]
+                    view(data.train.images(index)), data.train.labels[index]
                 )
                 optimizer.zero_grad()
                 loss.backward()
