@@ -141,7 +141,7 @@ def contributions(
         tape.rewind()
         pixels, chosen = forward(model, part, wanted, lambda: ModifiedBackward(rules, names))
         refuse_hidden_functions(chosen)
-        slopes = torch.autograd.grad(chosen, pixels, torch.ones_like(chosen))[0]
+        slopes = torch.autograd.grad(chosen.sum(), pixels)[0]
         return (part - base) * slopes
 
     with watched(model):
