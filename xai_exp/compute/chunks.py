@@ -19,7 +19,7 @@ from xai_exp.types import Images
 
 Grid = Float[Tensor, "row column ..."]
 
-PIECE = 256  # images that have masks, heatmaps and removals of their own in memory together
+PIECE = 64  # images that have masks, heatmaps and removals of their own in memory together
 _CPU_CHUNK = 32
 _CPU_PIXELS = 64 * 64 * 64 * 3
 _GPU_CHUNK = 4096

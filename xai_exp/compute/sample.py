@@ -12,6 +12,8 @@ from xai_exp.compute.chunks import PIECE, in_pieces
 from xai_exp.compute.values import valued
 from xai_exp.types import Dataset, Images, Index, Labels, Logits, Parts, Scenes, Split, Value
 
+_HELD = 256  # images and masks that are kept, rather than drawn again for each explainer
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
@@ -185,7 +187,7 @@ def sample(data: Dataset, count: int, device: torch.device) -> Chosen:
     index = torch.arange(min(count, len(data.test)), device=device)
     labels = data.test.labels[index.to(data.test.labels.device)].to(device)
     scenes, first = data.test.scenes(index), data.test.parts(index[:1])
-    if scenes is not None and len(index) > PIECE:
+    if scenes is not None and len(index) > _HELD:
         return Drawn(split=data.test, labels=labels, at=index, whole=len(index))
 
     def parts(rows: Tensor) -> Parts:

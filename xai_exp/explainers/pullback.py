@@ -53,7 +53,7 @@ def pullback(
         start = chosen.detach() if from_logit else torch.ones_like(chosen)
         if positive:
             start = start.where(chosen.detach() > 0, 0)
-        # Not by telling autograd where to start: it would load a package of symbols to compare shapes.
+        # Not by telling autograd where to start: it would load SymPy to compare shapes.
         return torch.autograd.grad((chosen * start).sum(), pixels)[0]
 
     with differentiable(model):

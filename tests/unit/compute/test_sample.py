@@ -30,6 +30,7 @@ def both(data, monkeypatch):
     """The sample held, and drawn in pieces of eight as the held one was."""
     held = scoring.sample(data, COUNT, torch.device("cpu"))
     monkeypatch.setattr(sampling, "PIECE", PIECE)
+    monkeypatch.setattr(sampling, "_HELD", PIECE)
     drawn = scoring.sample(data, COUNT, torch.device("cpu"))
     assert isinstance(held, Sample)
     assert isinstance(drawn, Drawn)
