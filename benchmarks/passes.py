@@ -5,7 +5,8 @@ One forward pass of the default network by the ways there are to run it: as it i
 (frozen, which needs a C++ compiler) and exported to onnxruntime, either network. CPU milliseconds
 an image, the best of the repeats, taken in turns on one thread; the ratio is to the pass in fewer
 steps. `apart` is the most that logits differ from those of the network as it is, over their
-largest.
+largest. Then how near the pass is to the most that this core can multiply: of its convolutions
+alone, and of a product of two large matrices, operations a second.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from collections.abc import Callable
 import onnxruntime
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.explainers import best_times, made
 from benchmarks.kept import keep
@@ -28,6 +30,7 @@ from xai_exp.formats import exporting
 CPU = torch.device("cpu")
 OURS = "in fewer steps"
 COMPILED = "in fewer steps, torch.compile"
+_SIDE = 1024  # of the matrices
 
 
 def main() -> None:
@@ -48,6 +51,7 @@ def main() -> None:
         rows["compiling, s"] = first_time(works[COMPILED])
         best = best_times(works, options.repeats, CPU)
         logits = {name: way(case.images) for name, way in all_ways.items()}
+        rows |= speeds(case.model, case.images, best[OURS], options.repeats)
     print(f"{'':32}{'ms/image':>10}{'ratio':>8}{'apart':>10}")
     for name, spent in best.items():
         each, ratio = spent / options.images * 1e3, spent / best[OURS]
@@ -56,6 +60,9 @@ def main() -> None:
         print(f"{name:32}{each:10.4f}{ratio:8.2f}{apart:10.0e}")
         rows |= {f"{name}, ms an image": each, f"{name}, ratio": ratio}
     print(f"compiling: {rows['compiling, s']:.1f} s")
+    for name in ("the pass", "its convolutions", "a product of matrices"):
+        print(f"{name}: {rows[f'{name}, Gflop/s']:.0f} Gflop/s")
+    print(f"convolutions take {rows['convolutions, share']:.0%} of the pass")
     keep("passes", rows)
 
 
@@ -66,6 +73,36 @@ def first_time(work: Callable[[], object]) -> float:
         start = time.perf_counter()
         work()
         return time.perf_counter() - start
+
+
+def speeds(model: nn.Module, images: Tensor, passing: float, repeats: int) -> dict[str, float]:
+    """Operations a second of the pass in fewer steps, of its convolutions and of a product."""
+    short = streamlined(model, images[:1])
+    inputs: dict[nn.Module, Tensor] = {}
+    hooks = [
+        part.register_forward_pre_hook(lambda part, given: inputs.update({part: given[0]}))
+        for part in short.modules()
+        if isinstance(part, nn.Conv2d)
+    ]
+    with FlopCounterMode(display=False) as counted:
+        short(images)
+    for hook in hooks:
+        hook.remove()
+    with FlopCounterMode(display=False) as of_convolutions:
+        for part, given in inputs.items():
+            part(given)
+    left, right = torch.rand(_SIDE, _SIDE), torch.rand(_SIDE, _SIDE)
+    works = {
+        "convolutions": lambda: [part(given) for part, given in inputs.items()],
+        "product": lambda: left @ right,
+    }
+    best = best_times(works, repeats, CPU)
+    return {
+        "the pass, Gflop/s": counted.get_total_flops() / passing / 1e9,
+        "its convolutions, Gflop/s": of_convolutions.get_total_flops() / best["convolutions"] / 1e9,
+        "a product of matrices, Gflop/s": 2 * _SIDE**3 / best["product"] / 1e9,
+        "convolutions, share": best["convolutions"] / passing,
+    }
 
 
 def ways(model: nn.Module, images: Tensor) -> dict[str, Callable[[Tensor], Tensor]]:

@@ -21,8 +21,11 @@ from benchmarks.kept import cpu_seconds, keep
 from xai_exp.compute import ops
 from xai_exp.statistics import mean_interval
 
-_PLAIN = ["-c", "import hydra, yaml"]
-_JOB = ["-c", "import hydra, torch, scipy.stats, mlflow.store.tracking.sqlalchemy_store"]
+_PLAIN = ["-c", "import os, hydra, yaml; os._exit(0)"]  # as commands end
+_JOB = [
+    "-c",
+    "import os, hydra, torch, scipy.stats, mlflow.store.tracking.sqlalchemy_store; os._exit(0)",
+]
 _SMALL = ["dataset=digits", "trainer=quick", "trainer.samples=2000", "images=8"]
 _SEEDS = 4
 COMMANDS = {

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 RESULTS = ROOT / "benchmarks" / "results"
 FIRST = ROOT / "scripts" / "follow" / "first.json"
+SCHEDULE = ROOT / "scripts" / "schedule.json"
 MADE = "<!-- made by scripts/performance_page.py from performance-words.md: change that -->\n"
 SHOWN = (
     *("gradient", "lrp.epsilon_plus", "lrp.z_plus", "lrp.alpha_beta", "guided_backprop"),
@@ -49,8 +50,11 @@ def main() -> None:
             },
             "dataset",
         ),
-        "step": f"{rows['training']['a step, ratio']:.2f}",
-        "step_ms": f"{rows['training']['a step, ms']:.1f}",
+        "step": f"{rows['training']['1 threads, ratio']:.2f}",
+        "step_ms": f"{rows['training']['1 threads, ms']:.1f}",
+        "step_two": f"{rows['training']['2 threads, ratio']:.2f}",
+        "step_two_ms": f"{rows['training']['2 threads, ms']:.1f}",
+        "schedule": _schedule(),
         "growth": _growth(rows["growth"]),
         **_memory(rows["memory"]),
         **_waiting(rows["waiting"]),
@@ -94,6 +98,27 @@ def _time(seconds: float) -> str:
 
 def _names(rows: Rows) -> list[str]:
     return list(dict.fromkeys(name.rpartition(", ")[0] for name in rows))
+
+
+def _schedule() -> str:
+    """What the default network reached by each way to train it, seed by seed."""
+    found: dict[tuple[Any, ...], dict[int, Any]] = {}
+    for row in json.loads(SCHEDULE.read_text()):
+        way = row["epochs"], row["batch_size"], row["learning_rate"], row.get("turned", False)
+        found.setdefault(way, {})[row["seed"]] = row
+    body = [
+        [
+            str(epochs),
+            str(size),
+            f"{rate:g}",
+            "yes" if turned else "",
+            *(f"{each[seed]['accuracy']:.2%}".replace("%", " %") for seed in sorted(each)),
+            f"{sum(one['seconds'] for one in each.values()) / len(each):.0f}",
+        ]
+        for (epochs, size, rate, turned), each in found.items()
+    ]
+    heads = ["epochs", "batch", "learning rate", "turned", "seed 0", "seed 1", "s"]
+    return table(heads, body)
 
 
 def _table(
@@ -149,6 +174,11 @@ def _passes(rows: Rows) -> dict[str, str]:
     return {
         "passes": _table(rows, {"ms an image": ".3f", "ratio": ".2f"}, "forward pass", ways),
         "compiling": f"{compiling:.0f} s",
+        "speed_pass": f"{rows['the pass, Gflop/s']:.0f}",
+        "speed_convolutions": f"{rows['its convolutions, Gflop/s']:.0f}",
+        "speed_product": f"{rows['a product of matrices, Gflop/s']:.0f}",
+        "share_convolutions": f"{rows['convolutions, share']:.0%}".replace("%", " %"),
+        "more": f"{rows['a product of matrices, Gflop/s'] / rows['the pass, Gflop/s']:.1f}",
         "worth": f"{round(1e3 * compiling / (ours - compiled), -3):,.0f}",
     }
 

@@ -245,7 +245,8 @@ class Learner(lightning.LightningModule):
         """Seed dropout by the epoch; the caller keeps the global generator from changing."""
         torch.manual_seed(self.share.seed(self.seed_of(self.current_epoch)))
         _wake(self.network)
-        self._fused = (fused(self.network),)
+        if self.where.type == "cpu":
+            self._fused = (fused(self.network),)
         self._start = time.perf_counter()
 
     def training_step(self, batch: tuple[Tensor, Tensor], number: int) -> Tensor:

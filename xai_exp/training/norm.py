@@ -49,7 +49,6 @@ class FusedNorm(nn.Module):
     ) -> None:
         super().__init__()
         self.norm, self.relu, self.pooling = norm, relu, pooling
-        self.training = norm.training
 
     def forward(self, images: Images) -> Tensor:
         """Of the images of a batch, each channel normalised over all of them."""
@@ -127,12 +126,12 @@ def _rows(images: Tensor) -> Tensor:
     """The same numbers as (1, channels of some pixels, rows, 1)."""
     channels = images.shape[1]
     row = channels * _copies(channels)
-    return images.permute(0, 2, 3, 1).reshape(1, -1, 1, row).permute(0, 3, 1, 2)
+    return images.permute(0, 2, 3, 1).view(1, -1, 1, row).permute(0, 3, 1, 2)
 
 
 def _images(rows: Tensor, like: Tensor) -> Tensor:
     batch, channels, height, width = like.shape
-    return rows.permute(0, 2, 3, 1).reshape(batch, height, width, channels).permute(0, 3, 1, 2)
+    return rows.permute(0, 2, 3, 1).view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 def _maxima(images: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

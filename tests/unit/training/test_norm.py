@@ -181,3 +181,20 @@ def test_training_learns_the_same(monkeypatch, tmp_path):
     assert seen
     near = partial(torch.allclose, rtol=1e-3, atol=1e-4)
     assert all(near(ours[name].float(), theirs[name].float()) for name in theirs)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (2, 64), (6, 4), (1, 8)])
+@pytest.mark.parametrize("channels", [1, 8, 32])
+def test_images_of_any_size_and_lie(channels, size):
+    """Single rows and pixels, whose strides say nothing, and gradients that lie otherwise."""
+    for steps in ("relu", "pooled") if min(size) > 1 else ("relu",):
+        norm = norm_of(channels)
+        theirs = copy.deepcopy(norm)
+        given = [images_of(channels, size, 64).requires_grad_() for _ in range(2)]
+        for network, images in zip(
+            (fused(BACK[steps](norm)), BACK[steps](theirs)), given, strict=True
+        ):
+            asked = network(images)
+            (asked.contiguous() * (1 + torch.arange(asked.shape[-1]))).square().sum().backward()
+        assert apart(given[0].grad, given[1].grad) < 30 * RESIDUE
+        assert apart(norm.weight.grad, theirs.weight.grad) < 30 * RESIDUE
