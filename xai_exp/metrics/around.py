@@ -29,14 +29,11 @@ class Around(NamedTuple):
     """What was seen around each image.
 
     Shapes: heatmaps (batch, sample, height, width), distances |x' - x| in the Euclidean norm
-    (batch, sample), logits (batch, sample, class), `kept`: whether the prediction stayed the same
     (batch, sample).
     """
 
     heatmaps: Neighbours
     distances: Samples
-    logits: StepLogits
-    kept: Tensor
 
 
 def noisy(case: Case, rows: Tensor, radius: float) -> Images:
@@ -61,30 +58,37 @@ def around(case: Case, samples: int, radius: float) -> Around:
     return shared.once(case, ("around", samples, radius), lambda: seen(case, samples, neighbours))
 
 
+def answers(case: Case, samples: int, radius: float) -> StepLogits:
+    """What the network says of the same neighbours: (batch, sample, class), asked once."""
+
+    def chunk(part: Tensor) -> Tensor:
+        return ops.logits(shared.network(case), noisy(case, part, radius)).to(case.heatmaps)
+
+    return shared.once(case, ("answers", samples, radius), lambda: _by_image(case, samples, chunk))
+
+
 def seen(case: Case, samples: int, neighbours: Callable[[Tensor], Images]) -> Around:
     """Explain `neighbours(rows)`, rows running over all images, then over samples, in chunks."""
     count = len(case)
-    rows = torch.arange(count * samples, device=case.images.device)
-    clean = shared.clean_logits(case).argmax(1)
 
     def chunk(part: Tensor) -> Tensor:
         images, own = neighbours(part), part % count
         heat = explained(case, images, case.targets[own]).to(case.heatmaps)
         apart = (images - case.images[own]).flatten(1).norm(dim=1)
-        logits = ops.logits(shared.network(case), images).to(heat)
-        return torch.cat([heat.flatten(1), apart[:, None], logits], 1)
+        return torch.cat([heat.flatten(1), apart[:, None]], 1)
 
+    found = _by_image(case, samples, chunk)
+    return Around(
+        heatmaps=found[..., :-1].unflatten(2, case.heatmaps.shape[1:]), distances=found[..., -1]
+    )
+
+
+def _by_image(case: Case, samples: int, chunk: Callable[[Tensor], Tensor]) -> Tensor:
+    """What `chunk` finds of rows, all images and then the next sample, as (batch, sample, ...)."""
+    rows = torch.arange(len(case) * samples, device=case.images.device)
     with ops.evaluating(case.model):
         found = ops.in_chunks(chunk, rows, size=ops.chunk_size(case.images))
-    found = found.unflatten(0, (samples, count)).transpose(0, 1)
-    pixels = case.heatmaps[0].numel()
-    logits = found[..., pixels + 1 :]
-    return Around(
-        heatmaps=found[..., :pixels].unflatten(2, case.heatmaps.shape[1:]),
-        distances=found[..., pixels],
-        logits=logits,
-        kept=logits.argmax(2) == clean[:, None],
-    )
+    return found.unflatten(0, (samples, len(case))).transpose(0, 1)
 
 
 def explained(

@@ -47,8 +47,8 @@ class Sensitivity:
     (captum and Quantus do so) a factor on the heatmap changes nothing. Range 0..infinity, LOWER is
     better.
 
-    Cost: `samples` explanations and forward passes an image, shared by max_sensitivity,
-    avg_sensitivity, local_lipschitz and the relative stabilities of equal samples and radius.
+    Cost: `samples` explanations an image, shared by max_sensitivity, avg_sensitivity,
+    local_lipschitz and the relative stabilities of equal samples and radius.
 
     Pitfalls: a constant explanation is perfect, so is the edge of an image that hardly moves. The
     target stays the clean image's. Noise may leave 0..1. A maximum over few draws is a lower
@@ -88,7 +88,7 @@ class LocalLipschitz:
     ||h(x)||_2, so that explainers in different units compare; `none` is the definition as printed.
     Range 0..infinity, LOWER is better; unit: 1 / grey level.
 
-    Cost: `samples` explanations and forward passes an image, shared with max_sensitivity.
+    Cost: `samples` explanations an image, shared with max_sensitivity.
 
     Pitfalls: those of max_sensitivity; and in many dimensions random draws find far less than the
     true maximum. Explainers that jump (gradients of ReLU networks) have no finite constant: the
@@ -127,7 +127,7 @@ class Continuity:
     different units compare; `none` is the definition as printed. Range 0..infinity, LOWER is
     better.
 
-    Cost: 2 x `pixels` explanations and forward passes an image.
+    Cost: 2 x `pixels` explanations an image.
 
     Pitfalls: the heatmap SHOULD move with the object, so this compares with others, not with 0;
     see equivariance for the part that is not due to the motion. What comes in repeats the edge

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from xai_exp.compute import ops
 from xai_exp.config import Range, configured
 from xai_exp.metrics import shared
-from xai_exp.metrics.around import Around, around, largest, noisy
+from xai_exp.metrics.around import answers, around, largest, noisy
 from xai_exp.types import Case, Images, Samples, Scores
 
 
@@ -55,19 +55,20 @@ class RelativeStability:
         """Score every image of the case."""
         near = around(case, self.samples, self.radius)
         above = _relative(case.heatmaps[:, None], near.heatmaps, self.eps)
-        below = self._change(case, near)
+        said, before = answers(case, self.samples, self.radius), shared.clean_logits(case)
+        apart = (said - before[:, None]).norm(dim=2)
+        below = apart if self.against == "output" else self._change(case)
         if below is None:
             return shared.undefined(case)
+        kept = said.argmax(2) == before.argmax(1)[:, None]
         ratios = above / below.clamp(min=self.eps)
         shown = case.heatmaps.flatten(1).any(1)  # a blank map is divided by eps alone
-        return shared.where_defined(case, largest(ratios, near.kept & ratios.isfinite()), shown)
+        return shared.where_defined(case, largest(ratios, kept & ratios.isfinite()), shown)
 
     @torch.no_grad()
-    def _change(self, case: Case, near: Around) -> Samples | None:
-        """The denominator for every neighbour; None where there is no representation."""
-        if self.against == "output":
-            return (near.logits - shared.clean_logits(case)[:, None]).norm(dim=2)
-        view = {"input": _input, "representation": last_input}[self.against]
+    def _change(self, case: Case) -> Samples | None:
+        """How far every neighbour's input or representation is; None where there is none."""
+        view = _input if self.against == "input" else last_input
         count = len(case)
 
         def chunk(rows: Tensor) -> Tensor:

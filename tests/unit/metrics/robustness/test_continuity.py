@@ -40,6 +40,12 @@ def smooth_case(make_case, explain, **given):
     return replace(case, model=model, explain=explain, heatmaps=heatmaps)
 
 
+def kept_around(case, samples, radius):
+    """Which neighbours the network gives the class that it gives the image itself."""
+    said = around.answers(case, samples, radius).argmax(2)
+    return said == case.model(case.images).argmax(1)[:, None]
+
+
 def linear_case(make_case, explain):
     case = make_case(dtype=torch.float64, size=(8, 8))
     with torch.random.fork_rng():
@@ -104,7 +110,7 @@ def test_neighbours_stay_within_the_radius_and_fill_it(make_case):
 def test_relative_stability_equals_its_paper_one_image_at_a_time(make_case, against):
     case = smooth_case(make_case, InputXGradient())
     scores = RelativeStability(against=against, samples=6, radius=2.0)(case)
-    kept = around.around(case, 6, 2.0).kept
+    kept = kept_around(case, 6, 2.0)
     assert (kept.any(1) & ~kept.all(1)).sum() >= 2, "the prediction has to matter"
 
     def view(image):
@@ -129,12 +135,24 @@ def test_relative_stability_equals_its_paper_one_image_at_a_time(make_case, agai
 def test_a_neighbour_of_another_class_is_left_out_not_the_whole_image(make_case):
     """Quantus takes a maximum with NaN and loses the image."""
     case = smooth_case(make_case, InputXGradient())
-    kept = around.around(case, 10, 2.0).kept
+    kept = kept_around(case, 10, 2.0)
     mixed = kept.any(1) & ~kept.all(1)
     assert mixed.any()
     scores = RelativeStability(radius=2.0)(case)
     assert scores[mixed].isfinite().all()
     assert torch.equal(scores.isnan(), ~kept.any(1))
+
+
+@pytest.mark.parametrize("metric", ALL, ids=str)
+def test_the_network_is_asked_by_those_that_want_its_answers_only(make_case, metric):
+    case = make_case(size=(8, 8))
+    seen = []
+    case.model.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    metric(replace(case, explain=lambda model, images, targets: images.sum(1)))  # noqa: ARG005
+    if isinstance(metric, RelativeStability):
+        assert sum(seen) >= 10 * len(case.images)
+    else:
+        assert not seen
 
 
 def test_continuity_equals_its_definition_one_move_at_a_time(make_case):
