@@ -113,11 +113,10 @@ def _schedule() -> str:
             f"{rate:g}",
             "yes" if turned else "",
             *(f"{each[seed]['accuracy']:.2%}".replace("%", " %") for seed in sorted(each)),
-            f"{sum(one['seconds'] for one in each.values()) / len(each):.0f}",
         ]
         for (epochs, size, rate, turned), each in found.items()
     ]
-    heads = ["epochs", "batch", "learning rate", "turned", "seed 0", "seed 1", "s"]
+    heads = ["epochs", "batch", "learning rate", "turned", "seed 0", "seed 1"]
     return table(heads, body)
 
 
