@@ -9,7 +9,7 @@ import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from xai_exp.config import configured
 from xai_exp.data.counting import Counting
 from xai_exp.models.cnn import CNN
 from xai_exp.training import Trainer
-from xai_exp.types import Images, Labels, Split
+from xai_exp.types import Dataset, Images, Labels, Split
 
 STORED = Path(__file__).resolve().with_suffix(".json")
 SEEDS = (0, 1)
@@ -72,10 +72,10 @@ def reached(job: tuple[dict[str, Any], int]) -> dict[str, Any]:
     kind = Turning if way.get("turned") else Trainer
     given = {name: way[name] for name in ("batch_size", "learning_rate")}
     config = kind(max_epochs=way["epochs"], target_accuracy=1.0, precision="32", **given)
-    network = CNN().build(1, (64, 64), 10)
+    network, data = CNN().build(1, (64, 64), 10), cast(Dataset, Counting())
     with tempfile.TemporaryDirectory() as folder:
         found = config.fit(
-            Counting(),
+            data,
             network,
             seed=seed,
             folder=Path(folder),

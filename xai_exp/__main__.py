@@ -146,14 +146,15 @@ def main() -> None:
 def command() -> None:
     """`main` as a process of its own, which ends without taking apart what it has loaded.
 
-    That would take a second and 130 MiB. What is to be done at the end is done before.
+    That would take a second and 130 MiB. What is to be done at the end is done before. In another's
+    process (a notebook, a profiler, a debugger) it ends as anything else.
     """
     code: int | str | None = 0
     try:
         main()
     except SystemExit as stopped:
         code = stopped.code
-    if _is_watched():
+    if not _is_alone(sys.orig_argv[1:]):
         sys.exit(code)
     # Waits for threads, and ends those of executors.
     threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]
@@ -168,12 +169,13 @@ def command() -> None:
     os._exit(1 if isinstance(code, str) else code or 0)
 
 
-def _is_watched() -> bool:
-    """Whether somebody waits for the end: a profiler, a debugger or who asked for a prompt."""
-    watched = sys.flags.inspect or sys.getprofile() or sys.gettrace()
-    if sys.version_info >= (3, 12):
-        watched = watched or any(map(sys.monitoring.get_tool, range(6)))
-    return bool(watched)
+def _is_alone(words: list[str]) -> bool:
+    """Whether Python was started with these words for a command and nothing else."""
+    if sys.flags.inspect or not words:  # somebody waits for a prompt
+        return False
+    own = os.path.basename(words[0]) == "xai-exp"  # noqa: PTH119
+    module = words[words.index("-m") + 1 :][:1] if "-m" in words else []
+    return own or any(name.partition(".")[0] == "xai_exp" for name in module)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-WATCHED = "sys.setprofile(lambda *_: None)"
+OWN = ["python", "-W", "ignore", "-m", "xai_exp", "-m", "seed=1,2"]
 CODE = """
 import atexit, os, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
@@ -22,16 +22,16 @@ def main():
     atexit.register(print, "registered", end=" ")
     threading.Thread(target=lambda: (time.sleep(0.2), print("thread", end=" "))).start()
     pool.submit(lambda: print("executor", end=" ")).result()
-    {before}
     {end}
 
 commands.main = main
+sys.orig_argv = {started}
 commands.command()
 """
 
 
-def ended(end, before="pass"):
-    code = CODE.format(end=end, before=before)
+def ended(end, started=OWN):
+    code = CODE.format(end=end, started=started)
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     return found.returncode, found.stdout, found.stderr
 
@@ -56,8 +56,26 @@ def test_a_fault_is_told_as_python_tells_it():
     assert told.endswith("ValueError: new\n")
 
 
-def test_who_watches_sees_the_whole_end():
-    code, out, _ = ended("sys.exit(3)", WATCHED)
+@pytest.mark.parametrize(
+    "started",
+    [
+        ["python", "-m", "cProfile", "-m", "xai_exp"],
+        ["python", "-m", "ipykernel_launcher"],
+        ["python", "-c", "a script that calls it"],
+        ["python"],
+    ],
+)
+def test_in_anothers_process_it_ends_as_anything_else(started):
+    """`%run -m xai_exp` must leave a notebook alive, and a profiler writes what it has seen."""
+    code, out, _ = ended("sys.exit(3)", started)
     assert code == 3
     assert "registered" in out
     assert "taken apart" in out
+
+
+@pytest.mark.parametrize(
+    "started",
+    [OWN, ["python", "-m", "xai_exp.report"], ["python", "/somewhere/bin/xai-exp", "-m", "seed=1"]],
+)
+def test_a_process_of_its_own_is_not_taken_apart(started):
+    assert "taken apart" not in ended("return", started)[1]
