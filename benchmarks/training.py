@@ -37,9 +37,7 @@ class Timed(TensorSplit):
         """The images at `index`."""
         if isinstance(index, Tensor) and index.device.type == "cuda":
             torch.cuda.synchronize()
-            self.times.append(time.perf_counter())
-        else:
-            self.times.append(time.perf_counter())
+        self.times.append(time.perf_counter())
         return super().images(index)
 
 

@@ -100,6 +100,10 @@ def _names(rows: Rows) -> list[str]:
     return list(dict.fromkeys(name.rpartition(", ")[0] for name in rows))
 
 
+def _percent(share: float, digits: int = 0) -> str:
+    return f"{100 * share:.{digits}f} %"
+
+
 def _schedule() -> str:
     """What the default network reached by each way to train it, seed by seed."""
     found: dict[tuple[Any, ...], dict[int, Any]] = {}
@@ -112,7 +116,7 @@ def _schedule() -> str:
             str(size),
             f"{rate:g}",
             "yes" if turned else "",
-            *(f"{each[seed]['accuracy']:.2%}".replace("%", " %") for seed in sorted(each)),
+            *(_percent(each[seed]["accuracy"], 2) for seed in sorted(each)),
         ]
         for (epochs, size, rate, turned), each in found.items()
     ]
@@ -176,7 +180,7 @@ def _passes(rows: Rows) -> dict[str, str]:
         "speed_pass": f"{rows['the pass, Gflop/s']:.0f}",
         "speed_convolutions": f"{rows['its convolutions, Gflop/s']:.0f}",
         "speed_product": f"{rows['a product of matrices, Gflop/s']:.0f}",
-        "share_convolutions": f"{rows['convolutions, share']:.0%}".replace("%", " %"),
+        "share_convolutions": _percent(rows["convolutions, share"]),
         "more": f"{rows['a product of matrices, Gflop/s'] / rows['the pass, Gflop/s']:.1f}",
         "worth": f"{round(1e3 * compiling / (ours - compiled), -3):,.0f}",
     }

@@ -21,6 +21,7 @@ from xai_exp.compute.streamline import Neighbours, PairMaxima, in_steps
 from xai_exp.types import Images
 
 _ROW = 64  # numbers: a few registers, and lines of cache that no two threads share
+_BEHIND = nn.ReLU, PairMaxima  # a batch norm, in this order
 _WINDOW = [2, 2], [2, 2], [0, 0], [1, 1], False
 _aten = torch.ops.aten
 
@@ -32,7 +33,7 @@ def fused(network: nn.Module) -> nn.Module:
     >>> [type(module).__name__ for module in fused(network)]
     ['Conv2d', 'FusedNorm', 'Identity', 'Identity']
     """
-    return in_steps(network, ((3, _with_pooling), (2, _with_relu), (1, _alone)))
+    return in_steps(network, tuple((width, _joined) for width in (3, 2, 1)))
 
 
 class FusedNorm(nn.Module):
@@ -40,35 +41,32 @@ class FusedNorm(nn.Module):
 
     Args:
         norm: whose weights and running means it uses.
-        relu: the one that follows, if any.
-        pooling: the one that follows it, if any.
+        behind: the ReLU that follows, if any, and the pooling that follows it, if any.
     """
 
-    def __init__(
-        self, norm: nn.BatchNorm2d, relu: nn.ReLU | None = None, pooling: PairMaxima | None = None
-    ) -> None:
+    def __init__(self, norm: nn.BatchNorm2d, *behind: nn.Module) -> None:
         super().__init__()
-        self.norm, self.relu, self.pooling = norm, relu, pooling
+        self.norm, self.steps = norm, nn.Sequential(norm, *behind)
+        self.cut, self.pooled = len(behind) > 0, len(behind) > 1
 
     def forward(self, images: Images) -> Tensor:
         """Of the images of a batch, each channel normalised over all of them."""
         norm = self.norm
         if not (norm.training and self._lies_in_rows(images)):
-            steps = (norm, self.relu, self.pooling)
-            return nn.Sequential(*(step for step in steps if step is not None))(images)
-        cut, pooled = self.relu is not None, self.pooling is not None
+            return self.steps(images)
         normalised, mean, variance = _Normalise.apply(  # pyright: ignore[reportGeneralTypeIssues]
-            images, norm.weight, norm.bias, norm.eps, cut, pooled
+            images, norm.weight, norm.bias, norm.eps, self.cut, self.pooled
         )
-        _note(norm, mean, variance, images.numel() // len(mean))
+        count = images.numel() // len(mean)
+        note(norm, mean, variance * (count / (count - 1)))
         return normalised
 
     def _lies_in_rows(self, images: Images) -> bool:
         """Whether the numbers are whole rows of all channels of some pixels, before and after."""
         batch, channels, height, width = images.shape
-        if self.pooling is not None and (height % 2 or width % 2):
+        if self.pooled and (height % 2 or width % 2):
             return False
-        pixels = batch * height * width // (4 if self.pooling is not None else 1)
+        pixels = batch * height * width // (4 if self.pooled else 1)
         return (
             images.device.type == "cpu"
             and images.dtype == torch.float32
@@ -79,35 +77,24 @@ class FusedNorm(nn.Module):
 
 
 @torch.no_grad()
-def _note(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int) -> None:
-    """What batch norm keeps of a batch of `count` pixels."""
-    assert norm.num_batches_tracked is not None
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    assert norm.momentum is not None
+def note(norm: Any, mean: Tensor, variance: Tensor) -> None:  # noqa: ANN401, torch's have no type
+    """Let a batch norm keep a batch's mean and unbiased variance, if it keeps any."""
+    if norm.running_mean is None:
+        return
     norm.num_batches_tracked.add_(1)
-    norm.running_mean.lerp_(mean, norm.momentum)
-    norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
+    part = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+    norm.running_mean.lerp_(mean, part)
+    norm.running_var.lerp_(variance, part)
 
 
-def _with_pooling(first: nn.Module, second: nn.Module, third: nn.Module) -> Neighbours:
-    if _plain(first) and _is_relu(second) and type(third) is PairMaxima:
-        return FusedNorm(first, second, third), nn.Identity(), nn.Identity()  # type: ignore[arg-type]
-    return first, second, third
-
-
-def _with_relu(first: nn.Module, second: nn.Module) -> Neighbours:
-    if _plain(first) and _is_relu(second):
-        return FusedNorm(first, second), nn.Identity()  # type: ignore[arg-type]
-    return first, second
-
-
-def _alone(only: nn.Module) -> Neighbours:
-    return (FusedNorm(only),) if _plain(only) else (only,)  # type: ignore[arg-type]
-
-
-def _is_relu(module: nn.Module) -> bool:
-    return type(module) is nn.ReLU and not module.inplace
+def _joined(norm: nn.Module, *behind: nn.Module) -> Neighbours:
+    """A batch norm and what follows it as one step, others as they are."""
+    follows = all(type(one) is kind for one, kind in zip(behind, _BEHIND, strict=False))
+    if not (follows and _plain(norm)) or any(
+        isinstance(one, nn.ReLU) and one.inplace for one in behind
+    ):
+        return norm, *behind
+    return FusedNorm(norm, *behind), *(nn.Identity() for _ in behind)  # type: ignore[arg-type]
 
 
 def _plain(module: nn.Module) -> bool:

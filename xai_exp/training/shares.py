@@ -13,6 +13,8 @@ from torch import Tensor, distributed, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from xai_exp.training.norm import note
+
 _OF_A_PROCESS = 50  # the bits above those that a seed and an epoch take
 
 
@@ -87,13 +89,7 @@ def _normalised(module: Any, images: Tensor) -> Tensor:  # noqa: ANN401
     found, mean, spread, count = _Normalise.apply(  # pyright: ignore[reportGeneralTypeIssues]
         images, module.weight, module.bias, module.eps
     )
-    if module.running_mean is not None:
-        module.num_batches_tracked.add_(1)
-        momentum = module.momentum
-        part = 1 / float(module.num_batches_tracked) if momentum is None else momentum
-        with torch.no_grad():
-            module.running_mean.lerp_(mean, part)
-            module.running_var.lerp_(spread * count / (count - 1), part)
+    note(module, mean, spread * count / (count - 1))
     return found
 
 
